@@ -1,0 +1,87 @@
+"""The nouns that flow through weft: frozen, keyword-only, without behaviour beyond their own consistency.
+
+``Record`` (as read) → ``Conversation`` (as meant) → ``Segment`` (as printed by the template) → ``Example`` (as ids).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    """A place in a file; ``line`` counts lines from 1 (of the record's first line; the record's number in JSON arrays)."""
+
+    path: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One raw record, exactly as the file holds it."""
+
+    data: Any
+    location: Location
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """Messages in order, with what the record said beside them."""
+
+    messages: tuple[Message, ...]
+    location: Location
+    id: str | None = None
+    source: str | None = None
+    """The name of the file or dataset it came from, kept through preparation."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A run of rendered text that is all context or all trained.
+
+    ``control`` holds the half-open character spans, in order, of the control tokens that the *template* wrote in ``text``.
+    Control strings outside these spans came from a user's content and are plain text (law 4).
+    """
+
+    text: str
+    trained: bool
+    control: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """What one forward pass sees: ``ids`` int32 [T] and ``loss_weights`` float32 [T]; 0 = context, > 0 = trained.
+
+    A weight belongs to the token at its own position: token t is predicted from the tokens before it.
+    """
+
+    ids: np.ndarray
+    loss_weights: np.ndarray
+    location: Location
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What a model answered to one prompt: the parsed text, and whether a stop token (``stop``) or the limit ended it."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    tokens: int
