@@ -28,7 +28,7 @@ QUICKSTART := configs/quickstart.yaml
 	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format docs test test-all
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z -]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z -]+:.*## / { split($$1, names, " "); printf "  make %-15s %s\n", names[1], $$2 }' Makefile
 	@printf '\nTargets take CONFIG=file.yaml, any key=value of the configuration, and ARGS="--flags of the weft command".\n'
 
 setup: $(READY) ## Create the environment in .venv (every target does this by itself)

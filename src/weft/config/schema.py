@@ -60,7 +60,7 @@ class ModelConfig(Section):
     max_seq_len: int = key(1024, aliases=("train.max_seq_len",), ge=8)
     """The longest example, in tokens. Longer ones are dropped, counted and listed."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key("auto")
-    """The type of the weights in memory. `auto`: float32 on CPU; on a GPU bfloat16 for frozen weights, float32 for trained ones."""
+    """The type of the weights in memory. `auto`: float32; on a GPU, bfloat16 for frozen weights."""
 
 
 class LoraConfig(Section):
