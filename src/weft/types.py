@@ -16,13 +16,17 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Location:
-    """A place in a file; ``line`` counts lines from 1 (of the record's first line; the record's number in JSON arrays)."""
+    """A place in a file: the physical line on which a record starts, counted from 1, and in JSON lists, where many records
+    may share a line, the record's number, counted from 1.
+    """
 
     path: str
     line: int | None = None
+    record: int | None = None
 
     def __str__(self) -> str:
-        return self.path if self.line is None else f"{self.path}:{self.line}"
+        place = self.path if self.line is None else f"{self.path}:{self.line}"
+        return place if self.record is None else f"{place} (record {self.record})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
