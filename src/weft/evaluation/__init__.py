@@ -1,0 +1,1 @@
+"""Scores of answers: metrics, summaries, reports. Knows no model, and never imports torch."""
