@@ -1,0 +1,262 @@
+"""Text into ids, with no way from a person's text to a control token (law 4).
+
+The tokenizer that encodes is a *closed* copy of the model's own. In it every control token goes by a name that no text can
+hold, built around a character that the text at hand does not contain: in the list of added tokens, in the vocabulary (BPE,
+Unigram and WordPiece match ``</s>`` there too) and in the merges. A template's control tokens are written under that
+name, at the places that the template says; the same characters anywhere else are spelled like other text. Ids do not
+change, and text without control strings gets exactly the ids of the model's own tokenizer.
+
+Many tokenizers put a space before text (SentencePiece's ``▁``, ``add_prefix_space``). In the middle of a text that space
+would be one that nobody wrote, so a run that continues text is encoded by a second copy that adds none.
+
+Tokens that were added without being special (``<think>``, runs of spaces) are no control tokens: they are matched wherever
+they stand, as the model's own tokenizer does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from weft.errors import ModelError
+
+Spec = dict[str, Any]
+"""A ``tokenizer.json``, parsed."""
+
+_PRIVATE_USE = range(0x10FFEE, 0x100000, -1)
+_DEFAULT_MARK = chr(_PRIVATE_USE[0])
+_REPLACE = "use a model with another tokenizer"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A piece of text to encode at once.
+
+    ``control``: half-open character spans, in order, that become control tokens. ``continues``: text goes before it.
+    """
+
+    text: str
+    control: Sequence[tuple[int, int]] = ()
+    continues: bool = False
+
+
+class Encoder:
+    """Encodes runs for one tokenizer.
+
+    Args:
+        spec: the tokenizer; every token of ``control`` is one of its added tokens.
+        control: control tokens and their ids.
+        stops: those among them that end an answer.
+
+    Raises:
+        ModelError: the tokenizer cannot be closed, or cannot continue a text exactly.
+    """
+
+    def __init__(self, spec: Spec, control: Mapping[str, int], stops: Collection[str]):
+        self._spec, self._control = spec, dict(control)
+        self._continuing_spec = without_prefix(spec)
+        self._tokenizers: dict[tuple[bool, str], RustTokenizer] = {}
+        # Ids that no text may turn into. What stands for unknown characters may, unless it ends an answer as well.
+        unknown = _unknown_token(spec)
+        self._unknown_id = control.get(unknown) if unknown else None
+        self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
+        self._verify()
+
+    def encode(self, runs: Sequence[Run]) -> list[list[int]]:
+        """The ids of each run.
+
+        Raises:
+            ModelError: text became a control token all the same (it cannot, and is checked).
+        """
+        groups: dict[tuple[bool, str], list[int]] = {}
+        for place, run in enumerate(runs):
+            groups.setdefault((run.continues, _mark_outside(run.text)), []).append(place)
+        ids: list[list[int]] = [[] for _ in runs]
+        for (continues, mark), places in groups.items():
+            tokenizer = self._tokenizer(continues, mark)
+            texts = [self._named(runs[place], mark) for place in places]
+            for place, encoding in zip(
+                places, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True
+            ):
+                ids[place] = encoding.ids
+        for run, result in zip(runs, ids, strict=True):
+            self._check(run, result)
+        return ids
+
+    def _named(self, run: Run, mark: str) -> str:
+        """The run's text with its control tokens under the names that the closed tokenizer knows them by."""
+        if not run.control:
+            return run.text
+        parts, last = [], 0
+        for start, end in run.control:
+            parts += [run.text[last:start], _name(self._control[run.text[start:end]], mark)]
+            last = end
+        return "".join(parts) + run.text[last:]
+
+    def _check(self, run: Run, ids: list[int]) -> None:
+        expected = [self._control[run.text[start:end]] for start, end in run.control]
+        expected = [index for index in expected if index in self._forbidden]
+        found = [index for index in ids if index in self._forbidden]
+        if found != expected:
+            raise ModelError(
+                f"encoding a text gave the control tokens {found} where the template wrote {expected}",
+                fix=f"{_REPLACE}: with this one, text can turn into control tokens",
+            )
+
+    def _tokenizer(self, continues: bool, mark: str) -> RustTokenizer:
+        if self._continuing_spec is None:
+            continues = False
+        key = (continues, mark)
+        if key not in self._tokenizers:
+            spec = self._continuing_spec if continues else self._spec
+            assert spec is not None
+            tokenizer = RustTokenizer.from_str(json.dumps(_closed(spec, self._control, mark), ensure_ascii=False))
+            if (
+                mark != _DEFAULT_MARK
+            ):  # a text that holds our own mark: rare enough to build a tokenizer for it each time
+                return tokenizer
+            self._tokenizers[key] = tokenizer
+        return self._tokenizers[key]
+
+    def _verify(self) -> None:
+        """Prove on this tokenizer what the rest relies on."""
+        tokenizer = self._tokenizer(False, _DEFAULT_MARK)
+        for token, index in self._control.items():
+            loaded = tokenizer.token_to_id(_name(index, _DEFAULT_MARK))
+            if loaded != index:
+                raise ModelError(f"the control token {token!r} has the id {index} but loads as {loaded}", fix=_REPLACE)
+        spelled = self.encode([Run(text=token) for token in self._control])
+        for token, ids in zip(self._control, spelled, strict=True):
+            if not ids:
+                raise ModelError(f"the control token {token!r} is the only spelling of that text", fix=_REPLACE)
+        if self._continuing_spec is not None:
+            self._verify_continuation()
+
+    def _verify_continuation(self) -> None:
+        """A text that is cut after a sentence and encoded in two runs reads like the same text encoded whole."""
+        whole, rest = self._tokenizer(False, _DEFAULT_MARK), self._tokenizer(True, _DEFAULT_MARK)
+        for head in ("Question:", "Answer.", "问："):
+            for tail in ("yes", " yes", "Yes, 12 %", "é", "中文", "(a b)", "\nyes"):
+                uncut = whole.encode(head + tail, add_special_tokens=False).ids
+                cut = [
+                    *whole.encode(head, add_special_tokens=False).ids,
+                    *rest.encode(tail, add_special_tokens=False).ids,
+                ]
+                joined = whole.decode(cut, skip_special_tokens=False)
+                readable = self._unknown_id not in uncut  # else the vocabulary lacks these characters
+                if readable and joined != whole.decode(uncut, skip_special_tokens=False):
+                    raise ModelError(
+                        f"the tokenizer cannot continue a text exactly: {head!r} and {tail!r} read {joined!r} together",
+                        fix=f"{_REPLACE}: prompts and answers could not be encoded apart with this one",
+                    )
+
+
+def without_prefix(spec: Spec) -> Spec | None:
+    """The tokenizer without the space that it puts before a text; None where it puts none.
+
+    Raises:
+        ModelError: text still gets a prefix, by a way that is not known here.
+    """
+    changed: Spec = {
+        **spec,
+        "normalizer": _rewrite(spec.get("normalizer"), "normalizers", _keep_whitespace),
+        "pre_tokenizer": _rewrite(spec.get("pre_tokenizer"), "pretokenizers", _no_space_before),
+    }
+    tokenizer = RustTokenizer.from_str(json.dumps(_skeleton(changed)))
+    text = tokenizer.normalizer.normalize_str("a") if tokenizer.normalizer else "a"
+    if tokenizer.pre_tokenizer:
+        text = "".join(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
+    if len(text) != 1:
+        raise ModelError(
+            f"the tokenizer puts text before a text (it reads 'a' as {text!r}) and cannot be told not to",
+            fix=f"{_REPLACE}: prompts and answers could not be encoded apart with this one",
+        )
+    return None if changed == spec else changed
+
+
+def _keep_whitespace(step: Spec) -> Spec | None:
+    return None if step["type"] in ("Prepend", "Strip") else step
+
+
+def _no_space_before(step: Spec) -> Spec | None:
+    if step["type"] == "Metaspace":
+        old = {"add_prefix_space": False} if "add_prefix_space" in step else {}
+        return {**step, **old, "prepend_scheme": "never"}
+    return {**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step
+
+
+def _rewrite(step: Spec | None, children: str, change: Callable[[Spec], Spec | None]) -> Spec | None:
+    """``change`` applied to a step, or to every step of a sequence; steps that become None are left out."""
+    if step is None or step["type"] != "Sequence":
+        return step and change(step)
+    inner = [_rewrite(child, children, change) for child in step[children]]
+    return {**step, children: [child for child in inner if child is not None]}
+
+
+def _skeleton(spec: Spec) -> Spec:
+    """The tokenizer's normaliser and pre-tokenizer alone, which load in no time."""
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    steps = {"normalizer": spec["normalizer"], "pre_tokenizer": spec["pre_tokenizer"], "model": model}
+    return {"version": "1.0", "added_tokens": [], "post_processor": None, "decoder": None, **steps}
+
+
+def _closed(spec: Spec, control: Mapping[str, int], mark: str) -> Spec:
+    """The tokenizer with every control token under a name that holds ``mark``."""
+    names = {token: _name(index, mark) for token, index in control.items()}
+    return {
+        **spec,
+        "added_tokens": [_renamed(token, names) for token in spec["added_tokens"]],
+        "model": _closed_model(spec["model"], names),
+        "post_processor": None,  # adds tokens that no template printed
+        "truncation": None,
+        "padding": None,
+    }
+
+
+def _renamed(token: Spec, names: Mapping[str, str]) -> Spec:
+    """An added token, closed if it is a control token: found by its name alone, whatever stands around it."""
+    if token["content"] not in names:
+        return token
+    return {**token, "content": names[token["content"]], "normalized": False, "single_word": False}
+
+
+def _closed_model(model: Spec, names: Mapping[str, str]) -> Spec:
+    closed = {**model}
+    if isinstance(model["vocab"], list):  # Unigram: pieces with scores, in the order of their ids
+        closed["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+    else:
+        closed["vocab"] = {names.get(piece, piece): index for piece, index in model["vocab"].items()}
+    if model.get("merges"):
+        closed["merges"] = [merge for merge in model["merges"] if not _touches(merge, names)]
+    if model.get("unk_token") in names:
+        closed["unk_token"] = names[model["unk_token"]]
+    if "dropout" in model:
+        closed["dropout"] = None  # the same text always has the same ids
+    return closed
+
+
+def _touches(merge: str | Sequence[str], names: Mapping[str, str]) -> bool:
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left in names or right in names or left + right in names
+
+
+def _unknown_token(spec: Spec) -> str | None:
+    """The token that stands for characters outside the vocabulary, if the model has one."""
+    model = spec["model"]
+    if model.get("unk_id") is not None:
+        return str(model["vocab"][model["unk_id"]][0])
+    unknown: str | None = model.get("unk_token")
+    return unknown
+
+
+def _name(index: int, mark: str) -> str:
+    return f"{mark}{index}{mark}"
+
+
+def _mark_outside(text: str) -> str:
+    """The first private-use character that ``text`` does not hold."""
+    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text)
