@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -127,6 +128,17 @@ def test_a_run_that_continues_text_gets_no_space(tmp_path: Path) -> None:
     continued = [tokenizer.token(index) for index in tokenizer.encode("yes", continues=True)]
     assert "".join(entries) == "▁yes"
     assert "".join(continued) == "yes"
+
+
+def test_a_template_s_control_token_is_found_whatever_its_flags_ask_for(tmp_path: Path) -> None:
+    """Flags that make the library miss a token (behind a prefix that a normaliser adds, inside a word) do not count."""
+    write(ZOO["legacy_prepend"](), tmp_path)
+    description = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    for token in description["added_tokens"]:
+        token |= {"normalized": True, "single_word": True}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("hello</s>", [(5, 9)])[-1] == tokenizer.eos_id
 
 
 def test_a_prefix_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,209 @@
+"""The one place where text becomes ids and a mask (laws 1 and 3).
+
+Training, checking, evaluation and chat all come through here. A template prints a conversation as runs of context and of
+trained text; each run is encoded apart, so that the ids of a prompt are a strict prefix of the ids of its training
+example. Nothing is added that the template did not print, no matter what the tokenizer's own post-processor would add (a
+BOS, for one): what is trained is what a server feeds that renders with the same template. The one exception is the EOS
+that a template asks for where its turns have no closing token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weft.data.encoding import Run
+from weft.data.formats import RowError
+from weft.errors import DataError, WeftError
+from weft.types import Conversation, Example, Location, Message, Segment
+
+if TYPE_CHECKING:
+    from weft.data.template import ChatTemplate, Rendered
+    from weft.data.tokenizer import Tokenizer
+
+
+class Overlong(DataError):
+    """An example of more tokens than ``model.max_seq_len`` allows; it is dropped whole, never cut."""
+
+    def __init__(self, tokens: int, limit: int, where: Location):
+        self.tokens, self.limit = tokens, limit
+        super().__init__(
+            f"the example has {tokens:,} tokens; {limit:,} are allowed",
+            where=where,
+            fix=f"set model.max_seq_len to {tokens} or more, or shorten the record",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendering:
+    """What became of one conversation."""
+
+    examples: tuple[Example, ...] = ()
+    overlong: tuple[Overlong, ...] = ()
+    error: WeftError | None = None
+    """Why the conversation gives no example at all, where it is not for length."""
+    notes: tuple[str, ...] = ()
+    """What the template's derivation found worth counting."""
+
+
+class Renderer:
+    """Conversations to examples, with one tokenizer and one template.
+
+    Args:
+        tokenizer: encodes.
+        template: prints.
+        max_seq_len: the most tokens that an example may have.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, max_seq_len: int):
+        self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything besides the records that decides on ids and weights."""
+        parts = [self.template.source, self.tokenizer.fingerprint, self.max_seq_len]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def render(self, conversation: Conversation) -> list[Example]:
+        """The examples of one conversation: one, or one per turn where the template rewrites its history.
+
+        Raises:
+            Overlong: an example is longer than ``max_seq_len``.
+            RowError: an example trains nothing, or cannot be encoded.
+            TemplateError: the template does not print this conversation.
+        """
+        rendering = self.render_batch([conversation])[0]
+        for error in (rendering.error, *rendering.overlong):
+            if error is not None:
+                raise error
+        return list(rendering.examples)
+
+    def render_batch(self, conversations: Sequence[Conversation]) -> list[Rendering]:
+        """What becomes of each conversation; problems are returned, not raised. Many at once are faster."""
+        printed = [self._print(conversation) for conversation in conversations]
+        plans = [[_plan(text.segments) for text in texts] for texts, _ in printed]
+        flat = [piece.run for texts in plans for pieces in texts for piece in pieces]
+        encoded = iter(self.tokenizer.encode_batch(flat))
+        renderings = []
+        for conversation, (texts, error), pieces in zip(conversations, printed, plans, strict=True):
+            found = [
+                self._example(text, text_pieces, islice(encoded, len(text_pieces)), conversation.location)
+                for text, text_pieces in zip(texts, pieces, strict=True)
+            ]
+            renderings.append(
+                Rendering(
+                    examples=tuple(example for example in found if isinstance(example, Example)),
+                    overlong=tuple(problem for problem in found if isinstance(problem, Overlong)),
+                    error=error,
+                    notes=tuple(note for text in texts for note in text.notes),
+                )
+            )
+        return renderings
+
+    def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
+        """What inference feeds to get the next answer: int32 [T], ending with the generation prompt.
+
+        For a first turn it is a strict prefix of the training example's ids.
+        """
+        pieces = _plan(_encodable(self.template.prompt(messages)))
+        encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
+        ids = [index for piece, run in zip(pieces, encoded, strict=True) for index in run[piece.skip :]]
+        return np.array(ids, dtype=np.int32)
+
+    def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
+        """The conversation as the template prints it, or why it cannot be used."""
+        try:
+            printed = self.template.examples(conversation)
+            for text in printed:
+                _encodable(text.segments)
+                if not any(segment.trained and segment.text for segment in text.segments):
+                    raise RowError("nothing in it is trained", fix="give it an answer, or remove it")
+        except WeftError as error:
+            error.where = error.where or conversation.location
+            return (), error
+        return printed, None
+
+    def _example(
+        self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]], location: Location
+    ) -> Example | Overlong:
+        ids: list[int] = []
+        weights: list[float] = []
+        for piece, run in zip(pieces, encoded, strict=True):
+            ids += run[piece.skip :]
+            weights += [float(piece.trained)] * (len(run) - piece.skip)
+        if text.append_eos:
+            ids.append(self.tokenizer.eos_id)
+            weights.append(1.0)
+        if len(ids) > self.max_seq_len:
+            return Overlong(len(ids), self.max_seq_len, location)
+        return Example(
+            ids=np.array(ids, dtype=np.int32), loss_weights=np.array(weights, dtype=np.float32), location=location
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """A run to encode, and how many of its first ids belong to the piece before."""
+
+    run: Run
+    trained: bool
+    skip: int = 0
+
+
+def _plan(segments: Iterable[Segment]) -> list[_Piece]:
+    """The runs in which a text is encoded.
+
+    A trained run continues the text before it: the model goes on there, without a space of the tokenizer's. Context behind
+    a control token is encoded together with that token, whose id is then cut off, as a server encodes the whole history
+    (the token may swallow whitespace, and some tokenizers put a space behind it).
+    """
+    pieces: list[_Piece] = []
+    closing: str | None = None  # the control token that ends the text so far
+    for segment in _merged(segments):
+        control, text = segment.control, segment.text
+        if segment.trained or closing is None:
+            run, skip = Run(text=text, control=control, continues=bool(pieces)), 0
+        else:
+            shift = len(closing)
+            moved = [(start + shift, end + shift) for start, end in control]
+            run, skip = Run(text=closing + text, control=[(0, shift), *moved]), 1
+        pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
+        closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
+    return pieces
+
+
+def _merged(segments: Iterable[Segment]) -> list[Segment]:
+    """Neighbours of one kind joined, so that a text's runs do not depend on how the template cut it."""
+    joined = []
+    for trained, group in groupby(
+        (segment for segment in segments if segment.text), key=lambda segment: segment.trained
+    ):
+        text, control = "", []
+        for segment in group:
+            control += [(start + len(text), end + len(text)) for start, end in segment.control]
+            text += segment.text
+        joined.append(Segment(text=text, trained=trained, control=tuple(control)))
+    return joined
+
+
+def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:
+    r"""The segments, if their text is Unicode that can be written.
+
+    Raises:
+        RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
+    """
+    for segment in segments:
+        try:
+            segment.text.encode()
+        except UnicodeEncodeError as error:
+            half = segment.text[error.start]
+            raise RowError(
+                "half a surrogate pair is no character", detail=repr(half), fix="correct its \\u escape"
+            ) from None
+    return segments
