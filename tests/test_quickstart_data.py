@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from weft.data.conversations import read_conversations
+
 QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart"
 ROLES = {"system", "user", "assistant"}
 FORMATS = {
@@ -165,6 +167,21 @@ def test_paraphrases_ask_for_trained_answers_in_other_words(paraphrases, trained
         assert trained[record["meta"]["original"]] == record["target"]
     assert len({record["input"] for record in paraphrases}) == len(paraphrases)
     assert len({record["target"] for record in paraphrases}) == len(paraphrases)
+
+
+def test_weft_reads_the_same_records_and_rejects_the_same_rows(good, monkeypatch):
+    monkeypatch.chdir(QUICKSTART)
+    read = read_conversations(Path("raw"), on_bad_row="drop")
+    said = [[message.content for message in each.messages if message.role != "system"] for each in read.conversations]
+    assert said == [[text for pair in pairs for text in pair] for _, pairs in good]
+    assert read.formats == Counter(name for name, _ in good)
+    assert [str(bad.location) for bad in read.bad_rows] == [place for place, parsed in all_rows() if parsed is None]
+
+
+def test_weft_reads_every_paraphrase_and_keeps_the_question_that_it_rewords(paraphrases):
+    read = read_conversations(QUICKSTART / "paraphrases.jsonl", on_bad_row="error")
+    assert [each.messages[0].content for each in read.conversations] == [record["input"] for record in paraphrases]
+    assert [each.meta for each in read.conversations] == [record["meta"] for record in paraphrases]
 
 
 def test_files_are_plain_ascii_and_end_with_a_newline():
