@@ -44,6 +44,7 @@ class Overlong(DataError):
 class Rendering:
     """What became of one conversation."""
 
+    location: Location
     examples: tuple[Example, ...] = ()
     overlong: tuple[Overlong, ...] = ()
     error: WeftError | None = None
@@ -98,6 +99,7 @@ class Renderer:
             ]
             renderings.append(
                 Rendering(
+                    location=conversation.location,
                     examples=tuple(example for example in found if isinstance(example, Example)),
                     overlong=tuple(problem for problem in found if isinstance(problem, Overlong)),
                     error=error,

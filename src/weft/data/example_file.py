@@ -1,0 +1,137 @@
+"""Examples on disk: an Arrow IPC file that is mapped into memory, so that reading one example touches only its own pages.
+
+Columns: ``ids`` list<int32> and ``weights`` list<float32> of equal lengths, ``target`` float64 (the sum of the weights), and
+where the record lies: ``file`` (the place of its file in a list that the reader brings along), ``line``, ``record``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from weft.types import Example, Location
+
+_SCHEMA = pa.schema(
+    [
+        ("ids", pa.list_(pa.int32())),
+        ("weights", pa.list_(pa.float32())),
+        ("target", pa.float64()),
+        ("file", pa.int32()),
+        ("line", pa.int64()),
+        ("record", pa.int64()),
+    ]
+)
+
+
+class ExampleWriter:
+    """Writes examples in batches.
+
+    Args:
+        path: the file to write.
+        files: the paths that examples come from, whose places in this list are written.
+    """
+
+    def __init__(self, path: Path, files: Sequence[str]):
+        self._numbers = {file: number for number, file in enumerate(files)}
+        self._writer = pa.ipc.new_file(str(path), _SCHEMA)
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> ExampleWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+    def write(self, examples: Sequence[Example]) -> None:
+        """Append ``examples`` as one batch."""
+        if not examples:
+            return
+        lengths = np.array([len(example.ids) for example in examples])
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        ids = np.concatenate([example.ids for example in examples])
+        weights = np.concatenate([example.loss_weights for example in examples])
+        for example in examples:
+            self._digest.update(len(example.ids).to_bytes(8, "little"))
+            self._digest.update(example.ids.astype("<i4").tobytes() + example.loss_weights.astype("<f4").tobytes())
+        columns = [
+            pa.ListArray.from_arrays(offsets, pa.array(ids)),
+            pa.ListArray.from_arrays(offsets, pa.array(weights)),
+            pa.array([example.loss_weights.sum(dtype=np.float64) for example in examples], pa.float64()),
+            pa.array([self._numbers[example.location.path] for example in examples], pa.int32()),
+            pa.array([example.location.line for example in examples], pa.int64()),
+            pa.array([example.location.record for example in examples], pa.int64()),
+        ]
+        self._writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+
+    def digest(self) -> str:
+        """SHA-256 over the ids and weights written so far, in order."""
+        return self._digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """One batch of the file, as views of mapped memory."""
+
+    ids: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+    columns: pa.RecordBatch
+
+
+class ExampleFile:
+    """The examples of a file, by their number.
+
+    Args:
+        path: what an :class:`ExampleWriter` wrote.
+        files: the paths that its numbers of files stand for.
+
+    Raises:
+        pyarrow.ArrowInvalid, OSError: it is no such file.
+    """
+
+    def __init__(self, path: Path, files: Sequence[str]):
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if reader.schema != _SCHEMA:
+            raise pa.ArrowInvalid("its columns are not those of examples")
+        self._files = tuple(files)
+        self._batches = [_views(reader.get_batch(number)) for number in range(reader.num_record_batches)]
+        sizes = [len(batch.offsets) - 1 for batch in self._batches]
+        self._ends = np.cumsum(sizes, dtype=np.int64)
+        self.lengths = _joined([np.diff(batch.offsets) for batch in self._batches], np.int32)
+        self.targets = _joined([batch.columns["target"].to_numpy() for batch in self._batches], np.float64)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        batch = self._batches[number]
+        row = index - (int(self._ends[number - 1]) if number else 0)
+        start, end = batch.offsets[row], batch.offsets[row + 1]
+        file, line, record = (batch.columns[name][row].as_py() for name in ("file", "line", "record"))
+        return Example(
+            ids=batch.ids[start:end],
+            loss_weights=batch.weights[start:end],
+            location=Location(path=self._files[file], line=line, record=record),
+        )
+
+
+def _views(batch: pa.RecordBatch) -> _Batch:
+    ids, weights = batch["ids"], batch["weights"]
+    return _Batch(
+        ids=ids.values.to_numpy(),
+        weights=weights.values.to_numpy(),
+        offsets=ids.offsets.to_numpy(),
+        columns=batch,
+    )
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype), *parts]).astype(dtype)

@@ -1,0 +1,257 @@
+"""The examples of a run, encoded once and kept under a key of everything that they depend on.
+
+An entry of the cache is a directory: ``examples.arrow`` and ``report.json``, which says what the examples were made from and
+what was left out. It is written aside and renamed, so that it is complete or absent, whoever else builds the same one; it
+is verified by size and SHA-256 whenever it is opened, and one that is damaged is built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from weft.config.schema import RecordFormat
+from weft.data.conversations import read_conversations
+from weft.data.example_file import ExampleFile
+from weft.data.files import file_digest, sync_directory, writing
+from weft.data.render import Renderer
+from weft.data.sources import find_files
+from weft.data.store_build import Account, Progress, write_examples
+from weft.errors import DataError
+from weft.types import Example, Location
+
+__all__ = ["ExampleStore", "Progress", "SourceFile", "StoreReport", "open_store"]
+
+_EXAMPLES, _REPORT = "examples.arrow", "report.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """A file of records, or a directory of such files.
+
+    ``name`` is unique among the sources of a store; ``weight`` is for whoever mixes them.
+    """
+
+    path: Path
+    name: str
+    format: RecordFormat = "auto"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreReport:
+    """What became of the records."""
+
+    records: int
+    """Read, usable or not."""
+    examples: int
+    tokens: int
+    trained_tokens: int
+    longest: int
+    """Tokens of the longest example."""
+    dropped: dict[str, list[Location]]
+    """What was left out, by reason."""
+    notes: dict[str, int]
+    """What the template's derivation noted, and how often; also that a damaged entry of the cache was replaced."""
+    cached: bool
+    """Whether the examples were there already."""
+
+
+class ExampleStore:
+    """Examples by number, in the order of their sources.
+
+    Attributes:
+        lengths: int32 [n], tokens of each example.
+        targets: float64 [n], the sum of each example's loss weights.
+        source_slices: which examples come from which source.
+        report: what became of the records.
+        fingerprint: SHA-256 of all ids and weights in order.
+    """
+
+    def __init__(self, examples: ExampleFile, source_slices: dict[str, range], report: StoreReport, fingerprint: str):
+        self._examples = examples
+        self.lengths, self.targets = examples.lengths, examples.targets
+        self.source_slices, self.report, self.fingerprint = source_slices, report, fingerprint
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        """One example; its arrays are read-only views of mapped memory."""
+        return self._examples[index]
+
+
+def open_store(
+    files: Sequence[SourceFile],
+    renderer: Renderer,
+    cache_dir: Path,
+    *,
+    on_bad_row: Literal["error", "drop"],
+    system_prompt: str | None,
+    progress: Progress | None = None,
+) -> ExampleStore:
+    """The examples of all ``files``, from the cache where the same ones were encoded before.
+
+    Args:
+        files: where records come from.
+        renderer: makes examples of conversations.
+        cache_dir: where encoded examples are kept.
+        on_bad_row: ``error`` raises when all records are seen; ``drop`` leaves bad ones out and reports them. Examples that
+            are too long are always left out and reported.
+        system_prompt: the system message of conversations that have none.
+        progress: told how far the encoding is.
+
+    Raises:
+        DataError: a file cannot be read, the cache cannot be written, or no example is left.
+        Problems: records cannot be used and ``on_bad_row`` is ``error``.
+    """
+    paths = [find_files(file.path)[0] for file in files]
+    places = _Places(names=[file.name for file in files], paths=[str(path) for group in paths for path in group])
+    contents = [[file.format, *map(_content, group)] for file, group in zip(files, paths, strict=True)]
+    key = _digest([_code_digest(), contents, renderer.fingerprint, on_bad_row, system_prompt])
+    entry, damage = cache_dir / key, None
+    if entry.exists():
+        try:
+            return _open(entry, places, cached=True)
+        except (_DamagedError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            damage = f"a damaged entry of the cache was replaced: {entry}: {error}"
+    found = [
+        read_conversations(
+            file.path, format=file.format, on_bad_row=on_bad_row, system_prompt=system_prompt, source=file.name
+        )
+        for file in files
+    ]
+    for path, content in zip(places.paths, (digest for _, *digests in contents for digest in digests), strict=True):
+        if _content(Path(path)) != content:
+            raise DataError("the file changed while it was being read", where=path, fix="run this again")
+    with writing(cache_dir):
+        aside = cache_dir / f".{key}.{os.getpid()}.{secrets.token_hex(4)}"
+        aside.mkdir(parents=True)
+        try:
+            examples = aside / _EXAMPLES
+            account = write_examples(examples, found, renderer, on_bad_row=on_bad_row, progress=progress or _silent)
+            _write_report(aside, account, places)
+            store = _open(aside, places, cached=False)
+            _publish(aside, entry, damaged=damage is not None)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)  # not there any more where it was published
+    if damage:
+        store.report.notes[damage] = 1
+    return store
+
+
+class _DamagedError(Exception):
+    """An entry of the cache that is not what was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """What an entry leaves out, so that it serves the same content under other names."""
+
+    names: Sequence[str]
+    """Of the sources."""
+    paths: Sequence[str]
+    """Of all files of all sources."""
+
+
+def _open(entry: Path, places: _Places, *, cached: bool) -> ExampleStore:
+    sealed = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
+    body = sealed["body"]
+    if sealed["sha256"] != _digest(body):
+        raise _DamagedError(f"{_REPORT} is not what was written")
+    if (entry / _EXAMPLES).stat().st_size != body["bytes"] or file_digest(entry / _EXAMPLES) != body["sha256"]:
+        raise _DamagedError(f"{_EXAMPLES} is not what was written")
+    examples = ExampleFile(entry / _EXAMPLES, places.paths)
+    ends = np.cumsum([0, *body["by_source"]]).tolist()
+    dropped = {
+        reason: [Location(path=places.paths[file], line=line, record=record) for file, line, record in rows]
+        for reason, rows in body["dropped"].items()
+    }
+    return ExampleStore(
+        examples,
+        dict(zip(places.names, map(range, ends, ends[1:]), strict=True)),
+        StoreReport(**body["counts"], examples=len(examples), dropped=dropped, notes=body["notes"], cached=cached),
+        body["fingerprint"],
+    )
+
+
+def _write_report(directory: Path, account: Account, places: _Places) -> None:
+    """Seal ``directory``: the account of its examples, their size and digest, and the digest of all that."""
+    numbers = {path: number for number, path in enumerate(places.paths)}
+    examples = directory / _EXAMPLES
+    body = {
+        "bytes": examples.stat().st_size,
+        "sha256": file_digest(examples),
+        "fingerprint": account.fingerprint,
+        "by_source": account.by_source,
+        "counts": {
+            "records": account.records,
+            "tokens": account.tokens,
+            "trained_tokens": account.trained_tokens,
+            "longest": account.longest,
+        },
+        "notes": account.notes,
+        "dropped": {
+            reason: [[numbers[place.path], place.line, place.record] for place in rows]
+            for reason, rows in account.dropped.items()
+        },
+    }
+    text = json.dumps({"sha256": _digest(body), "body": body}, ensure_ascii=False, indent=1)
+    (directory / _REPORT).write_text(text, encoding="utf-8")
+
+
+def _publish(aside: Path, entry: Path, *, damaged: bool) -> None:
+    """Move a complete entry into place; where someone else was faster with the same one, theirs stays."""
+    for name in (_EXAMPLES, _REPORT):
+        with (aside / name).open("rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(aside)
+    if damaged:
+        away = aside.with_name(f"{aside.name}.damaged")
+        with contextlib.suppress(FileNotFoundError):  # someone else found the damage as well
+            entry.rename(away)  # away first, so that no half-deleted entry is ever found
+        shutil.rmtree(away, ignore_errors=True)
+    try:
+        aside.rename(entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
+    sync_directory(entry.parent)
+
+
+@cache
+def _code_digest() -> str:
+    """A digest of this package, so that no version of weft meets examples that another one made."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".jinja")):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
+        ) from None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""

@@ -1,0 +1,126 @@
+"""From conversations to a file of examples, with an account of what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from weft.data.conversations import ConversationFile
+from weft.data.example_file import ExampleWriter
+from weft.data.formats import RowError
+from weft.data.render import Overlong, Renderer, Rendering
+from weft.errors import DataError, Problems, WeftError
+from weft.types import Conversation, Example, Location
+
+Progress = Callable[[int, int], None]
+"""Called with the number of conversations that are encoded, and of all."""
+
+_AT_ONCE = 512  # conversations: enough to keep all cores busy, few enough to show progress
+_SHOWN = 20
+
+
+@dataclass
+class Account:
+    """What became of the records."""
+
+    records: int
+    tokens: int = 0
+    trained_tokens: int = 0
+    longest: int = 0
+    dropped: dict[str, list[Location]] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    by_source: list[int] = field(default_factory=list)
+    """Examples of each source."""
+    fingerprint: str = ""
+
+    def drop(self, reason: str, location: Location) -> None:
+        """Enter something that is left out."""
+        self.dropped.setdefault(reason, []).append(location)
+
+    def count(self, example: Example) -> None:
+        """Enter an example of the source that was opened last."""
+        length = len(example.ids)
+        self.by_source[-1] += 1
+        self.tokens += length
+        self.trained_tokens += int((example.loss_weights > 0).sum())
+        self.longest = max(self.longest, length)
+
+
+def write_examples(
+    path: Path,
+    sources: Sequence[ConversationFile],
+    renderer: Renderer,
+    *,
+    on_bad_row: Literal["error", "drop"],
+    progress: Progress,
+) -> Account:
+    """Encode the conversations of all sources, in order, into the file ``path``.
+
+    Raises:
+        DataError: no example is left, as all are too long.
+        Problems: conversations cannot be rendered, and ``on_bad_row`` is ``error`` or no example is left.
+    """
+    account = Account(records=sum(sum(source.files.values()) for source in sources))
+    errors: list[WeftError] = []
+    overlong: list[Overlong] = []
+    for row in (row for source in sources for row in source.bad_rows):
+        account.drop(row.reason, row.location)
+    with ExampleWriter(path, [file for source in sources for file in source.files]) as writer:
+        for renderings in _rendered(sources, renderer, account, progress):
+            for rendering in renderings:
+                account.notes.update(rendering.notes)
+                overlong += rendering.overlong
+                if rendering.error:
+                    errors.append(rendering.error)
+                    account.drop(_reason(rendering.error), rendering.location)
+                for problem in rendering.overlong:
+                    account.drop(f"longer than model.max_seq_len, {problem.limit:,} tokens", rendering.location)
+                for example in rendering.examples:
+                    account.count(example)
+            writer.write([example for rendering in renderings for example in rendering.examples])
+        account.fingerprint = writer.digest()
+    if errors and (on_bad_row == "error" or not any(account.by_source)):
+        raise _problems(errors, account.records)
+    if not any(account.by_source):
+        raise _all_too_long(overlong, sources)
+    return account
+
+
+def _rendered(
+    sources: Sequence[ConversationFile], renderer: Renderer, account: Account, progress: Progress
+) -> Iterator[list[Rendering]]:
+    """What becomes of each source's conversations, some at a time; opens each source in the account."""
+    done, total = 0, sum(len(source.conversations) for source in sources)
+    for source in sources:
+        account.by_source.append(0)
+        for start in range(0, len(source.conversations), _AT_ONCE):
+            batch: tuple[Conversation, ...] = source.conversations[start : start + _AT_ONCE]
+            yield renderer.render_batch(batch)
+            done += len(batch)
+            progress(done, total)
+
+
+def _reason(error: WeftError) -> str:
+    """The same for all errors of a kind, so that they can be counted."""
+    return error.reason if isinstance(error, RowError) else error.what
+
+
+def _problems(errors: Sequence[WeftError], records: int) -> Problems:
+    more = f" ({len(errors) - _SHOWN} more than are shown)" if len(errors) > _SHOWN else ""
+    summary = DataError(
+        f"{len(errors)} of {records} records cannot be rendered{more}",
+        fix="mend them, or leave them out with on_bad_row=drop, which counts and lists them",
+    )
+    return Problems([*errors[:_SHOWN], summary])
+
+
+def _all_too_long(overlong: Sequence[Overlong], sources: Sequence[ConversationFile]) -> DataError:
+    lengths = sorted(problem.tokens for problem in overlong)
+    return DataError(
+        f"every example is longer than model.max_seq_len, {overlong[0].limit:,} tokens: the shortest has {lengths[0]:,}",
+        where=", ".join(file for source in sources for file in source.files),
+        fix=f"set model.max_seq_len={lengths[-1]} to keep all of them, or to {lengths[0]} or more to keep some",
+    )
