@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 from weft.errors import TemplateError
@@ -41,17 +41,22 @@ class Chatml:
     def examples(self, conversation: Conversation) -> tuple[SimpleNamespace, ...]:
         if conversation.messages[0].content == "unprintable":
             raise TemplateError("it cannot be printed")
-        segments: list[Segment] = []
-        for message in conversation.messages:
-            if message.role == "assistant":
-                segments.append(segment((self.opening,), "assistant\n"))
-                segments.append(segment(message.content, (self.closing,), trained=True))
-            else:
-                segments.append(segment((self.opening,), f"{message.role}\n{message.content}", (self.closing,)))
-            segments.append(segment("\n"))
-        text = SimpleNamespace(segments=tuple(segments[:-1]), append_eos=self.append_eos, notes=self.notes)
-        return (text,)
+        *segments, _ = self._segments(conversation.messages)  # the last one is what follows the last answer
+        return (SimpleNamespace(segments=tuple(segments), append_eos=self.append_eos, notes=self.notes),)
 
     def prompt(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
-        turns = [segment((self.opening,), f"{m.role}\n{m.content}", (self.closing,), "\n") for m in messages]
-        return (*turns, segment((self.opening,), "assistant\n"))
+        answered = [*messages, Message(role="assistant", content="")]
+        return tuple(replace(segment, trained=False) for segment in self._segments(answered)[:-2])
+
+    def _segments(self, messages: Sequence[Message]) -> list[Segment]:
+        """Context and answers in turn; ends with context."""
+        segments: list[Segment] = []
+        context: list[str | tuple[str]] = []
+        for message in messages:
+            context += [(self.opening,), f"{message.role}\n"]
+            if message.role == "assistant":
+                segments += [segment(*context), segment(message.content, (self.closing,), trained=True)]
+                context = ["\n"]
+            else:
+                context += [message.content, (self.closing,), "\n"]
+        return [*segments, segment(*context)]

@@ -61,6 +61,14 @@ def test_the_prompt_is_a_strict_prefix(renderer: Renderer) -> None:
     assert example.loss_weights[len(prompt) :].tolist() == [1.0] * (len(example.ids) - len(prompt))
 
 
+def test_later_prompts_are_prefixes_as_well_where_answers_are_encoded_apart(renderer: Renderer) -> None:
+    whole = conversation("Hello", " One ", "And?", "Two")
+    (example,) = renderer.render(whole)
+    prompt = renderer.prompt_ids(whole.messages[:3])
+    assert example.ids[: len(prompt)].tolist() == prompt.tolist()
+    assert example.loss_weights[len(prompt) :].all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(question=st.text(max_size=20), answer=st.text(min_size=1, max_size=20))
 def test_the_prompt_is_a_prefix_whatever_people_write(tiny_tokenizer_dir: Path, question: str, answer: str) -> None:

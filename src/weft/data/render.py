@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,7 +111,8 @@ class Renderer:
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """What inference feeds to get the next answer: int32 [T], ending with the generation prompt.
 
-        For a first turn it is a strict prefix of the training example's ids.
+        For a first turn it is a strict prefix of the training example's ids. For later turns it is too where the template
+        cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
         pieces = _plan(_encodable(self.template.prompt(messages)))
         encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
@@ -167,8 +168,10 @@ def _plan(segments: Iterable[Segment]) -> list[_Piece]:
     """
     pieces: list[_Piece] = []
     closing: str | None = None  # the control token that ends the text so far
-    for segment in _merged(segments):
+    for segment in segments:
         control, text = segment.control, segment.text
+        if not text:
+            continue
         if segment.trained or closing is None:
             run, skip = Run(text=text, control=control, continues=bool(pieces)), 0
         else:
@@ -178,20 +181,6 @@ def _plan(segments: Iterable[Segment]) -> list[_Piece]:
         pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
         closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
     return pieces
-
-
-def _merged(segments: Iterable[Segment]) -> list[Segment]:
-    """Neighbours of one kind joined, so that a text's runs do not depend on how the template cut it."""
-    joined = []
-    for trained, group in groupby(
-        (segment for segment in segments if segment.text), key=lambda segment: segment.trained
-    ):
-        text, control = "", []
-        for segment in group:
-            control += [(start + len(text), end + len(text)) for start, end in segment.control]
-            text += segment.text
-        joined.append(Segment(text=text, trained=trained, control=tuple(control)))
-    return joined
 
 
 def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:
