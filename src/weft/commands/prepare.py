@@ -1,0 +1,64 @@
+"""Turn raw records into train, validation and test files.
+
+Reads data.raw_path (a file, or every file of a directory), detects the format of each record, leaves out exact duplicates,
+divides the rest by data.split, and writes one JSON record per line to data.train_path, data.val_path and data.test_path. A
+report of every count lies beside them (prepare_report.json). Running it again gives the same files.
+
+A row that cannot be used stops it, with file, line and reason; on_bad_row=drop moves such rows to rejects.jsonl instead.
+
+Examples:
+  weft prepare                                      data/raw/ → data/processed/, every key at its default
+  weft prepare configs/my.yaml data.raw_path=questions.csv
+  weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
+  weft prepare configs/my.yaml on_bad_row=drop data.style="Answer in one sentence."
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from weft.commands.arguments import add_config, add_json, console, emit, load
+
+if TYPE_CHECKING:
+    from weft.data.prepare import PrepareReport
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    add_config(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, and print the counts."""
+    from weft.data.prepare import prepare
+    from weft.evaluation.escape import visible
+
+    report = prepare(load(args).config)
+    emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
+    return 0
+
+
+def _lines(report: PrepareReport) -> Iterator[str]:
+    formats = ", ".join(f"{name} {count}" for name, count in report.formats.items())
+    yield f"{report.records} records in {len(report.files)} file(s) of {report.raw_path}; formats: {formats}"
+    rejected = sum(report.rejected.values())
+    yield f"  {report.kept:>8}  kept"
+    yield f"  {len(report.duplicates):>8}  duplicates left out"
+    yield f"  {rejected:>8}  rejected" + (f", listed in {report.rejects_path}" if rejected else "")
+    for reason, count in report.rejected.items():
+        yield f"            {count} × {reason}"
+    yield "written:"
+    for name, split in report.splits.items():
+        yield f"  {split.records:>8}  {name:<5}  {split.path}"
+    if report.system_prompt_added:
+        yield f"{report.system_prompt_added} records got data.system_prompt as their system message"
+    if report.style:
+        yield f"style, in every system message: {report.style}"
+    if report.fields_beside:
+        fields = ", ".join(f"{name} ({count})" for name, count in report.fields_beside.items())
+        yield f"kept in meta, not trained: {fields}"
+    for note in report.notes:
+        yield f"note: {note}"

@@ -1,0 +1,258 @@
+"""Raw records → canonical train, validation and test files, with a report in which every record is accounted for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from weft.config.schema import Config
+from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
+from weft.data.files import StagedFiles, json_lines, sync_directory
+from weft.data.formats import CANONICAL
+from weft.data.sources import BadRow
+from weft.data.split import assign_splits
+from weft.data.style import apply_style, forget_style, suspend_style
+from weft.errors import ConfigError, DataError
+from weft.types import Conversation
+
+REPORT_NAME = "prepare_report.json"
+REJECTS_NAME = "rejects.jsonl"
+_ID_LENGTH = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicate:
+    """A record that says what an earlier one says; both are places."""
+
+    location: str
+    first: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One file that was written."""
+
+    path: str
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareReport:
+    """What was read and what became of it: ``records = kept + sum of rejected + duplicates``, and ``kept = sum of splits``."""
+
+    raw_path: str
+    train_path: str
+    seed: int
+    ratios: Mapping[str, float]
+    records: int
+    kept: int
+    rejected: Mapping[str, int]
+    """How many rows were rejected, by reason."""
+    rejects_path: str | None
+    """The file that lists them, if there are any."""
+    duplicates: tuple[Duplicate, ...]
+    """The records that were left out because an earlier one has the same messages."""
+    splits: Mapping[str, Split]
+    """The files that were written, by split."""
+    files: Mapping[str, int]
+    """How many records each file held."""
+    formats: Mapping[str, int]
+    """How many conversations came in which format."""
+    fields_beside: Mapping[str, int]
+    """Fields that are kept in ``meta`` and not trained, with how many records have them."""
+    system_prompt_added: int
+    """How many records got ``data.system_prompt`` because they had no system message."""
+    style: str | None
+    notes: tuple[str, ...] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def prepare(config: Config) -> PrepareReport:
+    """Read ``data.raw_path``, drop exact duplicates, split, and write the files that training reads.
+
+    Records stay in the order in which they were read; texts stay as they are. The report, and the rejects if there are any,
+    go into the directory of ``data.train_path``. Same input, same bytes.
+
+    Raises:
+        ConfigError: the paths cannot be those of outputs.
+        DataError: the raw path is missing or empty, or an output cannot be written or was not written by weft.
+        Problems: some rows cannot be used (``on_bad_row: error``), or none can.
+    """
+    raw = Path(config.data.raw_path)
+    outputs = _outputs(config)
+    ratios = _ratios(config)
+    _check_apart(raw, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
+    _check_outputs({name: path for name, path in outputs.items() if ratios[name] > 0})
+    found = read_conversations(
+        raw,
+        format=config.data.format,
+        on_bad_row=config.on_bad_row,
+        fix="set data.raw_path to your records, a file or a directory",
+    )
+    conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
+    kept, duplicates = _without_duplicates(conversations)
+    splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
+    for conversation, name in zip(kept, assign_splits(kept, ratios, config.seed), strict=True):
+        splits[name].append(conversation)
+
+    written = {name: Split(path=str(outputs[name]), records=len(rows)) for name, rows in splits.items() if rows}
+    stale, left = _stale(outputs, written, Path(config.data.train_path))
+    report = PrepareReport(
+        raw_path=str(raw),
+        train_path=config.data.train_path,
+        seed=config.seed,
+        ratios=ratios,
+        records=sum(found.files.values()),
+        kept=len(kept),
+        rejected=dict(Counter(row.reason for row in found.bad_rows).most_common()),
+        rejects_path=str(_beside(config, REJECTS_NAME)) if found.bad_rows else None,
+        duplicates=tuple(duplicates),
+        splits=written,
+        files=found.files,
+        formats=dict(found.formats),
+        fields_beside=dict(Counter(name for each in kept for name in each.meta)),
+        system_prompt_added=sum(new is not old for new, old in zip(conversations, found.conversations, strict=True)),
+        style=config.data.style,
+        notes=_notes(config, found, kept, ratios, written),
+    )
+    earlier_style = _write(config, report, splits, found.bad_rows, stale)
+    if config.data.style:
+        apply_style(config, config.data.style)
+    changes = [f"removed {path}, which an earlier preparation wrote: its split is empty now" for path in stale]
+    changes += [f"left {path} as it is: its split is empty, and this preparation did not write it" for path in left]
+    if earlier_style and not config.data.style:
+        changes.append(
+            f"the files are without the style that they had: run `weft style` again for {earlier_style!r:.60}"
+        )
+    return replace(report, notes=(*report.notes, *changes))
+
+
+def _ratios(config: Config) -> dict[str, float]:
+    split = config.data.split
+    return {"train": split.train_ratio, "val": split.val_ratio, "test": split.test_ratio}
+
+
+def _outputs(config: Config) -> dict[str, Path]:
+    data = config.data
+    return {"train": Path(data.train_path), "val": Path(data.val_path), "test": Path(data.test_path)}
+
+
+def _beside(config: Config, name: str) -> Path:
+    return Path(config.data.train_path).parent / name
+
+
+def _check_outputs(outputs: Mapping[str, Path]) -> None:
+    """Raise where writing would destroy what weft did not write."""
+    if len({path.resolve() for path in outputs.values()}) < len(outputs):
+        raise ConfigError(
+            "the train, val and test files must be different files", where="data.train_path", fix="rename one"
+        )
+    for name, path in outputs.items():
+        where = f"data.{name}_path"
+        if path.suffix.lower() != ".jsonl":
+            raise ConfigError(
+                f"prepared files are .jsonl files, not {path.name!r}", where=where, fix="end the name in .jsonl"
+            )
+        if path.exists() and not _is_canonical(path):
+            fix = f"move it away, or set {where} to another file (training reads your own file as it is: it needs no preparing)"
+            raise DataError("the file exists and was not written by `weft prepare`", where=str(path), fix=fix)
+
+
+def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
+    """Raise where an output would replace raw records, or be read as raw records next time."""
+    for path in outputs:
+        if raw.resolve() in (path.resolve(), path.resolve().parent):
+            fix = "put prepared files into a directory of their own, such as data/processed/"
+            raise ConfigError(f"{path} would lie among the raw records", where="data.train_path", fix=fix)
+
+
+def _is_canonical(path: Path) -> bool:
+    """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+        record = json.loads(first) if first else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return record is None or (isinstance(record, dict) and record.keys() == CANONICAL)
+
+
+def _without_duplicates(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[Duplicate]]:
+    """The first conversation of each content, with an id, and the others."""
+    first: dict[str, Conversation] = {}
+    duplicates = []
+    for conversation in conversations:
+        digest = content_digest(conversation.messages)
+        if digest in first:
+            duplicates.append(Duplicate(location=str(conversation.location), first=str(first[digest].location)))
+        else:
+            first[digest] = conversation if conversation.id else replace(conversation, id=digest[:_ID_LENGTH])
+    return list(first.values()), duplicates
+
+
+def _stale(
+    outputs: Mapping[str, Path], written: Mapping[str, Split], train_path: Path
+) -> tuple[list[Path], list[Path]]:
+    """Files in the place of empty splits: those that the last preparation of this training file wrote, and others."""
+    present = [path for name, path in outputs.items() if name not in written and path.exists()]
+    try:
+        last = json.loads((train_path.parent / REPORT_NAME).read_bytes())
+        ours = {split["path"] for split in last["splits"].values()} if last["train_path"] == str(train_path) else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        ours = set()
+    return [path for path in present if str(path) in ours], [path for path in present if str(path) not in ours]
+
+
+def _notes(
+    config: Config,
+    found: ConversationFile,
+    kept: Sequence[Conversation],
+    ratios: Mapping[str, float],
+    written: Mapping[str, Split],
+) -> tuple[str, ...]:
+    notes = []
+    if found.skipped:
+        notes.append(f"not read (another kind of file, or a folder): {', '.join(path.name for path in found.skipped)}")
+    empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]
+    if empty:
+        notes.append(f"too few records for every split: none is left for {' and '.join(empty)}")
+    shared = sum(count for count in Counter(each.id for each in kept).values() if count > 1)
+    if shared:
+        notes.append(f"{shared} records share their id with another one")
+    if config.datasets:
+        notes.append("training reads `datasets`, not data.train_path, as long as the configuration lists any")
+    return tuple(notes)
+
+
+def _write(
+    config: Config,
+    report: PrepareReport,
+    splits: Mapping[str, Sequence[Conversation]],
+    bad_rows: Sequence[BadRow],
+    stale: Sequence[Path],
+) -> str | None:
+    """Write everything, old files staying whole until the new ones are; return the style that the old files had."""
+    with StagedFiles() as staged:
+        for name, split in report.splits.items():
+            staged.write(Path(split.path), json_lines(map(canonical, splits[name])))
+        if bad_rows:
+            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, bad_rows)))
+        content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
+        staged.write(_beside(config, REPORT_NAME), [content.encode()])
+        suspend_style(config)
+        for path in [*stale, *([] if bad_rows else [_beside(config, REJECTS_NAME)])]:
+            path.unlink(missing_ok=True)
+            sync_directory(path.parent)
+        staged.commit()
+    return forget_style(config)
+
+
+def _reject(row: BadRow) -> dict[str, str]:
+    return {"location": str(row.location), "reason": row.reason, "detail": row.detail, "raw": row.raw}

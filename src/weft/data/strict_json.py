@@ -1,0 +1,157 @@
+r"""JSON as RFC 8259 means it: what the standard library lets through quietly is refused here with a reason.
+
+Refused: NaN and infinity (also ``1e999``), an object that names a key twice (one of the values would vanish), lone surrogates
+(``"\ud800"`` is no text and cannot be written again), and values nested so deeply that they cannot be written again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+NESTING_LIMIT = 100
+
+_WHITESPACE = re.compile(r"[ \t\r\n]*")
+_LENIENT = json.JSONDecoder(parse_int=float)  # only to find where a refused value ends
+
+
+class InvalidJson(ValueError):
+    """A text that cannot be used.
+
+    Attributes:
+        reason: the same for all texts with the same problem.
+        detail: what tells them apart; may be empty.
+        position: the character at which it shows, counted from 0 in the whole text; None: somewhere in the value.
+    """
+
+    def __init__(self, reason: str, detail: str = "", position: int | None = None):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail, self.position = reason, detail, position
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise InvalidJson("a key is given twice", repr(next(key for key in keys if keys.count(key) > 1)))
+    return result
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidJson("a number is not finite", name)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise InvalidJson("a number is not finite", digits[:40])
+    return value
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_float)
+
+
+def parse(text: str) -> Any:
+    """The one value that ``text`` holds.
+
+    Raises:
+        InvalidJson: it holds none, or more than one, or one that is refused.
+    """
+    value, end = parse_at(text, skip_whitespace(text, 0))
+    end = skip_whitespace(text, end)
+    if end < len(text):
+        raise InvalidJson("broken JSON", "there is text after the end of the value", end)
+    return value
+
+
+def parse_at(text: str, start: int) -> tuple[Any, int]:
+    """The value that starts at character ``start``, and where it ends.
+
+    Raises:
+        InvalidJson: there is none, or one that is refused.
+    """
+    try:
+        value, end = _STRICT.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise InvalidJson("broken JSON", f"{error.msg[0].lower()}{error.msg[1:]}", error.pos) from None
+    except RecursionError:
+        raise InvalidJson("the record is nested too deeply") from None
+    except InvalidJson:
+        raise
+    except ValueError:  # the interpreter's limit on the digits of an integer
+        raise InvalidJson("a number has too many digits") from None
+    if text.count("[", start, end) + text.count("{", start, end) > NESTING_LIMIT and _depth(value) > NESTING_LIMIT:
+        raise InvalidJson("the record is nested too deeply", f"more than {NESTING_LIMIT} levels")
+    if (text.find("\\ud", start, end) >= 0 or text.find("\\uD", start, end) >= 0) and not _is_text(value):
+        raise InvalidJson("a string holds half of a surrogate pair", r"an escape such as \ud800 without its other half")
+    return value, end
+
+
+def list_items(text: str, start: int) -> Iterator[tuple[int, Any]]:
+    """The values of the list whose bracket opens at ``start``, each with the character at which it starts.
+
+    A value that is whole but refused comes as an :class:`InvalidJson` in its place, and the next one follows; where the list
+    itself is broken, an :class:`InvalidJson` is the last item.
+    """
+    position = skip_whitespace(text, start + 1)
+    if text.startswith("]", position):
+        yield from _after_list(text, position + 1)
+        return
+    while True:
+        try:
+            item, end = parse_at(text, position)
+        except InvalidJson as problem:
+            try:
+                _, end = _LENIENT.raw_decode(text, position)
+            except (ValueError, RecursionError):
+                yield position if problem.position is None else problem.position, problem
+                return
+            item = problem
+        yield position, item
+        position = skip_whitespace(text, end)
+        if text.startswith("]", position):
+            yield from _after_list(text, position + 1)
+            return
+        if not text.startswith(",", position):
+            yield position, InvalidJson("broken JSON", "expecting ',' or ']' after a record of the list", position)
+            return
+        position = skip_whitespace(text, position + 1)
+
+
+def _after_list(text: str, end: int) -> Iterator[tuple[int, InvalidJson]]:
+    rest = skip_whitespace(text, end)
+    if rest < len(text):
+        yield rest, InvalidJson("broken JSON", "there is text after the end of the list", rest)
+
+
+def skip_whitespace(text: str, position: int) -> int:
+    """The first position from ``position`` on that holds no JSON whitespace."""
+    match = _WHITESPACE.match(text, position)
+    assert match is not None
+    return match.end()
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [child for item in level for child in _children(item)]
+    return depth
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

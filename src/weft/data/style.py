@@ -1,0 +1,196 @@
+"""A style: one instruction that is part of every system message, put into the files that training reads, and out again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weft.config.schema import Config
+from weft.data.conversations import canonical, read_conversations, with_system_prompt
+from weft.data.files import StagedFiles, json_lines
+from weft.data.style_record import (
+    Digests,
+    StyleRecord,
+    check_no_stray_original,
+    holds,
+    original_path,
+    read_record,
+    record_path,
+    relative_name,
+    restore,
+    write_record,
+)
+from weft.errors import ConfigError, DataError
+from weft.types import Conversation, Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleReport:
+    """What a call did."""
+
+    style: str | None
+    """The style that the files hold now."""
+    changed: bool
+    """False where the files were so already."""
+    files: tuple[str, ...]
+    """The files that hold the style, or held it."""
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def apply_style(config: Config, style: str) -> StyleReport:
+    """Make ``style`` part of every system message of the train, val and test files; it replaces an earlier style.
+
+    It follows the text of the system message after a blank line, or becomes the system message. The files as they were are
+    kept beside them; :func:`remove_style` brings them back.
+
+    Raises:
+        ConfigError: ``data.style`` asks for another one, or the style is empty.
+        DataError: there is no file to style, or one was changed since an earlier style was applied.
+    """
+    if not style.strip():
+        raise ConfigError("the style is empty", fix="give it words, or take the style out with `weft style --undo`")
+    if config.data.style not in (None, style):
+        raise ConfigError(
+            "this is not the style that is configured", where="data.style", fix="change data.style, or remove it"
+        )
+    paths = _prepared_files(config)
+    record = _record(config)
+    present = read_record(record)
+    names = tuple(map(str, paths))
+    if present and present.style == style and holds(present, paths, record):
+        return StyleReport(style=style, changed=False, files=names, notes=_notes(config))
+    restore(record)
+    notes = _style_files(config, style, paths, record)
+    return StyleReport(style=style, changed=True, files=names, notes=(*notes, *_notes(config)))
+
+
+def _style_files(config: Config, style: str, paths: list[Path], record: Path) -> list[str]:
+    digests: dict[str, Digests] = {}
+    notes: list[str] = []
+    with StagedFiles() as originals, StagedFiles() as styled:
+        for path in paths:
+            check_no_stray_original(path)
+            found = read_conversations(path, format=config.data.format, on_bad_row=config.on_bad_row)
+            rows = (canonical(_styled(each, config.data.system_prompt, style)) for each in found.conversations)
+            digests[relative_name(path, record)] = Digests(
+                unstyled=originals.write(original_path(path), [path.read_bytes()]),
+                styled=styled.write(path, json_lines(rows)),
+            )
+            if found.bad_rows:
+                notes.append(f"{path}: {len(found.bad_rows)} bad rows are left out of the styled file")
+        originals.commit()
+        write_record(record, StyleRecord(style=style, complete=False, files=digests))
+        styled.commit()
+        write_record(record, StyleRecord(style=style, complete=True, files=digests))
+    return notes
+
+
+def remove_style(config: Config) -> StyleReport:
+    """Put the files back exactly as they were before :func:`apply_style`.
+
+    Raises:
+        ConfigError: ``data.style`` still asks for the style.
+        DataError: a file was changed since, and the change would be lost.
+    """
+    if config.data.style is not None:
+        raise ConfigError("the configuration still asks for a style", where="data.style", fix="remove data.style first")
+    restored = restore(_record(config))
+    return StyleReport(style=None, changed=bool(restored), files=tuple(map(str, restored)))
+
+
+def suspend_style(config: Config) -> None:
+    """Mark the style as incomplete, because the files are about to be written anew."""
+    present = _readable_record(config)
+    if present:
+        write_record(_record(config), replace(present, complete=False))
+
+
+def forget_style(config: Config) -> str | None:
+    """Remove the kept originals and the record, once the files are written anew; return the style that they had."""
+    present = _readable_record(config)
+    listed = [_record(config).parent / name for name in present.files] if present else []
+    for path in {*listed, *_data_paths(config)}:
+        original_path(path).unlink(missing_ok=True)
+    _record(config).unlink(missing_ok=True)
+    return present.style if present else None
+
+
+def active_style(config: Config) -> str | None:
+    """The style that the prepared files hold; where there are none here (on another machine), the one that is configured.
+
+    Raises:
+        DataError: the files hold another style than ``data.style`` asks for, or one that was applied only in part.
+    """
+    wanted = config.data.style
+    present = read_record(_record(config))
+    if present and not present.complete:
+        raise DataError(
+            "applying or removing a style was interrupted",
+            where=config.data.train_path,
+            fix="run `weft style` again, with the style or with --undo",
+        )
+    held = present.style if present else None
+    if wanted in (None, held) or not Path(config.data.train_path).exists():
+        return held or wanted
+    raise DataError(
+        f"the file holds {'another' if held else 'no'} style; data.style asks for {wanted!r:.60}",
+        where=config.data.train_path,
+        fix="run `weft style` with this configuration, which applies data.style",
+    )
+
+
+def effective_system_prompt(config: Config) -> str | None:
+    """The system message, as training sees it, of conversations that have none of their own: ``data.system_prompt``, the style.
+
+    Raises:
+        DataError: see :func:`active_style`.
+    """
+    style = active_style(config)
+    return config.data.system_prompt if style is None else _join(config.data.system_prompt, style)
+
+
+def _styled(conversation: Conversation, system_prompt: str | None, style: str) -> Conversation:
+    messages = with_system_prompt(conversation, system_prompt).messages
+    own, turns = (messages[0].content, messages[1:]) if messages[0].role == "system" else (None, messages)
+    return replace(conversation, messages=(Message(role="system", content=_join(own, style)), *turns))
+
+
+def _join(system_prompt: str | None, style: str) -> str:
+    return f"{system_prompt}\n\n{style}" if system_prompt else style
+
+
+def _record(config: Config) -> Path:
+    return record_path(Path(config.data.train_path))
+
+
+def _readable_record(config: Config) -> StyleRecord | None:
+    """The record; None also where it is damaged, for those who replace it anyway."""
+    try:
+        return read_record(_record(config))
+    except DataError:
+        return None
+
+
+def _data_paths(config: Config) -> tuple[Path, ...]:
+    return Path(config.data.train_path), Path(config.data.val_path), Path(config.data.test_path)
+
+
+def _prepared_files(config: Config) -> list[Path]:
+    paths = [path for path in _data_paths(config) if path.exists()]
+    if not paths:
+        raise DataError("there are no prepared files yet", where=config.data.train_path, fix="run `weft prepare` first")
+    for path in paths:
+        if path.suffix.lower() != ".jsonl":
+            fix = "run `weft prepare`, which writes such files"
+            raise DataError("a style can only be put into .jsonl files", where=str(path), fix=fix)
+    return paths
+
+
+def _notes(config: Config) -> tuple[str, ...]:
+    others = ", ".join(each.path for each in config.datasets)
+    return (f"the files under `datasets` are not changed: {others}",) if others else ()

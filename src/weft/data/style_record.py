@@ -1,0 +1,130 @@
+"""The record beside styled files, and the originals that it vouches for.
+
+Beside the training file lies ``<name>.style.json`` with the style and the SHA-256 of every styled file with and without it; the
+originals are kept as ``<name>.unstyled.jsonl``. Every step leaves a state from which the next call can go on: the originals
+are on the disk before the record names them, the record says so before a file changes, and restoring is one rename per file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from weft.data.files import StagedFiles, file_digest, sync_directory, writing
+from weft.errors import DataError
+
+_ANEW = "run `weft prepare`, which makes the files anew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digests:
+    """The SHA-256 of a file without and with its style."""
+
+    unstyled: str
+    styled: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleRecord:
+    """Which style the files hold."""
+
+    style: str
+    complete: bool
+    """False while files are being changed."""
+    files: dict[str, Digests]
+    """By their paths relative to the record."""
+
+
+def record_path(train_path: Path) -> Path:
+    """Where the record of a training file lies."""
+    return train_path.with_suffix(".style.json")
+
+
+def original_path(path: Path) -> Path:
+    """Where the original of a styled file is kept."""
+    return path.with_name(f"{path.stem}.unstyled{path.suffix}")
+
+
+def relative_name(path: Path, record: Path) -> str:
+    """A file's name in the record."""
+    return Path(os.path.relpath(path, record.parent)).as_posix()
+
+
+def read_record(record: Path) -> StyleRecord | None:
+    """The record, or None where there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if not record.exists():
+        return None
+    try:
+        stored = json.loads(record.read_bytes())
+        files = {str(name): Digests(**digests) for name, digests in stored["files"].items()}
+        return StyleRecord(style=str(stored["style"]), complete=bool(stored["complete"]), files=files)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError("the record of the style cannot be read", where=str(record), fix=_ANEW) from None
+
+
+def write_record(record: Path, content: StyleRecord) -> None:
+    """Write the record, whole or not at all."""
+    with StagedFiles() as staged:
+        staged.write(record, [json.dumps(asdict(content), ensure_ascii=False, indent=2).encode() + b"\n"])
+        staged.commit()
+
+
+def holds(content: StyleRecord, files: Iterable[Path], record: Path) -> bool:
+    """Whether the record tells of exactly these files, and they are as it tells."""
+    named = {relative_name(path, record): path for path in files}
+    return (
+        content.complete
+        and content.files.keys() == named.keys()
+        and all(file_digest(path) == content.files[name].styled for name, path in named.items())
+    )
+
+
+def restore(record: Path) -> tuple[Path, ...]:
+    """Put every file that the record names back as it was, and remove the record.
+
+    Raises:
+        DataError: a file or its original was changed since; then nothing is touched.
+    """
+    content = read_record(record)
+    if content is None:
+        return ()
+    paths = {record.parent / name: digests for name, digests in content.files.items()}
+    for path, digests in paths.items():
+        _check_restorable(path, digests)
+    write_record(record, replace(content, complete=False))
+    for path in paths:
+        if original_path(path).exists():
+            with writing(path):
+                original_path(path).replace(path)
+            sync_directory(path.parent)
+    record.unlink()
+    return tuple(paths)
+
+
+def check_no_stray_original(path: Path) -> None:
+    """Raise where an original is kept for a file of which no record tells: overwriting it could lose the last copy."""
+    original = original_path(path)
+    if original.exists() and file_digest(original) != file_digest(path):
+        fix = f"move it back to {path} if that is the version you want, else delete it; or {_ANEW}"
+        raise DataError("an original is kept here, but the record of its style is gone", where=str(original), fix=fix)
+
+
+def _check_restorable(path: Path, digests: Digests) -> None:
+    now = file_digest(path) if path.exists() else None
+    original = original_path(path)
+    if not original.exists():
+        if now != digests.unstyled:
+            raise DataError("the original that was kept here is gone", where=str(original), fix=_ANEW)
+    elif file_digest(original) != digests.unstyled:
+        raise DataError("the original that was kept here was changed", where=str(original), fix=_ANEW)
+    elif now not in (None, digests.unstyled, digests.styled):
+        raise DataError(
+            "the file was changed after its style was applied; undoing would lose that", where=str(path), fix=_ANEW
+        )

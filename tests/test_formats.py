@@ -1,0 +1,299 @@
+"""Record formats: each shape to exactly these messages, every other record refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weft.data.conversations import canonical
+from weft.data.formats import FORMATS, RowError, detect, parse_record
+from weft.types import Conversation, Location, Message, Record
+
+S, U, A = "Be kind.", "Hi?", "Hello."
+TURN = [("user", U), ("assistant", A)]
+
+
+def parse(data: Any, format: Any = "auto", source: str | None = None) -> Conversation:
+    return parse_record(Record(data=data, location=Location(path="x.jsonl", line=7)), format, source=source)
+
+
+def messages(data: Any, format: Any = "auto") -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in parse(data, format).messages]
+
+
+def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": content} for role, content in pairs]}
+
+
+RECORDS: dict[str, list[dict[str, Any]]] = {
+    "messages": [turns(*TURN)],
+    "chat": [{"user": U, "assistant": A}],
+    "qa": [{"input": U, "target": A}, {"question": U, "answer": A}, {"query": U, "response": A}],
+    "prompt": [{"prompt": U, "response": A}, {"prompt": U, "completion": A}],
+    "alpaca": [{"instruction": U, "output": A}, {"instruction": U, "input": "", "output": A}],
+}
+CASES = [(name, data) for name, records in RECORDS.items() for data in records]
+
+
+@pytest.mark.parametrize(("name", "data"), CASES)
+def test_each_shape_is_detected_and_read(name: str, data: dict[str, Any]) -> None:
+    assert RECORDS.keys() == FORMATS.keys()
+    assert detect(data) == name
+    for format in ("auto", "chat", name):
+        assert messages(data, format) == TURN
+        assert messages({**data, "system": S}, format) == [("system", S), *TURN]
+        assert messages({**data, "system": None}, format) == TURN
+
+
+@pytest.mark.parametrize(("name", "data"), CASES)
+def test_a_forced_format_refuses_the_others(name: str, data: dict[str, Any]) -> None:
+    for other in FORMATS.keys() - {name, "chat"}:
+        with pytest.raises(
+            RowError, match=rf"^x\.jsonl:7: the record is not in the format {other}: expected .*; found the fields"
+        ) as error:
+            parse(data, other)
+        assert all(repr(key) in error.value.detail for key in data)
+
+
+def test_texts_are_taken_as_they_are() -> None:
+    text = "  a\u2028\tb\r\n "
+    assert messages({"user": text, "assistant": text}) == [("user", text), ("assistant", text)]
+
+
+def test_alpaca_joins_instruction_and_input_by_a_newline() -> None:
+    assert messages({"instruction": "Add.", "input": "1 2", "output": "3"})[0] == ("user", "Add.\n1 2")
+    assert messages({"instruction": "", "input": "1 2", "output": "3"})[0] == ("user", "1 2")
+
+
+def test_text_parts_are_joined() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert messages(turns(("user", parts), ("assistant", "c")))[0] == ("user", "ab")
+
+
+def test_an_empty_system_message_is_one_but_an_empty_system_field_is_none() -> None:
+    assert messages(turns(("system", ""), *TURN)) == [("system", ""), *TURN]
+    assert messages({"system": "", "user": U, "assistant": A}) == TURN
+
+
+def test_many_turns_and_an_equal_system_field() -> None:
+    data = {**turns(("system", S), *TURN, *TURN), "system": S}
+    assert messages(data) == [("system", S), *TURN, *TURN]
+
+
+# --- which format ---
+
+
+def test_fields_of_two_formats_must_agree() -> None:
+    both = {"user": U, "assistant": A, "prompt": U, "completion": A}
+    assert messages(both) == TURN
+    assert detect(both) == "chat"
+    with pytest.raises(RowError, match=r"disagree: chat \(user, assistant\) and prompt \(prompt, completion\)"):
+        parse({**both, "completion": "other"})
+    assert messages({**both, "completion": "other"}, "prompt") == [("user", U), ("assistant", "other")]
+
+
+def test_empty_fields_do_not_count_beside_filled_ones() -> None:
+    assert messages({"messages": None, "user": "", "assistant": "", "prompt": U, "completion": A}) == TURN
+    with pytest.raises(RowError, match="a user message is empty"):
+        parse({"user": "", "assistant": "", "prompt": None, "completion": None})
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"title": "a", "body": "b"}, "no known format: found the fields 'title', 'body'"),
+        ({}, "no known format: found the fields none"),
+        ({"conversations": [{"from": "human", "value": "x"}]}, "ShareGPT records are not supported yet"),
+        ({"text": "a document"}, "documents are not supported yet"),
+        ([U, A], "must be an object with named fields: found a list"),
+        ("text", "must be an object with named fields: found text"),
+        (None, "must be an object with named fields: found null"),
+        ({"\x1b[31muser": 1}, r"found the fields '\\x1b\[31muser'"),
+    ],
+)
+def test_unknown_records_are_refused(data: Any, reason: str) -> None:
+    with pytest.raises(RowError, match=reason):
+        parse(data)
+
+
+# --- what a conversation must be ---
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"messages": []}, "there are no messages"),
+        (turns(("system", S)), "there are no messages"),
+        (turns(("user", U)), "there is no assistant message"),
+        (turns(("system", S), ("assistant", A)), "the assistant speaks before the user: message 2"),
+        (turns(*TURN, ("user", U)), "the last message is the user's"),
+        (turns(("user", U), ("user", U), ("assistant", A)), "follow each other: messages 1 and 2, both user"),
+        (turns(*TURN, ("assistant", A)), "follow each other: messages 2 and 3, both assistant"),
+        (turns(*TURN, ("system", S), *TURN), "a system message stands after other messages: message 3"),
+        (turns(("system", S), ("system", S), *TURN), "a system message stands after other messages: message 2"),
+        (turns(("user", U), ("assistant", " \n\t")), "an assistant message is empty: message 2"),
+        (turns(("user", "\u2028"), ("assistant", A)), "a user message is empty: message 1"),
+        ({"user": U, "assistant": ""}, "an assistant message is empty"),
+        ({"user": U, "assistant": None}, "an assistant message is empty"),
+        ({"user": U, "assistant": 4}, 'the field "assistant" must be text: found a number'),
+        (
+            {"prompt": [{"role": "user", "content": U}], "completion": A},
+            'the field "prompt" must be text: found a list',
+        ),
+        ({"messages": "hello"}, '"messages" must be a list: found text'),
+        ({"messages": ["hello"]}, "a message must be an object: message 1 is text"),
+        (turns(("user", None), ("assistant", A)), "content must be text: message 1 has null"),
+        (
+            turns(("user", [{"type": "image"}]), ("assistant", A)),
+            "only text parts are supported yet: message 1 has a part of type 'image'",
+        ),
+        (
+            turns(("user", ["x"]), ("assistant", A)),
+            "only text parts are supported yet: message 1 has a part without a type",
+        ),
+        ({"messages": [{"content": U}]}, 'a message has no "role": message 1'),
+        (turns(("human", U), ("gpt", A)), "unknown role: message 1 has 'human'\n  fix: write \"user\""),
+        (turns(("User", U)), "unknown role: message 1 has 'User'\n  fix: write \"user\""),
+        (turns(("narrator", U)), "unknown role: message 1 has 'narrator'\n  fix: the roles are"),
+        ({"messages": [{"role": ["user"], "content": U}]}, "unknown role"),
+        (turns(*TURN, ("tool", "4")), "tool results are not supported yet: message 3"),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
+            "tool calls are not supported yet",
+        ),
+        ({"messages": [{"role": "user", "content": U, "name": "Ann"}]}, "names of speakers are not supported yet"),
+        (
+            {"messages": [{"role": "user", "content": U, "train": False}]},
+            "what is trained is not supported yet: message 1",
+        ),
+        (
+            {"messages": [{"role": "user", "content": U, "weight": 0}]},
+            "what is trained is not supported yet: message 1",
+        ),
+        ({**turns(*TURN), "tools": [{"name": "f"}]}, 'tool definitions are not supported yet: the field "tools"'),
+        ({"question": U, "context": "c", "answer": A}, "a context in a field of its own are not supported yet"),
+        ({"instruction": U, "output": A, "history": [["a", "b"]]}, "earlier turns"),
+        ({**turns(("system", S), *TURN), "system": "Other."}, 'the field "system" and the system message disagree'),
+        ({"user": U, "assistant": A, "id": [1]}, 'the field "id" must be text or a number: found a list'),
+        ({"user": U, "assistant": A, "meta": {"k": 1}, "k": 2}, 'the field "k" and the same field of "meta" disagree'),
+    ],
+)
+def test_records_that_cannot_be_used_say_why(data: Any, reason: str) -> None:
+    with pytest.raises(RowError) as error:
+        parse(data)
+    assert reason in str(error.value)
+    assert str(error.value).startswith("x.jsonl:7: ")
+
+
+def test_fields_without_content_are_no_reason_to_refuse() -> None:
+    message = {
+        "role": "assistant",
+        "content": A,
+        "tool_calls": [],
+        "reasoning_content": "",
+        "weight": 1,
+        "train": True,
+        "name": None,
+    }
+    data = {"messages": [{"role": "user", "content": U}, message], "tools": "[]"}
+    assert messages(data) == TURN
+
+
+# --- what a record says beside its messages ---
+
+
+def test_id_source_and_meta_are_kept() -> None:
+    data = {"user": U, "assistant": A, "id": 3, "source": "book", "mode": "tutor", "meta": {"page": 1, "mode": "tutor"}}
+    conversation = parse(data, source="file")
+    assert (conversation.id, conversation.source, conversation.meta) == ("3", "book", {"mode": "tutor", "page": 1})
+    assert parse({"user": U, "assistant": A, "id": ""}, source="file") == Conversation(
+        messages=(Message(role="user", content=U), Message(role="assistant", content=A)),
+        location=Location(path="x.jsonl", line=7),
+        source="file",
+    )
+
+
+def test_fields_of_other_kinds_go_into_meta() -> None:
+    data = {"user": U, "assistant": A, "meta": "note", "source": {"url": "u"}, "tags": ["a"]}
+    assert parse(data).meta == {"meta": "note", "source": {"url": "u"}, "tags": ["a"]}
+    stamped = {"messages": [{"role": "user", "content": U, "at": 1}, {"role": "assistant", "content": A}]}
+    assert parse(stamped).meta == {"message_fields": [{"at": 1}, {}]}
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+WORDS = TEXT.filter(lambda text: bool(text.strip()))
+CONVERSATIONS = st.builds(
+    Conversation,
+    messages=st.tuples(st.none() | TEXT, st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3)).map(
+        lambda pair: (
+            *([] if pair[0] is None else [Message(role="system", content=pair[0])]),
+            *(
+                Message(role=role, content=text)  # type: ignore[arg-type]
+                for turn in pair[1]
+                for role, text in zip(("user", "assistant"), turn, strict=True)
+            ),
+        )
+    ),
+    location=st.just(Location(path="x.jsonl", line=7)),
+    id=st.none() | TEXT.filter(bool),
+    source=st.none() | TEXT.filter(bool),
+    meta=st.dictionaries(TEXT, TEXT | st.integers() | st.none(), max_size=3),
+)
+
+
+@given(CONVERSATIONS, st.sampled_from(["auto", "chat", "messages", "alpaca"]))
+@settings(max_examples=100, deadline=None)
+def test_the_canonical_form_round_trips_under_every_format(conversation: Conversation, format: str) -> None:
+    stored = json.loads(json.dumps(canonical(conversation), ensure_ascii=False))
+    assert parse(stored, format) == conversation
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["user", "assistant", "system", "text", "", " ", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "messages",
+                    "role",
+                    "content",
+                    "user",
+                    "assistant",
+                    "system",
+                    "id",
+                    "meta",
+                    "source",
+                    "type",
+                    "text",
+                    "weight",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANYTHING, st.sampled_from(["auto", "chat", "messages", "qa", "prompt", "alpaca"]))
+@settings(max_examples=300, deadline=None)
+def test_no_value_raises_anything_but_a_row_error(data: Any, format: str) -> None:
+    outcome = parse_or_error(data, format)
+    if isinstance(outcome, RowError):
+        assert outcome.reason
+        assert str(outcome.where) == "x.jsonl:7"
+    else:
+        assert outcome.messages[-1].role == "assistant"
+
+
+def parse_or_error(data: Any, format: str) -> Conversation | RowError:
+    try:
+        return parse(data, format)
+    except RowError as error:
+        return error

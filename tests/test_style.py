@@ -1,0 +1,294 @@
+"""A style goes into the files that training reads and out again without a trace, whatever interrupts it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft.config.schema import Config
+from weft.data.conversations import read_conversations
+from weft.data.prepare import prepare
+from weft.data.style import active_style, apply_style, effective_system_prompt, remove_style
+from weft.errors import ConfigError, DataError
+
+SPLITS = ("train", "val", "test")
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """Working in a new directory with prepared files; a configuration of them."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*, datasets: Any = (), **data: Any) -> Config:
+        paths = {f"{name}_path": f"out/{name}.jsonl" for name in SPLITS}
+        return Config.model_validate({"datasets": list(datasets), "data": {"raw_path": "raw.jsonl", **paths, **data}})
+
+    rows = [{"user": f"q{n}", "assistant": f"a{n}", **({"system": f"s{n}"} if n % 2 else {})} for n in range(9)]
+    Path("raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare(make())
+    return make
+
+
+def files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path("out").iterdir())}
+
+
+def systems() -> dict[str, str | None]:
+    """The system message of every question in the prepared files."""
+    found = {}
+    for name in SPLITS:
+        for each in read_conversations(Path(f"out/{name}.jsonl"), on_bad_row="error").conversations:
+            first = each.messages[0]
+            found[each.messages[-2].content] = first.content if first.role == "system" else None
+    return found
+
+
+def test_the_style_follows_or_becomes_the_system_message(config: Callable[..., Config]) -> None:
+    report = apply_style(config(), "Be brief.")
+    assert (report.changed, report.files) == (True, tuple(f"out/{name}.jsonl" for name in SPLITS))
+    assert systems() == {f"q{n}": f"s{n}\n\nBe brief." if n % 2 else "Be brief." for n in range(9)}
+
+
+def test_the_default_system_prompt_comes_before_the_style(config: Callable[..., Config]) -> None:
+    apply_style(config(system_prompt="Default."), "Be brief.")
+    assert systems()["q0"] == "Default.\n\nBe brief."
+    assert systems()["q1"] == "s1\n\nBe brief."
+
+
+def test_twice_is_once_and_another_replaces(config: Callable[..., Config]) -> None:
+    apply_style(config(), "A")
+    once = files()
+    assert not apply_style(config(), "A").changed
+    assert files() == once
+    apply_style(config(), "B")
+    assert systems()["q1"] == "s1\n\nB"
+    apply_style(config(), "A")
+    assert files() == once
+
+
+def test_undo_restores_every_byte(config: Callable[..., Config]) -> None:
+    before = files()
+    assert not remove_style(config()).changed
+    apply_style(config(), "A")
+    assert files()["train.unstyled.jsonl"] == before["train.jsonl"]
+    apply_style(config(), "B")
+    assert remove_style(config()).changed
+    assert files() == before
+
+
+def test_own_files_in_another_format_are_styled_and_restored(config: Callable[..., Config]) -> None:
+    own = b'{"input": "q",   "target": "a"}\r\n\r\n'
+    Path("out/train.jsonl").write_bytes(own)
+    apply_style(config(), "A")
+    assert json.loads(Path("out/train.jsonl").read_bytes())["messages"][0] == {"role": "system", "content": "A"}
+    remove_style(config())
+    assert Path("out/train.jsonl").read_bytes() == own
+
+
+# --- what inference uses ---
+
+
+def test_inference_uses_what_the_files_hold(config: Callable[..., Config]) -> None:
+    assert effective_system_prompt(config()) is None
+    assert effective_system_prompt(config(system_prompt="S")) == "S"
+    apply_style(config(), "A")
+    assert effective_system_prompt(config()) == "A"
+    assert effective_system_prompt(config(system_prompt="S")) == "S\n\nA"
+    assert effective_system_prompt(config(style="A")) == "A"
+    with pytest.raises(DataError, match=r"holds another style; data\.style asks for 'B'"):
+        effective_system_prompt(config(style="B"))
+    remove_style(config())
+    with pytest.raises(DataError, match=r"holds no style; data\.style asks for 'B'"):
+        active_style(config(style="B"))
+
+
+def test_without_prepared_files_the_configured_style_counts(config: Callable[..., Config]) -> None:
+    elsewhere = config(style="B", train_path="elsewhere/train.jsonl")
+    assert effective_system_prompt(elsewhere) == "B"
+
+
+# --- together with prepare ---
+
+
+def test_preparing_resets_the_style_or_applies_the_configured_one(config: Callable[..., Config]) -> None:
+    plain = files()
+    apply_style(config(), "A")
+    assert prepare(config()).notes == ("the files are without the style that they had: run `weft style` again for 'A'",)
+    assert files() == plain
+    prepare(config(style="B"))
+    assert systems()["q0"] == "B"
+    assert effective_system_prompt(config()) == "B"
+    remove_style(config())
+    assert files().keys() == plain.keys()
+    assert [files()[f"{name}.jsonl"] for name in SPLITS] == [plain[f"{name}.jsonl"] for name in SPLITS]
+
+
+# --- refusals ---
+
+
+def test_a_file_that_was_changed_since_is_not_overwritten(config: Callable[..., Config]) -> None:
+    apply_style(config(), "A")
+    with Path("out/val.jsonl").open("a") as file:
+        file.write('{"user": "new", "assistant": "row"}\n')
+    before = files()
+    for call in (
+        lambda: remove_style(config()),
+        lambda: apply_style(config(), "A"),
+        lambda: apply_style(config(), "B"),
+    ):
+        with pytest.raises(DataError, match=r"val\.jsonl: the file was changed after its style was applied"):
+            call()
+    assert files() == before
+    prepare(config())
+    assert "train.style.json" not in files()
+    assert not any("unstyled" in name for name in files())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda: Path("out/train.unstyled.jsonl").unlink(),
+            r"train\.unstyled\.jsonl: the original that was kept here is gone",
+        ),
+        (lambda: Path("out/train.unstyled.jsonl").write_text("x"), "the original that was kept here was changed"),
+        (
+            lambda: Path("out/train.style.json").write_text("{"),
+            r"train\.style\.json: the record of the style cannot be read",
+        ),
+        (lambda: Path("out/train.style.json").write_text('{"style": 1}'), "the record of the style cannot be read"),
+        (
+            lambda: Path("out/train.style.json").unlink(),
+            "an original is kept here, but the record of its style is gone",
+        ),
+    ],
+)
+def test_damage_is_named_and_preparing_mends_it(
+    config: Callable[..., Config], damage: Callable[[], None], message: str
+) -> None:
+    plain = files()
+    apply_style(config(), "A")
+    damage()
+    with pytest.raises(DataError, match=message):
+        apply_style(config(), "B")
+    prepare(config())
+    assert files() == plain
+
+
+def test_what_cannot_be_styled_is_refused(config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match="the style is empty"):
+        apply_style(config(), " ")
+    with pytest.raises(ConfigError, match=r"data\.style: this is not the style that is configured"):
+        apply_style(config(style="A"), "B")
+    with pytest.raises(ConfigError, match=r"data\.style: the configuration still asks for a style"):
+        remove_style(config(style="A"))
+    nowhere = {f"{name}_path": f"none/{name}.jsonl" for name in SPLITS}
+    with pytest.raises(
+        DataError, match=r"none/train\.jsonl: there are no prepared files yet\n  fix: run `weft prepare` first"
+    ):
+        apply_style(config(**nowhere), "A")
+    Path("own.csv").write_text("input,target\nq,a\n")
+    with pytest.raises(DataError, match=r"own\.csv: a style can only be put into \.jsonl files"):
+        apply_style(config(train_path="own.csv"), "A")
+
+
+def test_datasets_are_left_alone_and_named(config: Callable[..., Config]) -> None:
+    report = apply_style(config(datasets=[{"path": "big.jsonl"}]), "A")
+    assert report.notes == ("the files under `datasets` are not changed: big.jsonl",)
+
+
+# --- interruptions ---
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callable[[], Any]], bool]]:
+    """Run a call and kill it at its n-th change of the disk, after which nothing more happens; False if it came through."""
+
+    def run(n: int, call: Callable[[], Any]) -> bool:
+        left = n
+
+        def counted(original: Callable[..., Any]) -> Callable[..., Any]:
+            def change(*args: Any, **kwargs: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left <= 0:
+                    raise Killed
+                return original(*args, **kwargs)
+
+            return change
+
+        with monkeypatch.context() as patch:
+            for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync")):
+                patch.setattr(owner, name, counted(getattr(owner, name)))
+            try:
+                call()
+            except Killed:
+                return True
+        return False
+
+    return run
+
+
+def start_from(content: dict[str, bytes]) -> None:
+    for path in Path("out").iterdir():
+        path.unlink()
+    for name, data in content.items():
+        Path("out", name).write_bytes(data)
+
+
+def held_style_or_error(config: Config) -> str | DataError | None:
+    try:
+        return active_style(config)
+    except DataError as error:
+        return error
+
+
+def without_leftovers() -> dict[str, bytes]:
+    return {name: content for name, content in files().items() if not name.endswith(".tmp")}
+
+
+@pytest.mark.parametrize("action", ["apply", "replace", "undo", "prepare"])
+def test_an_interruption_at_any_moment_loses_nothing(
+    config: Callable[..., Config], killed_at: Callable[[int, Callable[[], Any]], bool], action: str
+) -> None:
+    plain = files()
+    apply_style(config(), "B")
+    styled = files()
+    apply_style(config(), "A")
+    start = plain if action == "apply" else files()
+    calls: dict[str, Callable[[], Any]] = {
+        "apply": lambda: apply_style(config(), "B"),
+        "replace": lambda: apply_style(config(), "B"),
+        "undo": lambda: remove_style(config()),
+        "prepare": lambda: prepare(config()),
+    }
+    moments = 0
+    for moment in range(1, 100):
+        start_from(start)
+        if not killed_at(moment, calls[action]):
+            break
+        moments += 1
+        held = held_style_or_error(config())
+        if isinstance(held, DataError):
+            assert "interrupted" in held.what
+        else:
+            expected = {f"s{n}" + (f"\n\n{held}" if held else "") for n in (1, 3, 5, 7)}
+            assert set(systems().values()) == expected | {held}
+        if action == "prepare":
+            prepare(config())
+            assert without_leftovers() == plain
+            continue
+        apply_style(config(), "B")
+        assert without_leftovers() == styled
+        remove_style(config())
+        assert without_leftovers() == plain
+    assert moments >= 10
