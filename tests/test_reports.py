@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.errors import RunError
+from weft.errors import DataError
 from weft.evaluation.escape import visible
 from weft.evaluation.report import EvalReport, SetLoss, markdown, write_report
 from weft.evaluation.scoring import Prediction, score
@@ -32,7 +32,7 @@ def _report(predictions: list[Prediction], **changes: object) -> EvalReport:
     report = EvalReport(
         set_name="val",
         sources=("data/val.jsonl",),
-        records=len(predictions),
+        evaluated=len(predictions),
         score=score(predictions, ["rouge_l", "exact_match"]) if predictions else None,
         loss=SetLoss(loss=1.5, perplexity=4.4817, tokens=100, examples=3),
         dropped={},
@@ -107,14 +107,7 @@ def test_visible_keeps_text_and_writes_controls_out() -> None:
     assert visible("\x1b]0;title\x07\r\x00\x9b31m\u202egnp.exe") == r"\x1b]0;title\x07\r\x00\x9b31m\u202egnp.exe"
 
 
-def test_half_surrogates_stay_valid_json(tmp_path: Path) -> None:
-    predictions = _predictions("broken \ud83d emoji")
-    write_report(tmp_path, _report(predictions), predictions)
-    row = json.loads((tmp_path / "predictions_val.jsonl").read_bytes())
-    assert row["prediction"] == "broken \ud83d emoji"
-
-
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(DataError, match="cannot be written"):
         write_report(tmp_path / "file" / "run", _report(_predictions("a")), _predictions("a"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weft.errors import RunError
+from weft.data.files import StagedFiles
 from weft.evaluation.escape import visible
 from weft.evaluation.metrics import METRICS
 from weft.evaluation.scoring import Prediction, Score
@@ -40,8 +39,8 @@ class EvalReport:
 
     set_name: str
     sources: tuple[str, ...]
-    records: int
-    """Conversations in the set."""
+    evaluated: int
+    """Conversations that were answered."""
     score: Score | None
     """None where only the loss was asked for."""
     loss: SetLoss | None
@@ -72,7 +71,7 @@ class EvalReport:
             "sources": list(self.sources),
             "evaluated": PROTOCOL,
             "quick": self.quick,
-            "records": self.records,
+            "n": self.evaluated,
             "dropped": dict(self.dropped),
             "tuned": self.tuned,
             "model": dict(self.model),
@@ -87,10 +86,10 @@ class EvalReport:
 
 
 def write_report(directory: Path, report: EvalReport, predictions: Sequence[Prediction]) -> tuple[Path, ...]:
-    """Write the report's files into ``directory``, each whole or not at all, and return their paths.
+    """Write the report's files into ``directory``, all of them whole or none, and return their paths.
 
     Raises:
-        RunError: the directory cannot be written to.
+        DataError: the directory cannot be written to.
     """
     contents = {
         f"eval_report_{report.file_name}.json": json.dumps(report.payload(), ensure_ascii=False, indent=2) + "\n",
@@ -100,7 +99,13 @@ def write_report(directory: Path, report: EvalReport, predictions: Sequence[Pred
         rows = zip(predictions, report.score.rows, strict=True)
         lines = (json.dumps(_prediction_payload(*row), ensure_ascii=False) + "\n" for row in rows)
         contents[f"predictions_{report.file_name}.jsonl"] = "".join(lines)
-    return tuple(_write_whole(directory / name, text) for name, text in contents.items())
+    with StagedFiles() as files:
+        for name, text in contents.items():
+            files.write(
+                directory / name, [text.encode(errors="backslashreplace")]
+            )  # half a surrogate pair: JSON's escape
+        files.commit()
+    return tuple(directory / name for name in contents)
 
 
 def markdown(report: EvalReport, predictions: Sequence[Prediction]) -> str:
@@ -108,7 +113,7 @@ def markdown(report: EvalReport, predictions: Sequence[Prediction]) -> str:
     facts = {
         "model": ", ".join(f"{key} {value}" for key, value in report.model.items()),
         "template": report.template,
-        "records": f"{report.records:,} from {', '.join(report.sources)}",
+        "records": f"{report.evaluated:,} from {', '.join(report.sources)}",
         "evaluated": PROTOCOL,
         "generation": ", ".join(f"{key} {value}" for key, value in report.generation.items()),
         **{f"dropped ({reason})": f"{count:,}" for reason, count in report.dropped.items()},
@@ -186,7 +191,6 @@ def _fenced(text: str) -> str:
 
 def _score_payload(score: Score, seconds: float) -> dict[str, Any]:
     return {
-        "n": score.n,
         "metrics": {name: _metric_payload(name, score) for name in score.metrics},
         "at_limit": score.at_limit,
         "tokens": score.tokens,
@@ -220,18 +224,3 @@ def _prediction_payload(prediction: Prediction, scores: Mapping[str, float]) -> 
         "tokens": prediction.completion.tokens,
         "scores": dict(scores),
     }
-
-
-def _write_whole(path: Path, text: str) -> Path:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair: an escape in JSON
-        aside.replace(path)
-    except OSError as error:
-        raise RunError(
-            f"the report cannot be written: {error.strerror}",
-            where=str(path),
-            fix="make the directory writable, or set train.output_dir to one that is",
-        ) from error
-    return path

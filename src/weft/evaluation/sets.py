@@ -1,0 +1,115 @@
+"""Evaluation sets: which files a command asks for, and their conversations, read before any weights load (law 11)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from weft.config.schema import Config, DatasetConfig
+from weft.data.conversations import read_conversations
+from weft.data.seeds import derive_seed
+from weft.data.style import effective_system_prompt
+from weft.errors import ConfigError
+from weft.types import Conversation
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSet:
+    """A named set of conversations."""
+
+    name: str
+    sources: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+    dropped: Mapping[str, int]
+    """Records that cannot be used, by reason (with ``on_bad_row: drop``)."""
+
+
+def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> dict[str, tuple[DatasetConfig, ...]]:
+    """The files of each set that is asked for, by the set's name.
+
+    Args:
+        config: says where ``train``, ``val``, ``test`` and the sets of ``eval.sets`` are.
+        names: of sets, or paths of files; none means the validation set.
+        full: ``val``, ``test`` (unless the split makes none) and all of ``eval.sets``.
+
+    Raises:
+        ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
+    """
+    known = {
+        "train": tuple(config.datasets) or (DatasetConfig(path=config.data.train_path, format=config.data.format),),
+        "val": (DatasetConfig(path=config.data.val_path, format=config.data.format),),
+        "test": (DatasetConfig(path=config.data.test_path, format=config.data.format),),
+        **{name: (DatasetConfig(path=path),) for name, path in config.eval.sets.items()},
+    }
+    if full:
+        without_test = config.data.split.test_ratio == 0 and not Path(config.data.test_path).exists()
+        left_out = {"train", "test"} if without_test else {"train"}
+        return {name: files for name, files in known.items() if name not in left_out}
+    found: dict[str, tuple[DatasetConfig, ...]] = {}
+    for name in dict.fromkeys(names or ["val"]):
+        if name in known:
+            found[name] = known[name]
+        elif not Path(name).exists():
+            raise ConfigError(
+                f"there is no evaluation set '{name}', and no such file",
+                where="--set",
+                fix=f"name one of {', '.join(known)}, or a file of records; new names go under eval.sets",
+            )
+        elif Path(name).stem in found or Path(name).stem in known:
+            raise ConfigError(
+                f"the reports of {name} and of another set would both be named '{Path(name).stem}'",
+                where="--set",
+                fix="give the files names of their own under eval.sets",
+            )
+        else:
+            found[Path(name).stem] = (DatasetConfig(path=name),)
+    return found
+
+
+def read_sets(config: Config, sets: Mapping[str, Sequence[DatasetConfig]]) -> list[EvalSet]:
+    """The conversations of every set.
+
+    Raises:
+        DataError: a file is missing, unreadable or empty.
+        Problems: records cannot be used, and ``on_bad_row`` is ``error``.
+    """
+    return [_read_set(config, name, files) for name, files in sets.items()]
+
+
+def sample(evaluated: EvalSet, size: int, seed: int) -> EvalSet:
+    """``size`` conversations of a set, in its order; the whole set where it is no larger. The same seed takes the same ones."""
+    total = len(evaluated.conversations)
+    if total <= size:
+        return evaluated
+    chosen = np.random.default_rng(derive_seed(seed, "eval sample", total)).choice(total, size, replace=False)
+    return replace(evaluated, conversations=tuple(evaluated.conversations[index] for index in sorted(chosen.tolist())))
+
+
+def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> EvalSet:
+    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets)
+    fix = (
+        f"run `weft prepare`, which writes it, or set data.{name}_path"
+        if ours
+        else "mend the path in the configuration"
+    )
+    read = [
+        read_conversations(
+            Path(file.path),
+            format=file.format,
+            on_bad_row=config.on_bad_row,
+            system_prompt=effective_system_prompt(config),
+            source=file.name,
+            fix=fix,
+        )
+        for file in files
+    ]
+    return EvalSet(
+        name=name,
+        sources=tuple(file.path for file in files),
+        conversations=tuple(conversation for part in read for conversation in part.conversations),
+        dropped=Counter(row.reason for part in read for row in part.bad_rows),
+    )

@@ -1,0 +1,1 @@
+"""Answers from a model: loading the trained result of a configuration, batched generation, chat."""

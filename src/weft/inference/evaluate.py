@@ -1,0 +1,131 @@
+"""Evaluate one model on sets: answers, scores, loss, report files."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from transformers import PreTrainedModel
+
+from weft.config.locate import output_dir
+from weft.config.schema import Config
+from weft.data.render import Renderer, Rendering
+from weft.errors import DataError, Problems
+from weft.evaluation.metrics import METRICS
+from weft.evaluation.report import EvalReport, SetLoss, write_report
+from weft.evaluation.scoring import Prediction, score
+from weft.evaluation.sets import EvalSet
+from weft.inference.generate import Answerer
+from weft.inference.progress import answering
+from weft.types import Conversation, Example
+from weft.version import __version__
+
+_SHOWN = 20
+
+LossFunction = Callable[[PreTrainedModel, Sequence[Example]], SetLoss]
+"""The loss of a model on examples. Training owns its definition, and this room may not import training: it is handed in."""
+
+
+def evaluate(
+    answerer: Answerer, sets: Sequence[EvalSet], config: Config, *, quick: bool, loss: LossFunction
+) -> list[EvalReport]:
+    """Evaluate ``answerer`` on every set by the metrics of ``eval.metrics``, and write the reports into the run directory.
+
+    Args:
+        answerer: the model.
+        sets: what to evaluate it on.
+        config: settings of generation and evaluation, and the run directory.
+        quick: whether the sets are samples; it marks the reports.
+        loss: computes the loss.
+
+    Raises:
+        DataError: no record of a set can be evaluated, or a report cannot be written.
+        Problems: records do not render, and ``on_bad_row`` is ``error``.
+    """
+    reports = []
+    for evaluated in sets:
+        report, predictions = _evaluate_set(answerer, evaluated, config, quick=quick, loss=loss)
+        write_report(output_dir(config), report, predictions)
+        reports.append(report)
+    return reports
+
+
+def _evaluate_set(
+    answerer: Answerer, evaluated: EvalSet, config: Config, *, quick: bool, loss: LossFunction
+) -> tuple[EvalReport, list[Prediction]]:
+    kept, dropped = _render(answerer.renderer, evaluated, config)
+    metrics = [name for name in config.eval.metrics if name in METRICS]
+    start = time.perf_counter()
+    predictions = (
+        _predict(answerer, [conversation for conversation, _ in kept], evaluated.name, config) if metrics else []
+    )
+    seconds = time.perf_counter() - start
+    examples = [example for _, rendering in kept for example in rendering.examples]
+    report = EvalReport(
+        set_name=evaluated.name,
+        sources=evaluated.sources,
+        evaluated=len(kept),
+        score=score(predictions, metrics) if metrics else None,
+        loss=loss(answerer.model, examples) if "loss" in config.eval.metrics else None,
+        dropped=Counter(evaluated.dropped) + dropped,
+        tuned=answerer.tuned,
+        quick=quick,
+        model={"name": answerer.name, "weights": str(answerer.directory)},
+        template=answerer.template.name,
+        generation={**config.gen.model_dump(), "seed": config.seed},
+        seconds=seconds,
+        config=config.model_dump(mode="json"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        weft=__version__,
+    )
+    return report, predictions
+
+
+def _render(
+    renderer: Renderer, evaluated: EvalSet, config: Config
+) -> tuple[list[tuple[Conversation, Rendering]], Counter[str]]:
+    """The conversations that training would take, with their examples, and how many others there are, by reason."""
+    renderings = renderer.render_batch(evaluated.conversations)
+    errors = [rendering.error for rendering in renderings if rendering.error]
+    if errors and config.on_bad_row == "error":
+        raise Problems(errors[:_SHOWN])
+    dropped = Counter(getattr(error, "reason", error.what) for error in errors)
+    dropped["longer than model.max_seq_len"] = sum(bool(rendering.overlong) for rendering in renderings)
+    kept = [
+        pair
+        for pair in zip(evaluated.conversations, renderings, strict=True)
+        if not (pair[1].error or pair[1].overlong)
+    ]
+    if not kept:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
+        raise DataError(
+            f"no record of the set '{evaluated.name}' can be evaluated: {reasons}",
+            where=", ".join(evaluated.sources),
+            fix="mend the records, or raise model.max_seq_len where they are too long",
+        )
+    return kept, +dropped
+
+
+def _predict(answerer: Answerer, conversations: Sequence[Conversation], name: str, config: Config) -> list[Prediction]:
+    """The model's answer in place of each conversation's last message, after its true history."""
+    model = "tuned" if answerer.tuned else "untuned"
+    with answering(f"{name}, {model} model", len(conversations)) as on_step:
+        completions = answerer.answer(
+            [conversation.messages[:-1] for conversation in conversations],
+            **config.gen.model_dump(),
+            seed=config.seed,
+            batch_size=config.eval.batch_size,
+            progress=on_step,
+        )
+    return [
+        Prediction(
+            id=conversation.id,
+            location=conversation.location,
+            prompt=conversation.messages[:-1],
+            reference=conversation.messages[-1].content,
+            completion=completion,
+        )
+        for conversation, completion in zip(conversations, completions, strict=True)
+    ]

@@ -1,0 +1,75 @@
+"""The model that a configuration means: its trained result, or the base model where nothing is trained yet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from weft.config.locate import model_directory, output_dir
+from weft.config.schema import Config
+from weft.data.render import Renderer
+from weft.data.template import load_template
+from weft.data.tokenizer import load_tokenizer
+from weft.inference.generate import Answerer
+from weft.models.directory import tuned_kind
+from weft.models.hardware import choose_device, choose_dtype
+from weft.models.load import load_model, load_tuned
+from weft.models.vocab import check_vocab
+
+
+def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
+    """Load what ``config`` trained, with the tokenizer and the template of its run directory.
+
+    Where nothing is trained yet it is the base model, and where training has not ended the newest checkpoint;
+    ``notice`` says so then.
+
+    Args:
+        config: names the run directory and the base model.
+        untuned: the base model in any case, without a notice.
+
+    Raises:
+        ModelError: a model or tokenizer cannot be used.
+        TemplateError: no chat template can be used.
+    """
+    tuned, notice = (None, None) if untuned else find_tuned(config)
+    tokenizer = load_tokenizer(tuned or model_directory(config.model, weights=False))
+    template = load_template(str(tuned / "chat_template.jinja") if tuned else config.data.template_path, tokenizer)
+    device = choose_device()
+    dtype = choose_dtype(config, device, trained=False)
+    if tuned:
+        base = tuned if tuned_kind(tuned) == "full" else model_directory(config.model, weights=True)
+        model = load_tuned(base, tuned, dtype=dtype, device=device)
+    else:
+        base = model_directory(config.model, weights=True)
+        model = load_model(base, dtype=dtype, device=device)
+    check_vocab(model, tokenizer.vocab_size)
+    return Answerer(
+        model=model,
+        tokenizer=tokenizer,
+        template=template,
+        renderer=Renderer(tokenizer, template, config.model.max_seq_len),
+        name=config.model.name,
+        directory=tuned or base,
+        tuned=tuned is not None,
+        notice=notice,
+    )
+
+
+def find_tuned(config: Config) -> tuple[Path | None, str | None]:
+    """The directory of the trained weights, None where there are none, and what the user should know about the choice."""
+    run = output_dir(config)
+    if tuned_kind(run):
+        return run, None
+    if checkpoint := _newest_checkpoint(run):
+        return checkpoint, f"the training in {run} has not ended: this is its {checkpoint.name}"
+    return None, f"nothing is trained yet in {run}: this is the base model {config.model.name}"
+
+
+def _newest_checkpoint(run: Path) -> Path | None:
+    """The newest ``checkpoint-N``. By its name it is complete; training looks for damage when it resumes."""
+    steps = {
+        int(match[1]): path
+        for path in run.glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    }
+    return steps[max(steps)] if steps else None

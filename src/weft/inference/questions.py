@@ -1,0 +1,107 @@
+"""Questions for ``weft infer``: lines of text, or records with or without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from weft.data.formats import FORMATS, RowError, parse_record
+from weft.data.sources import BadRow, read_records
+from weft.errors import DataError, Problems, WeftError
+from weft.types import Location, Message
+
+Question = tuple[Message, ...]
+"""Messages, of which the last is the user's."""
+
+_ANY_ANSWER = "?"
+_SHOWN = 20
+
+
+def plain_question(text: str) -> Question:
+    """``text`` as the user's only message."""
+    return (Message(role="user", content=text),)
+
+
+def with_system_prompt(question: Question, system_prompt: str | None) -> Question:
+    """The question, with this system message if it has none of its own."""
+    if not system_prompt or question[0].role == "system":
+        return question
+    return (Message(role="system", content=system_prompt), *question)
+
+
+def read_questions(path: Path) -> list[Question]:
+    """The questions of a file: one per line of a ``.txt`` file, else one per record, up to its last user turn.
+
+    Raises:
+        DataError: the file is missing, unreadable or empty.
+        Problems: records cannot be used.
+    """
+    if path.suffix.lower() == ".txt" and path.is_file():
+        return questions_of_lines(path.read_bytes(), str(path))
+    questions: list[Question] = []
+    problems: list[WeftError] = []
+    for row in read_records(path):
+        if isinstance(row, BadRow):
+            problems.append(row.error())
+            continue
+        try:
+            messages = parse_record(replace(row, data=_answered(row.data)), "auto").messages
+            questions.append(messages[:-1])
+        except RowError as error:
+            problems.append(error)
+    if problems:
+        more = DataError(
+            f"{len(problems)} of {len(problems) + len(questions)} records hold no question", where=str(path)
+        )
+        raise Problems([*problems[:_SHOWN], more])
+    return questions
+
+
+def questions_of_lines(content: bytes, name: str) -> list[Question]:
+    """One question per line that is not blank.
+
+    Args:
+        content: UTF-8, with or without a byte order mark.
+        name: the file's, for errors.
+
+    Raises:
+        DataError: a line is not UTF-8, or there is no question.
+    """
+    questions = []
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                "the line is not valid UTF-8", where=Location(path=name, line=number), fix="convert the file to UTF-8"
+            ) from error
+        if text:
+            questions.append(plain_question(text))
+    if not questions:
+        raise DataError("there is no question in it", where=name, fix="write one question per line")
+    return questions
+
+
+def _answered(data: Any) -> Any:
+    """The record with some answer where it has none, so that the one parser of records reads it."""
+    if not isinstance(data, Mapping):
+        return data
+    messages = data.get("messages")
+    if isinstance(messages, list) and messages:
+        last = messages[-1]
+        asks = isinstance(last, Mapping) and last.get("role") == "user"
+        return {**data, "messages": [*messages, {"role": "assistant", "content": _ANY_ANSWER}]} if asks else data
+    return data | {field: _ANY_ANSWER for field in _answer_field(data) if not data.get(field)}
+
+
+def _answer_field(data: Mapping[str, Any]) -> Sequence[str]:
+    """The name of the field that answers the record's question, by the format that knows most of its fields."""
+    known = [
+        (sum(name in data for name in (*fields, *format.optional)), fields)
+        for format in FORMATS.values()
+        for fields in format.fields
+        if len(fields) == 2 and fields[0] in data
+    ]
+    return max(known, key=lambda pair: pair[0])[1][1:] if known else ()

@@ -1,0 +1,230 @@
+"""`weft eval` from end to end on a tiny model: sets, samples, models, reports, and a loss computed the long way."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from weft.cli import main
+from weft.config.schema import Config
+from weft.errors import ConfigError
+from weft.evaluation.sets import EvalSet, find_sets, sample
+from weft.types import Conversation, Location, Message
+
+QUESTIONS = ["What is the capital of France?", "Hello", "How are you?", "Who?", "What is Paris?"]
+
+
+@pytest.fixture
+def config(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tiny model, a validation set of five records, another set of two, nothing trained."""
+    monkeypatch.chdir(tmp_path)
+    _records("val.jsonl", QUESTIONS)
+    _records("other.jsonl", QUESTIONS[:2])
+    Path("c.yaml").write_text(
+        f"model: {{name: {tiny_model_dir}}}\n"
+        "gen: {max_new_tokens: 5}\n"
+        "data: {val_path: val.jsonl, test_path: missing.jsonl, cache_dir: cache}\n"
+        "eval: {sets: {unseen_ones: other.jsonl}, quick_samples: 3}\n"
+        "train: {output_dir: run}\n"
+    )
+    return "c.yaml"
+
+
+@pytest.fixture
+def tuned(config: str, tiny_model_dir: Path) -> str:
+    """The same with an adapter in the run directory, whose random weights change every answer."""
+    from transformers import AutoModelForCausalLM
+
+    from weft.config.schema import LoraConfig
+    from weft.models.adapters import add_lora, save_model, trainable_parameters
+
+    model = add_lora(AutoModelForCausalLM.from_pretrained(tiny_model_dir), LoraConfig(r=4), seed=0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in trainable_parameters(model).values():
+            parameter.normal_(std=0.2)
+    Path("run").mkdir()
+    save_model(model, Path("run"))
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(tiny_model_dir / name, "run")
+    template = json.loads((tiny_model_dir / "tokenizer_config.json").read_text())["chat_template"]
+    Path("run/chat_template.jinja").write_text(template)
+    return config
+
+
+def _records(path: str, questions: list[str]) -> None:
+    rows = [{"id": f"q{index}", "prompt": text, "response": f"{text} Paris."} for index, text in enumerate(questions)]
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _append(path: str, row: str) -> None:
+    Path(path).write_text(Path(path).read_text() + row + "\n")
+
+
+def _report(name: str) -> dict:
+    return json.loads(Path(f"run/eval_report_{name}.json").read_text())
+
+
+def test_the_base_model_while_nothing_is_trained(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", config]) == 0
+    out, err = capsys.readouterr()
+    assert "nothing is trained yet in run: this is the base model" in err
+    assert "val, untuned model: 5 of 5 answers" in err
+    assert [line.split()[:3] for line in out.splitlines()[2:3]] == [["validation", "untuned", "5"]]
+    assert sorted(path.name for path in Path("run").iterdir()) == [
+        "eval_report_val_untuned.json",
+        "eval_report_val_untuned.md",
+        "predictions_val_untuned.jsonl",
+    ]
+    rows = [json.loads(line) for line in Path("run/predictions_val_untuned.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["q0", "q1", "q2", "q3", "q4"]
+    assert [row["source"] for row in rows] == [f"val.jsonl:{line}" for line in range(1, 6)]
+    assert rows[1]["prompt"] == [{"role": "user", "content": "Hello"}]
+    assert rows[1]["reference"] == "Hello Paris."
+    assert _report("val_untuned")["at_limit"] == sum(row["finish"] == "length" for row in rows)
+
+
+def test_the_loss_is_that_of_transformers_over_all_trained_tokens(config: str, tiny_model_dir: Path) -> None:
+    """One sum over the set divided once: the reference walks through the answers token by token."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert main(["eval", config, "eval.metrics=[loss]"]) == 0
+    assert not Path("run/predictions_val_untuned.jsonl").exists()
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tiny_model_dir),
+        AutoTokenizer.from_pretrained(tiny_model_dir),
+    )
+    total, count = 0.0, 0
+    for question in QUESTIONS:
+        prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        context, answer = (tokenizer(text)["input_ids"] for text in (prompt, f"{question} Paris.<|im_end|>"))
+        with torch.no_grad():
+            logits = model(torch.tensor([context + answer])).logits[0].log_softmax(-1)
+        total -= sum(logits[len(context) + index - 1, token].item() for index, token in enumerate(answer))
+        count += len(answer)
+    report = _report("val_untuned")
+    assert report["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert report["perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
+    assert (report["loss_tokens"], report["loss_examples"], report["n"]) == (count, 5, 5)
+
+
+def test_compare_shows_both_models_set_by_set(tuned: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", tuned, "--compare", "--set", "val", "--set", "unseen_ones", "--json"]) == 0
+    reports = json.loads(capsys.readouterr().out)["reports"]
+    rows = [(report["set"], report["tuned"], report["n"]) for report in reports]
+    assert rows == [("val", False, 5), ("val", True, 5), ("unseen_ones", False, 2), ("unseen_ones", True, 2)]
+    assert reports[0]["loss"] != reports[1]["loss"]
+    assert reports[0] == _report("val_untuned")
+    assert reports[3] == _report("unseen_ones")
+    assert reports[1]["model"]["weights"] == "run"
+    assert main(["eval", tuned, "--set", "unseen_ones"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("unseen ones  tuned  2")
+
+
+def test_compare_needs_a_tuned_model(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", config, "--compare"]) == 2
+    assert "there is no tuned model to compare" in capsys.readouterr().err
+
+
+def test_a_run_that_has_not_ended_is_evaluated_at_its_newest_checkpoint(
+    tuned: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = list(Path("run").iterdir())
+    for step in (9, 10):
+        Path(f"run/checkpoint-{step}").mkdir()
+    Path("run/.tmp-checkpoint-11").mkdir()
+    for path in files:
+        path.rename(Path("run/checkpoint-10") / path.name)
+    assert main(["eval", tuned, "eval.metrics=[exact_match]"]) == 0
+    assert "the training in run has not ended: this is its checkpoint-10" in capsys.readouterr().err
+    assert _report("val")["model"]["weights"] == "run/checkpoint-10"
+    assert list(_report("val")["metrics"]) == ["exact_match"]
+    assert "loss" not in _report("val")
+
+
+def test_quick_is_a_sample_with_reports_of_its_own(config: str) -> None:
+    assert main(["eval", config, "--quick", "eval.metrics=[loss]"]) == 0
+    assert (_report("val_quick_untuned")["n"], _report("val_quick_untuned")["quick"]) == (3, True)
+    assert not Path("run/eval_report_val_untuned.json").exists()
+
+
+def test_records_too_long_for_training_are_dropped_and_counted(config: str) -> None:
+    _append("val.jsonl", json.dumps({"prompt": "word " * 100, "response": "x"}))
+    assert main(["eval", config, "model.max_seq_len=60", "eval.metrics=[loss]"]) == 0
+    assert (_report("val_untuned")["n"], _report("val_untuned")["dropped"]) == (5, {"longer than model.max_seq_len": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.val_path=no.jsonl"], "run `weft prepare`, which writes it, or set data.val_path"),
+        (["--full"], "missing.jsonl: there is no such file"),
+        (["--set", "vall"], "there is no evaluation set 'vall'"),
+        (["model.max_seq_len=8"], "no record of the set 'val' can be evaluated: 5 × longer than model.max_seq_len"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_message(
+    config: str, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["eval", config, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_bad_records_stop_or_are_counted(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _append("val.jsonl", '{"prompt": "a", "response": ""}')
+    assert main(["eval", config]) == 2
+    assert "val.jsonl:6: an assistant message is empty" in capsys.readouterr().err
+    assert main(["eval", config, "on_bad_row=drop", "eval.metrics=[loss]"]) == 0
+    assert _report("val_untuned")["dropped"] == {"an assistant message is empty": 1}
+
+
+def test_which_files_a_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = Config(
+        data={"format": "alpaca", "test_path": "t.jsonl"},
+        eval={"sets": {"hard": "h.jsonl"}},
+        datasets=[{"path": "a.jsonl"}, {"path": "b.jsonl", "format": "qa"}],
+    )
+
+    def files(*names: str, **options: bool) -> dict[str, list[tuple[str, str]]]:
+        return {
+            name: [(file.path, file.format) for file in of] for name, of in find_sets(config, names, **options).items()
+        }
+
+    assert files() == {"val": [("data/processed/val.jsonl", "alpaca")]}
+    assert files("hard", "train", "hard") == {
+        "hard": [("h.jsonl", "auto")],
+        "train": [("a.jsonl", "auto"), ("b.jsonl", "qa")],
+    }
+    assert list(files(full=True)) == ["val", "test", "hard"]
+    config = config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"split": config.data.split.model_copy(update={"test_ratio": 0.0})})
+        }
+    )
+    assert list(files(full=True)) == ["val", "hard"]
+    Path("mine.jsonl").touch()
+    assert files("mine.jsonl") == {"mine": [("mine.jsonl", "auto")]}
+    Path("hard.jsonl").touch()
+    with pytest.raises(ConfigError, match="would both be named 'hard'"):
+        files("hard.jsonl")
+
+
+def test_a_sample_is_deterministic_in_order_and_not_the_head() -> None:
+    message = (Message(role="user", content="q"), Message(role="assistant", content="a"))
+    conversations = tuple(Conversation(messages=message, location=Location(path="f", line=line)) for line in range(500))
+    whole = EvalSet(name="s", sources=("f",), conversations=conversations, dropped={})
+    lines = [conversation.location.line for conversation in sample(whole, 50, seed=1).conversations]
+    assert len(set(lines)) == 50
+    assert lines == sorted(lines)
+    assert lines == [conversation.location.line for conversation in sample(whole, 50, seed=1).conversations]
+    assert lines != [conversation.location.line for conversation in sample(whole, 50, seed=2).conversations]
+    assert np.mean(lines) == pytest.approx(249.5, abs=80)
+    assert sample(whole, 500, seed=1) is whole
