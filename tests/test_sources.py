@@ -212,7 +212,7 @@ def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", "{}")
     with pytest.raises(WeftError, match=r"no such file.*\n.*did you mean .*/train\.jsonl\?"):
         read_records(tmp_path / "trian.jsonl")
-    with pytest.raises(WeftError, match="weft prepare"):
+    with pytest.raises(WeftError, match=r"train\.jsonl\? Otherwise run `weft prepare`"):
         read_records(tmp_path / "trian.jsonl", fix="run `weft prepare`")
     with pytest.raises(WeftError, match="does not exist either"):
         read_records(tmp_path / "no" / "file.jsonl")

@@ -128,6 +128,32 @@ def test_preparing_resets_the_style_or_applies_the_configured_one(config: Callab
     assert [files()[f"{name}.jsonl"] for name in SPLITS] == [plain[f"{name}.jsonl"] for name in SPLITS]
 
 
+def test_preparing_puts_back_styled_files_that_it_does_not_write(config: Callable[..., Config]) -> None:
+    own = b'{"input": "q", "target": "a"}\n'
+    Path("mine.jsonl").write_bytes(own)
+    mine = {"val_path": "mine.jsonl", "split": {"train_ratio": 0.9, "val_ratio": 0, "test_ratio": 0.1}}
+    apply_style(config(**mine), "A")
+    assert Path("mine.jsonl").read_bytes() != own
+    prepare(config(**mine))
+    assert Path("mine.jsonl").read_bytes() == own
+    prepare(config(**mine, style="A"))
+    Path("mine.jsonl").write_bytes(b"changed")
+    prepare(config(**mine))
+    assert (Path("mine.jsonl").read_bytes(), Path("mine.unstyled.jsonl").read_bytes()) == (b"changed", own)
+
+
+def test_preparing_does_not_replace_an_own_file_that_was_styled(config: Callable[..., Config]) -> None:
+    own = b'{"input": "q", "target": "a"}\n'
+    Path("mine.jsonl").write_bytes(own)
+    apply_style(config(train_path="mine.jsonl"), "A")
+    with pytest.raises(
+        DataError, match=r"mine\.unstyled\.jsonl: the file exists and was not written by `weft prepare`"
+    ):
+        prepare(config(train_path="mine.jsonl"))
+    remove_style(config(train_path="mine.jsonl"))
+    assert Path("mine.jsonl").read_bytes() == own
+
+
 # --- refusals ---
 
 
@@ -156,7 +182,10 @@ def test_a_file_that_was_changed_since_is_not_overwritten(config: Callable[..., 
             lambda: Path("out/train.unstyled.jsonl").unlink(),
             r"train\.unstyled\.jsonl: the original that was kept here is gone",
         ),
-        (lambda: Path("out/train.unstyled.jsonl").write_text("x"), "the original that was kept here was changed"),
+        (
+            lambda: Path("out/train.unstyled.jsonl").write_bytes(Path("out/val.jsonl").read_bytes()),
+            "the original that was kept here was changed",
+        ),
         (
             lambda: Path("out/train.style.json").write_text("{"),
             r"train\.style\.json: the record of the style cannot be read",

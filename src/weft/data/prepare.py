@@ -15,7 +15,8 @@ from weft.data.files import StagedFiles, json_lines, sync_directory
 from weft.data.formats import CANONICAL
 from weft.data.sources import BadRow
 from weft.data.split import assign_splits
-from weft.data.style import apply_style, forget_style, suspend_style
+from weft.data.style import apply_style, end_style, suspend_style
+from weft.data.style_record import original_path
 from weft.errors import ConfigError, DataError
 from weft.types import Conversation
 
@@ -122,11 +123,13 @@ def prepare(config: Config) -> PrepareReport:
         style=config.data.style,
         notes=_notes(config, found, kept, ratios, written),
     )
-    earlier_style = _write(config, report, splits, found.bad_rows, stale)
+    _write(config, report, splits, found.bad_rows, stale)
+    earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
     if config.data.style:
         apply_style(config, config.data.style)
     changes = [f"removed {path}, which an earlier preparation wrote: its split is empty now" for path in stale]
     changes += [f"left {path} as it is: its split is empty, and this preparation did not write it" for path in left]
+    changes += [f"left {path} with its style: it was changed after it was styled" for path in unrestored]
     if earlier_style and not config.data.style:
         changes.append(
             f"the files are without the style that they had: run `weft style` again for {earlier_style!r:.60}"
@@ -160,9 +163,10 @@ def _check_outputs(outputs: Mapping[str, Path]) -> None:
             raise ConfigError(
                 f"prepared files are .jsonl files, not {path.name!r}", where=where, fix="end the name in .jsonl"
             )
-        if path.exists() and not _is_canonical(path):
-            fix = f"move it away, or set {where} to another file (training reads your own file as it is: it needs no preparing)"
-            raise DataError("the file exists and was not written by `weft prepare`", where=str(path), fix=fix)
+        for present in filter(Path.exists, (path, original_path(path))):
+            if not _is_canonical(present):
+                fix = f"move it away, or set {where} to another file (training reads your own file as it is, without preparing)"
+                raise DataError("the file exists and was not written by `weft prepare`", where=str(present), fix=fix)
 
 
 def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
@@ -237,8 +241,8 @@ def _write(
     splits: Mapping[str, Sequence[Conversation]],
     bad_rows: Sequence[BadRow],
     stale: Sequence[Path],
-) -> str | None:
-    """Write everything, old files staying whole until the new ones are; return the style that the old files had."""
+) -> None:
+    """Write everything; old files stay whole until the new ones are."""
     with StagedFiles() as staged:
         for name, split in report.splits.items():
             staged.write(Path(split.path), json_lines(map(canonical, splits[name])))
@@ -251,7 +255,6 @@ def _write(
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
         staged.commit()
-    return forget_style(config)
 
 
 def _reject(row: BadRow) -> dict[str, str]:

@@ -44,7 +44,7 @@ def _find(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ..
             )
         return files, tuple(entry for entry in visible if entry not in files)
     if not path.exists():
-        raise DataError("there is no such file or directory", where=str(path), fix=fix or _nearest(path))
+        raise DataError("there is no such file or directory", where=str(path), fix=_nearest(path, fix))
     if path.suffix.lower() not in READERS:
         ending = f"files that end in '{path.suffix}'" if path.suffix else "files without an ending"
         raise DataError(f"{ending} cannot be read", where=str(path), fix=f"convert it to one of {_endings()}")
@@ -89,8 +89,10 @@ def _endings() -> str:
     return ", ".join(READERS)
 
 
-def _nearest(path: Path) -> str | None:
+def _nearest(path: Path, fix: str | None) -> str:
     if not path.parent.is_dir():
-        return f"the directory {path.parent} does not exist either"
-    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f"did you mean {path.parent / near[0]}?" if near else f"look into {path.parent}"
+        return fix or f"the directory {path.parent} does not exist either"
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.8)
+    if near:
+        return f"did you mean {path.parent / near[0]}?" + (f" Otherwise {fix}" if fix else "")
+    return fix or f"look into {path.parent}"

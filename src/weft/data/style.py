@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from weft.data.style_record import (
     StyleRecord,
     check_no_stray_original,
     holds,
+    listed_files,
     original_path,
+    put_back,
     read_record,
     record_path,
     relative_name,
@@ -104,20 +107,34 @@ def remove_style(config: Config) -> StyleReport:
 
 
 def suspend_style(config: Config) -> None:
-    """Mark the style as incomplete, because the files are about to be written anew."""
+    """Mark the style as incomplete, because files that hold it are about to be written anew."""
     present = _readable_record(config)
     if present:
         write_record(_record(config), replace(present, complete=False))
 
 
-def forget_style(config: Config) -> str | None:
-    """Remove the kept originals and the record, once the files are written anew; return the style that they had."""
+def end_style(config: Config, replaced: Iterable[Path]) -> tuple[str | None, list[Path]]:
+    """Forget the style after files that held it were written anew or removed.
+
+    Args:
+        config: the configuration of the files.
+        replaced: those files; their originals are removed. Other files that held the style are put back as they were.
+
+    Returns:
+        The style that the files held, and the files that stay as they are, with their original beside them, because one of
+        the two was changed since.
+    """
+    record = _record(config)
     present = _readable_record(config)
-    listed = [_record(config).parent / name for name in present.files] if present else []
-    for path in {*listed, *_data_paths(config)}:
+    gone = {path.resolve() for path in replaced}
+    kept = []
+    for path, digests in listed_files(present, record) if present else ():
+        if path.resolve() not in gone and not put_back(path, digests):
+            kept.append(path)
+    for path in gone:
         original_path(path).unlink(missing_ok=True)
-    _record(config).unlink(missing_ok=True)
-    return present.style if present else None
+    record.unlink(missing_ok=True)
+    return present.style if present else None, kept
 
 
 def active_style(config: Config) -> str | None:

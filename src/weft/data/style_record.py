@@ -86,6 +86,11 @@ def holds(content: StyleRecord, files: Iterable[Path], record: Path) -> bool:
     )
 
 
+def listed_files(content: StyleRecord, record: Path) -> list[tuple[Path, Digests]]:
+    """The files that the record names."""
+    return [(record.parent / name, digests) for name, digests in content.files.items()]
+
+
 def restore(record: Path) -> tuple[Path, ...]:
     """Put every file that the record names back as it was, and remove the record.
 
@@ -95,17 +100,27 @@ def restore(record: Path) -> tuple[Path, ...]:
     content = read_record(record)
     if content is None:
         return ()
-    paths = {record.parent / name: digests for name, digests in content.files.items()}
-    for path, digests in paths.items():
+    files = listed_files(content, record)
+    for path, digests in files:
         _check_restorable(path, digests)
     write_record(record, replace(content, complete=False))
-    for path in paths:
-        if original_path(path).exists():
-            with writing(path):
-                original_path(path).replace(path)
-            sync_directory(path.parent)
+    for path, digests in files:
+        put_back(path, digests)
     record.unlink()
-    return tuple(paths)
+    return tuple(path for path, _ in files)
+
+
+def put_back(path: Path, digests: Digests) -> bool:
+    """Put one file back as it was; False, and nothing touched, where it or its original was changed since."""
+    try:
+        _check_restorable(path, digests)
+    except DataError:
+        return False
+    if original_path(path).exists():
+        with writing(path):
+            original_path(path).replace(path)
+        sync_directory(path.parent)
+    return True
 
 
 def check_no_stray_original(path: Path) -> None:
