@@ -1,0 +1,101 @@
+"""Low-rank adapters on a frozen model: made from a seed, saved as PEFT reads them, byte-identical for identical weights."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from weft.config.schema import LoraConfig
+from weft.errors import ConfigError
+from weft.models.directory import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from weft.models.quiet import quiet_transformers
+
+_ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
+
+
+def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int) -> PeftModel:
+    """Freeze ``model`` and give its linear layers adapters W + (alpha / r)·B·A (Hu et al. 2021, arXiv:2106.09685).
+
+    A is random by ``seed`` and B zero, so that the model computes what it did before. Adapters are float32 also on a
+    half-precision model. ``target_modules: auto`` takes every linear layer but the output head.
+
+    Raises:
+        ConfigError: ``target_modules`` names what the model does not have or what cannot be adapted.
+    """
+    if settings.target_modules == "auto":
+        targets: str | list[str] = "all-linear"
+        adapted = [module for _, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
+    else:
+        targets = list(settings.target_modules)
+        adapted = [module for name in targets for module in _adaptable(model, name)]
+    config = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=int(settings.alpha) if float(settings.alpha).is_integer() else settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in adapted),  # GPT-2 keeps its weights transposed
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return peft.get_peft_model(model, config)
+
+
+def save_model(model: PreTrainedModel | PeftModel, directory: Path, *, base_name: str | None = None) -> None:
+    """Write the adapter of ``model``, or the whole model where it has none, as safetensors with its configuration.
+
+    Args:
+        model: the trained model; its weights are written in the type they have.
+        directory: an existing directory; files of the same names are replaced.
+        base_name: what the adapter's configuration calls its base model, by default the directory it was loaded from.
+    """
+    if not isinstance(model, PeftModel):
+        with quiet_transformers():
+            model.save_pretrained(directory)
+        return
+    # Not PeftModel.save_pretrained: it writes a README, may ask the hub, and lists target_modules in a random order.
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
+    save_file(weights, directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    settings = {name: _as_json(value) for name, value in model.active_peft_config.to_dict().items()}
+    settings["inference_mode"] = True
+    settings["base_model_name_or_path"] = base_name or settings["base_model_name_or_path"]
+    text = json.dumps(settings, indent=2, sort_keys=True)
+    (directory / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name, in the model's order; tied ones once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _adaptable(model: nn.Module, target: str) -> Sequence[nn.Module]:
+    """The modules that ``target`` names, by their full name or its last parts, as PEFT matches them."""
+    named = dict(model.named_modules())
+    matches = [module for name, module in named.items() if name == target or name.endswith(f".{target}")]
+    adaptable = [module for module in matches if isinstance(module, _ADAPTABLE)]
+    if adaptable:
+        return adaptable
+    known = sorted({name.rpartition(".")[2] for name, module in named.items() if isinstance(module, _ADAPTABLE)})
+    near = difflib.get_close_matches(target, known, n=1)
+    raise ConfigError(
+        f"'{target}' " + ("cannot have an adapter: it is no linear layer" if matches else "is no module of this model"),
+        where="tuning.lora.target_modules",
+        fix=(f"did you mean '{near[0]}'? " if near else "")
+        + f"this model has {', '.join(known)}; `auto` takes all but the head",
+    )
+
+
+def _as_json(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else value

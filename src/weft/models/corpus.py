@@ -1,0 +1,84 @@
+"""Plain text out of the files that a tokenizer learns from.
+
+Records serve as text too: of JSON, JSON lines and CSV every string inside is read. What is not JSON although the file's
+ending says so is read as the text it is: judging records is not this module's business.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from weft.errors import DataError
+from weft.types import Location
+
+
+def read_corpus(files: Sequence[Path]) -> list[str]:
+    """Every string of ``files``, in order; of plain text the lines, with their ends.
+
+    Raises:
+        DataError: a file is missing, empty or not UTF-8.
+    """
+    return [string for path in files for string in _strings(path)]
+
+
+def _strings(path: Path) -> Iterator[str]:
+    text = _read(path)
+    match path.suffix.lower():
+        case ".json":
+            yield from _strings_of_json(text)
+        case ".jsonl" | ".ndjson":
+            for line in text.splitlines():
+                yield from _strings_of_json(line)
+        case ".csv":
+            for row in csv.reader(text.splitlines(keepends=True)):
+                yield from row
+        case _:
+            yield from text.splitlines(keepends=True)
+
+
+def _read(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as problem:
+        raise DataError(
+            f"cannot be read: {problem.strerror}",
+            where=str(path),
+            fix="give --text a file of text or records; a relative path starts at the working directory",
+        ) from problem
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = raw.count(b"\n", 0, problem.start) + 1
+        raise DataError(
+            "is not valid UTF-8",
+            where=Location(path=str(path), line=line),
+            fix="save the file as UTF-8, or leave it out: every other file still counts",
+        ) from problem
+    if not text.strip():
+        raise DataError("is empty", where=str(path), fix="give --text a file with text in it")
+    return text
+
+
+def _strings_of_json(text: str) -> Iterator[str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        yield from text.splitlines(keepends=True)
+        return
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        else:
+            pending.extend(reversed(_children(value)))
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -1,0 +1,80 @@
+"""Model directories on disk: written whole or not at all, with the files that serving needs beside the weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from weft.errors import RunError
+
+SERVING_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+"""What turns text into ids and back, and how to stop: copied byte for byte wherever a model goes."""
+
+
+def copy_serving_files(source: Path, out: Path) -> tuple[str, ...]:
+    """Copy those of :data:`SERVING_FILES` that ``source`` has into ``out``, following links, and return their names."""
+    names = tuple(name for name in SERVING_FILES if (source / name).is_file())
+    for name in names:
+        shutil.copyfile(source / name, out / name)
+    return names
+
+
+@contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """A fresh directory beside ``out`` that becomes ``out`` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        RunError: ``out`` holds something already, or the disk refuses.
+    """
+    refuse_occupied(out)
+    aside = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        _flush(aside)
+        aside.rename(out)  # replaces an empty directory, and nothing else
+        _flush_one(out.parent)
+    except OSError as problem:
+        raise RunError(
+            f"cannot be written: {problem.strerror or problem}",
+            where=str(out),
+            fix="choose a place that exists, is yours to write and has room left",
+        ) from problem
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def refuse_occupied(out: Path) -> None:
+    """Raise RunError where ``out`` is a file or a directory with content: nothing is ever overwritten."""
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        raise RunError("is there already", where=str(out), fix=f"choose another --out, or delete it: rm -r {out}")
+
+
+def _flush(directory: Path) -> None:
+    for path in sorted(directory.rglob("*")):
+        _flush_one(path)
+    _flush_one(directory)
+
+
+def _flush_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

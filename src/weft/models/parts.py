@@ -1,0 +1,140 @@
+"""A causal model taken apart into body and head, so that logits are computed only where they count (law 8).
+
+Transformers has no common call for "hidden states in, logits out": heads differ by a bias, a scale or a soft cap. So the
+parts are guessed from what models have in common, and compared with the model's own logits before anything relies on
+them. Where the guess fails, the model's ``logits_to_keep`` does the selection, and where that fails too, indexing does;
+the rung that holds is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from weft.errors import ModelError
+
+Rung = Literal["body and head", "logits_to_keep", "full logits"]
+
+_PROBE_LENGTH = 16
+_RELATIVE_TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A body that gives hidden states, and what makes logits of them.
+
+    On the first rung that is the model's body and its head with transforms. On the others the "body" is the whole model,
+    its "hidden states" are finished logits, and ``logits`` returns what it is given.
+    """
+
+    body: Callable[..., BaseModelOutput]
+    """The model's inputs → an output with ``last_hidden_state`` [1, T, H], differentiable."""
+    logits: Callable[[Tensor], Tensor]
+    """[N, H] → [N, V], in the head's type; chunks of N give the same rows."""
+    rung: Rung
+
+    def hidden_at(self, positions: Tensor, **inputs: Any) -> Tensor:
+        """The hidden states [N, H] of one row, ``inputs`` [1, T], at ``positions`` int64 [N]."""
+        if self.rung == "logits_to_keep":
+            return self.body(**inputs, logits_to_keep=positions).last_hidden_state[0]
+        return self.body(**inputs).last_hidden_state[0].index_select(0, positions)
+
+
+def split_model(model: PreTrainedModel | PeftModel) -> Parts:
+    """The first rung of the ladder on which the probe's logits equal the model's own.
+
+    Wrappers of PEFT are seen through; their adapters take part. Call it before the model is wrapped for distribution.
+
+    Raises:
+        ModelError: the model gives no logits for token ids alone.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    rows = base.get_input_embeddings().weight.shape[0]
+    device = base.get_input_embeddings().weight.device
+    probe = torch.arange(_PROBE_LENGTH, device=device).mul(7919).remainder(rows).unsqueeze(0)
+    positions = torch.arange(1, _PROBE_LENGTH, 2, device=device)
+    with _evaluating(model), torch.no_grad():
+        expected = base(input_ids=probe, use_cache=False).logits[0, positions]
+        for build in (_body_and_head, _logits_to_keep, _full_logits):
+            parts = build(base)
+            if _agrees(parts, probe, positions, expected):
+                return parts
+    raise ModelError(
+        "gives different logits for the same tokens, so that nothing can be computed from them",
+        where=type(base).__name__,
+        fix="use a causal language model of Transformers",
+    )
+
+
+def _body_and_head(base: PreTrainedModel) -> Parts:
+    return Parts(body=base.base_model, logits=_head_with_transforms(base), rung="body and head")
+
+
+def _head_with_transforms(base: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """The head, then what models do to its output: Granite divides, Cohere multiplies, Gemma caps softly."""
+    head = base.get_output_embeddings()
+    config = base.config.get_text_config()
+    divisor = getattr(config, "logits_scaling", None)
+    factor = getattr(config, "logit_scale", None)
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def logits(hidden: Tensor) -> Tensor:
+        values = head(hidden)
+        if divisor is not None:
+            values = values / divisor
+        if factor is not None:
+            values = values * factor
+        if cap is not None:
+            values = cap * torch.tanh(values / cap)
+        return values
+
+    return logits
+
+
+def _logits_to_keep(base: PreTrainedModel) -> Parts:
+    return Parts(body=_finished_logits(base), logits=_unchanged, rung="logits_to_keep")
+
+
+def _full_logits(base: PreTrainedModel) -> Parts:
+    return Parts(body=_finished_logits(base), logits=_unchanged, rung="full logits")
+
+
+def _finished_logits(base: PreTrainedModel) -> Callable[..., BaseModelOutput]:
+    return lambda **inputs: BaseModelOutput(last_hidden_state=base(**inputs).logits)
+
+
+def _unchanged(logits: Tensor) -> Tensor:
+    return logits
+
+
+def _agrees(parts: Parts, probe: Tensor, positions: Tensor, expected: Tensor) -> bool:
+    """Whether the logits are the model's own up to rounding, relative to the largest one."""
+    try:
+        actual = parts.logits(parts.hidden_at(positions, input_ids=probe, use_cache=False))
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+        return False  # the guess does not fit this architecture
+    if actual.shape != expected.shape:
+        return False
+    tolerance = _RELATIVE_TOLERANCE.get(expected.dtype, 2e-5)
+    largest = expected.abs().max()
+    return bool((actual - expected).abs().max() <= tolerance * largest)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off in every module, and each put back as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
