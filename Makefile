@@ -11,8 +11,11 @@ CONFIG ?=
 STYLE ?=
 INPUT_FILE ?=
 ARGS ?=
+SIZE ?= nano
+TEXT ?= examples/quickstart/raw
+OUT ?= models/$(SIZE)
 
-SETTINGS := PYTHON VENV CONFIG STYLE INPUT_FILE ARGS SHELL MAKEFLAGS MAKEOVERRIDES MFLAGS V
+SETTINGS := PYTHON VENV CONFIG STYLE INPUT_FILE ARGS SIZE TEXT OUT SHELL MAKEFLAGS MAKEOVERRIDES MFLAGS V
 quote = '$(subst ','\'',$(1))'
 from_command_line = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 OVERRIDES = $(foreach name,$(sort $(filter-out $(SETTINGS),$(from_command_line))),$(call quote,$(name)=$(value $(name))))
@@ -50,6 +53,9 @@ quickstart: $(READY) models/nano/config.json ## Prepare, check, train, evaluate 
 
 models/nano/config.json: | $(READY)
 	$(WEFT) init-model nano --text examples/quickstart/raw --out models/nano
+
+init-model: $(READY) ## Make a small base model from text: SIZE=nano|micro|small TEXT="files" OUT=models/nano
+	$(WEFT) init-model $(SIZE) --text $(TEXT) --out $(OUT)
 
 prepare process: $(READY) ## Raw records into train, validation and test files
 	$(WEFT) prepare $(RUN)

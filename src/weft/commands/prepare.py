@@ -4,6 +4,8 @@ Reads data.raw_path (a file, or every file of a directory), detects the format o
 divides the rest by data.split, and writes one JSON record per line to data.train_path, data.val_path and data.test_path. A
 report of every count lies beside them (prepare_report.json). Running it again gives the same files.
 
+--clean removes what preparing made and the cache of encoded examples; it never touches raw data, models or runs.
+
 A row that cannot be used stops it, with file, line and reason; on_bad_row=drop moves such rows to rejects.jsonl instead.
 
 Examples:
@@ -28,15 +30,27 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_config(parser)
+    parser.add_argument(
+        "--clean", action="store_true", help="remove what preparing made, and the cache; prepare nothing"
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, and print the counts."""
+    """Prepare, and print the counts; or clean, and print what was removed."""
     from weft.data.prepare import prepare
     from weft.evaluation.escape import visible
 
-    report = prepare(load(args).config)
+    config = load(args).config
+    if args.clean:
+        from weft.data.clean import clean
+
+        removed = [str(path) for path in clean(config)]
+        emit(
+            args, {"removed": removed}, "\n".join(["removed:", *removed] if removed else ["there is nothing to remove"])
+        )
+        return 0
+    report = prepare(config)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 0
 

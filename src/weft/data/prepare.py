@@ -164,7 +164,7 @@ def _check_outputs(outputs: Mapping[str, Path]) -> None:
                 f"prepared files are .jsonl files, not {path.name!r}", where=where, fix="end the name in .jsonl"
             )
         for present in filter(Path.exists, (path, original_path(path))):
-            if not _is_canonical(present):
+            if not is_canonical(present):
                 fix = f"move it away, or set {where} to another file (training reads your own file as it is, without preparing)"
                 raise DataError("the file exists and was not written by `weft prepare`", where=str(present), fix=fix)
 
@@ -177,7 +177,7 @@ def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
             raise ConfigError(f"{path} would lie among the raw records", where="data.train_path", fix=fix)
 
 
-def _is_canonical(path: Path) -> bool:
+def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
     try:
         with path.open("rb") as file:
