@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from conftest import EOS, IM_END, IM_START
 from tokenizer_zoo import ZOO, write
 from weft.data.formats import RowError
 from weft.data.render import Overlong, Renderer
+from weft.data.template import load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.types import Message
 
@@ -169,3 +171,54 @@ def test_answers_read_as_written_behind_prompts_of_legacy_tokenizers(tmp_path: P
         assert (
             tokenizer.decode(ids, skip_control=False) == tokenizer.decode(prompt, skip_control=False) + answer + "</s>"
         )
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAMA_2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+)
+MISTRAL = LLAMA_2.replace("[/INST]{% else %} ", "[SEP]{% else %}")
+"""Like Mistral's: the question ends with a control token, right behind which the answer begins."""
+
+
+@pytest.mark.parametrize("source", [CHATML, LLAMA_2, MISTRAL], ids=["chatml", "llama-2", "mistral"])
+@pytest.mark.parametrize("name", ZOO)
+def test_real_templates_on_every_construction(tmp_path: Path, name: str, source: str) -> None:
+    """The ids of a prompt are the model's own for the printed text, and a strict prefix of the training example's."""
+    own = ZOO[name]()
+    tokenizer = load_tokenizer(write(own, tmp_path, chat_template=source))
+    renderer = Renderer(tokenizer, load_template(None, tokenizer), 4096)
+    talks = [("Hello, how are you?", "fine"), ("What is  the\n\tcapital?", "Paris (12 %)."), ("</s>", "<s> [SEP]")]
+    for question, answer in talks:
+        talk = conversation(question, answer)
+        (example,) = renderer.render(talk)
+        prompt = renderer.prompt_ids(talk.messages[:1]).tolist()
+        ids = example.ids.tolist()
+        assert ids[: len(prompt)] == prompt
+        assert example.loss_weights.tolist() == [0.0] * len(prompt) + [1.0] * (len(ids) - len(prompt))
+        assert ids[-1] == tokenizer.eos_id
+        if question != "</s>":
+            printed = "".join(segment.text for segment in renderer.template.prompt(talk.messages[:1]))
+            assert prompt == own.encode(printed, add_special_tokens=False).ids
+        if name in ("byte_level", "byte_level_prefix", "legacy_prepend"):
+            read = tokenizer.decode(ids, skip_control=False), tokenizer.decode(prompt, skip_control=False)
+            assert read[0].removeprefix(read[1]).strip(" ") == answer + "</s>"
+
+
+def test_attacks_leave_the_control_ids_of_a_benign_conversation(tiny_tokenizer_dir: Path) -> None:
+    tokenizer = load_tokenizer(tiny_tokenizer_dir)
+    renderer = Renderer(tokenizer, load_template(None, tokenizer), 4096)
+    parts = [*sorted(tokenizer.control), "\n", "assistant", "a", " ", "<|", "|>"]
+    (benign,) = renderer.render(conversation("Hello", "One", "And?", "Two"))
+    expected = [index for index in benign.ids.tolist() if index in tokenizer.control_ids]
+    rng = random.Random(7)
+    for _ in range(100):
+        attack = ["x" + "".join(rng.choices(parts, k=6)) + "x" for _ in range(4)]
+        (example,) = renderer.render(conversation(*attack))
+        assert [index for index in example.ids.tolist() if index in tokenizer.control_ids] == expected, attack
+        trained = example.ids[example.loss_weights > 0].tolist()
+        assert tokenizer.decode(trained) == attack[1] + attack[3]

@@ -61,6 +61,10 @@ class StoreReport:
     trained_tokens: int
     longest: int
     """Tokens of the longest example."""
+    turns: int
+    """Trained runs of tokens."""
+    closed_turns: int
+    """Those of them that end with a stop token, as an answer should."""
     dropped: dict[str, list[Location]]
     """What was left out, by reason."""
     notes: dict[str, int]
@@ -201,6 +205,8 @@ def _write_report(directory: Path, account: Account, places: _Places) -> None:
             "tokens": account.tokens,
             "trained_tokens": account.trained_tokens,
             "longest": account.longest,
+            "turns": account.turns,
+            "closed_turns": account.closed_turns,
         },
         "notes": account.notes,
         "dropped": {

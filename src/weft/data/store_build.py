@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from weft.data.conversations import ConversationFile
 from weft.data.example_file import ExampleWriter
@@ -17,6 +19,9 @@ from weft.types import Conversation, Example, Location
 
 Progress = Callable[[int, int], None]
 """Called with the number of conversations that are encoded, and of all."""
+
+TOO_LONG = "longer than model.max_seq_len"
+"""How the reason begins for which examples are left out that are too long."""
 
 _AT_ONCE = 512  # conversations: enough to keep all cores busy, few enough to show progress
 _SHOWN = 20
@@ -30,6 +35,10 @@ class Account:
     tokens: int = 0
     trained_tokens: int = 0
     longest: int = 0
+    turns: int = 0
+    """Trained runs of tokens."""
+    closed_turns: int = 0
+    """Those of them that end with a stop token."""
     dropped: dict[str, list[Location]] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     by_source: list[int] = field(default_factory=list)
@@ -40,13 +49,16 @@ class Account:
         """Enter something that is left out."""
         self.dropped.setdefault(reason, []).append(location)
 
-    def count(self, example: Example) -> None:
+    def count(self, example: Example, stops: Collection[int]) -> None:
         """Enter an example of the source that was opened last."""
-        length = len(example.ids)
+        trained = example.loss_weights > 0
+        last = trained & ~np.append(trained[1:], False)
         self.by_source[-1] += 1
-        self.tokens += length
-        self.trained_tokens += int((example.loss_weights > 0).sum())
-        self.longest = max(self.longest, length)
+        self.tokens += len(example.ids)
+        self.trained_tokens += int(trained.sum())
+        self.longest = max(self.longest, len(example.ids))
+        self.turns += int(last.sum())
+        self.closed_turns += sum(index in stops for index in example.ids[last].tolist())
 
 
 def write_examples(
@@ -77,9 +89,9 @@ def write_examples(
                     errors.append(rendering.error)
                     account.drop(_reason(rendering.error), rendering.location)
                 for problem in rendering.overlong:
-                    account.drop(f"longer than model.max_seq_len, {problem.limit:,} tokens", rendering.location)
+                    account.drop(f"{TOO_LONG}, {problem.limit:,} tokens", rendering.location)
                 for example in rendering.examples:
-                    account.count(example)
+                    account.count(example, renderer.tokenizer.stop_ids)
             writer.write([example for rendering in renderings for example in rendering.examples])
         account.fingerprint = writer.digest()
     if errors and (on_bad_row == "error" or not any(account.by_source)):

@@ -43,7 +43,7 @@ class Tokenizer:
         stops: strings of the tokens that end an answer; ``stop_ids``: their ids.
         bos: the string of the token that begins a text, empty where there is none.
         eos: the token that ends a text, one of the stops; ``eos_id``: its id.
-        pad_id: the id that fills batches, None where the tokenizer names none.
+        pad: the token that fills batches, empty where the tokenizer names none; ``pad_id``: its id, or None.
         chat_template: the jinja source of the chat template that came with it.
         vocab_size: the highest id + 1.
         fingerprint: SHA-256 over the files that it was read from.
@@ -56,15 +56,21 @@ class Tokenizer:
         self.control = frozenset(special) | frozenset(files.stops)
         self.stops = frozenset(files.stops)
         self.stop_ids = frozenset(ids[token] for token in files.stops)
-        self.control_ids = frozenset(ids[token] for token in self.control)
+        self._control = {token: ids[token] for token in self.control}
+        self.control_ids = frozenset(self._control.values())
         self.bos = files.named.get("bos_token", "")
         self.eos = files.stops[0]
         self.eos_id = ids[self.eos]
-        self.pad_id = ids.get(files.named.get("pad_token", ""))
+        self.pad = files.named.get("pad_token", "")
+        self.pad_id = ids.get(self.pad)
         self.chat_template = files.chat_template
         self.vocab_size = 1 + max(_highest_id(files.spec), *ids.values())
         self.fingerprint = files.fingerprint
-        self._encoder = Encoder(files.spec, {token: ids[token] for token in self.control}, self.stops)
+        self._encoder = Encoder(files.spec, self._control, self.stops)
+
+    def control_id(self, token: str) -> int:
+        """The id of a control token."""
+        return self._control[token]
 
     def encode(self, text: str, control: Sequence[tuple[int, int]] = (), continues: bool = False) -> list[int]:
         """The ids of ``text``.

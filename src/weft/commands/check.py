@@ -1,0 +1,94 @@
+"""Answer 'will this train what I think?' before any weights load, on one page.
+
+Reads the training, validation and test records as training would, prints them through the chat template, encodes them, and
+tells: records and formats, what is left out and where, examples, tokens and the share of them that is trained, whether every
+trained turn ends with a stop token, and how many held-out records are training records as well. Encoded examples are kept in
+data.cache_dir, where training finds them.
+
+Examples:
+  weft check configs/my.yaml
+  weft check configs/my.yaml model.max_seq_len=512        what would be left out?
+  weft check configs/my.yaml --strict                     leave with exit code 1 if there are warnings
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from weft.commands.arguments import add_config, add_json, console, emit, load
+
+if TYPE_CHECKING:
+    from weft.data.check import CheckReport, ModelCheck, SetCheck
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    add_config(parser)
+    add_json(parser)
+    parser.add_argument("--strict", action="store_true", help="exit code 1 if there are warnings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, and print the page."""
+    from weft.data.check import check
+    from weft.evaluation.escape import visible
+
+    report = check(load(args).config)
+    emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
+    return 1 if args.strict and report.warnings else 0
+
+
+def _lines(report: CheckReport) -> Iterator[str]:
+    width = max(len(one.name) for one in report.sets)
+    for one in report.sets:
+        first, *rest = _set_lines(one)
+        yield f"{one.name:<{width}}  {first}"
+        yield from (f"{'':<{width}}  {line}" for line in rest)
+    if report.model:
+        yield from _model_lines(report.model)
+    yield from _note_lines(report)
+    yield from (f"notice: {notice}" for notice in report.notices)
+    if not report.warnings:
+        yield "no warnings"
+        return
+    yield f"{len(report.warnings)} warning{'s' if len(report.warnings) > 1 else ''}, the most harmful first:"
+    for number, warning in enumerate(report.warnings, 1):
+        yield f"  {number}. {warning.what}"
+        if warning.where:
+            yield f"     first: {', '.join(map(str, warning.where))}"
+        yield f"     fix: {warning.fix}"
+
+
+def _set_lines(one: SetCheck) -> Iterator[str]:
+    yield ", ".join(one.paths)
+    formats = ", ".join(f"{name} {count:,}" for name, count in one.formats.items())
+    left_out = sum(map(len, one.dropped.values()))
+    yield f"{one.records:,} records ({formats}), {left_out:,} left out, {one.repeated:,} repeated"
+    if found := one.encoded:
+        share = found.trained_tokens / found.tokens
+        yield f"{found.examples:,} examples, {found.tokens:,} tokens, longest {found.longest:,}"
+        yield f"{found.trained_tokens:,} tokens trained ({share:.1%}), in {found.turns:,} turns"
+        yield f"{found.closed_turns / found.turns:.1%} of the trained turns end with a stop token"
+    if one.name != "train":
+        yield f"{one.leaked:,} say the same as a training record"
+
+
+def _model_lines(model: ModelCheck) -> Iterator[str]:
+    special = "; ".join(
+        f"{name} " + ", ".join(f"{token} {index}" for token, index in tokens.items())
+        for name, tokens in model.special.items()
+        if tokens
+    )
+    yield f"tokenizer  {model.tokenizer}: {model.vocab_size:,} entries; {special}"
+    yield f"template   {model.template}; examples have at most {model.max_seq_len:,} tokens"
+
+
+def _note_lines(report: CheckReport) -> Iterator[str]:
+    from weft.data.check import NOTES
+
+    for one in report.sets:
+        for note, count in (one.encoded.notes if one.encoded else {}).items():
+            meaning = NOTES.get(note.partition(":")[0])
+            yield f"note       {one.name}: {count:,} × {note}" + (f" ({meaning})" if meaning else "")

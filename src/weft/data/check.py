@@ -1,0 +1,232 @@
+"""Will this train what I think? Everything about the data that can be known without the model's weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from weft.config.schema import Config, ModelConfig
+from weft.data.conversations import ConversationFile, content_digest, read_conversations
+from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, training_files
+from weft.data.render import Renderer
+from weft.data.store import Progress, SourceFile, StoreReport, open_store
+from weft.data.store_build import TOO_LONG
+from weft.data.style import effective_system_prompt
+from weft.types import Conversation, Location
+
+NOTES = {
+    "prompt": "the template opens an answer differently under another argument, and was asked with it",
+    "header-appended": "the template ignores add_generation_prompt; what it prints before an answer was found by itself",
+    "prompt-mismatch": "the text before an answer differs from the prompt that inference feeds",
+    "spliced": "the template prints history differently once it is answered; prompt and answer were joined",
+    "next-role-closes": "the next message's token ends an answer",
+    "eos-appended": "the template does not close an answer; the EOS token was appended",
+    "unanswered": "the conversation ends with a question; what follows its last answer is left out",
+}
+"""What the notes of a template's derivation mean; ``prompt:…`` carries the argument behind its colon."""
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetCheck:
+    """One file of records, or one set of them."""
+
+    name: str
+    paths: tuple[str, ...]
+    records: int
+    formats: Mapping[str, int]
+    dropped: Mapping[str, tuple[Location, ...]]
+    """Records that are left out, by reason: bad ones, those that the template cannot print, those that are too long."""
+    repeated: int
+    """Conversations that say the same as an earlier one of the set."""
+    leaked: int
+    """Conversations that say the same as one of the training set; 0 for the training set itself."""
+    encoded: StoreReport | None
+    """None where there is no tokenizer yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warn:
+    """Something that trains, but perhaps not what was meant."""
+
+    what: str
+    fix: str
+    where: tuple[Location, ...] = ()
+    """The first of the records that it is about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCheck:
+    """What reads the records."""
+
+    tokenizer: str
+    vocab_size: int
+    special: Mapping[str, Mapping[str, int]]
+    """``bos``, ``eos``, ``pad`` and ``stops``: the token's string and id."""
+    template: str
+    max_seq_len: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """The findings, worst first."""
+
+    sets: tuple[SetCheck, ...]
+    model: ModelCheck | None
+    warnings: tuple[Warn, ...]
+    notices: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def check(config: Config, progress: Progress | None = None) -> CheckReport:
+    """Read, render and encode all records as training would, and say what is worth knowing.
+
+    Raises:
+        DataError: the training file is missing or unreadable, or no example is left.
+        Problems: records cannot be used, and ``on_bad_row`` is ``error``.
+        ModelError: the tokenizer cannot be used. Without the model that weft's examples make, records are checked alone.
+        TemplateError: the chat template cannot be used.
+    """
+    files: dict[str, Sequence[SourceFile]] = {"train": training_files(config)}
+    notices = []
+    for name in HELD_OUT:
+        if file := held_out_file(config, name):
+            files[name] = [file]
+        else:
+            notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
+    renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
+    sets: list[SetCheck] = []
+    seen: set[str] = set()
+    for name, group in files.items():
+        found = [_read(config, file) for file in group]
+        digests = [_said(talk) for part in found for talk in part.conversations]
+        encoded = _encode(config, group, renderer, progress) if renderer else None
+        sets.append(_summary(name, group, found, digests, seen, encoded))
+        seen |= set(digests) if name == "train" else set()
+    model = _model(config, renderer) if renderer else None
+    return CheckReport(
+        sets=tuple(sets),
+        model=model,
+        warnings=tuple(_warnings(config, sets, model)),
+        notices=tuple(notices),
+    )
+
+
+def _model_is_yet_to_be_made(config: Config) -> bool:
+    model = config.model
+    return model.local_dir is None and model.name == ModelConfig().name and not Path(model.name).exists()
+
+
+def _read(config: Config, file: SourceFile) -> ConversationFile:
+    prompt = effective_system_prompt(config)
+    return read_conversations(
+        file.path, format=file.format, on_bad_row=config.on_bad_row, system_prompt=prompt, source=file.name
+    )
+
+
+def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, progress: Progress | None) -> StoreReport:
+    store = open_store(
+        files,
+        renderer,
+        Path(config.data.cache_dir),
+        on_bad_row=config.on_bad_row,
+        system_prompt=effective_system_prompt(config),
+        progress=progress,
+    )
+    return store.report
+
+
+def _said(conversation: Conversation) -> str:
+    """What a conversation says, whatever its system message asks for."""
+    return content_digest([message for message in conversation.messages if message.role != "system"])
+
+
+def _summary(
+    name: str,
+    files: Sequence[SourceFile],
+    found: Sequence[ConversationFile],
+    digests: Sequence[str],
+    trained: set[str],
+    encoded: StoreReport | None,
+) -> SetCheck:
+    dropped: dict[str, list[Location]] = {}
+    for row in (row for part in found for row in part.bad_rows):
+        dropped.setdefault(row.reason, []).append(row.location)
+    if encoded:
+        dropped = encoded.dropped
+    formats: Counter[str] = Counter()
+    for part in found:
+        formats.update(part.formats)
+    return SetCheck(
+        name=name,
+        paths=tuple(str(file.path) for file in files),
+        records=sum(sum(part.files.values()) for part in found),
+        formats=dict(formats),
+        dropped={reason: tuple(places) for reason, places in dropped.items()},
+        repeated=len(digests) - len(set(digests)),
+        leaked=sum(digest in trained for digest in digests),
+        encoded=encoded,
+    )
+
+
+def _model(config: Config, renderer: Renderer) -> ModelCheck:
+    tokenizer = renderer.tokenizer
+    named = {"bos": [tokenizer.bos], "eos": [tokenizer.eos], "pad": [tokenizer.pad], "stops": sorted(tokenizer.stops)}
+    return ModelCheck(
+        tokenizer=config.model.local_dir or config.model.name,
+        vocab_size=tokenizer.vocab_size,
+        special={
+            name: {token: tokenizer.control_id(token) for token in tokens if token} for name, tokens in named.items()
+        },
+        template=renderer.template.name,
+        max_seq_len=renderer.max_seq_len,
+    )
+
+
+def _warnings(config: Config, sets: Sequence[SetCheck], model: ModelCheck | None) -> Iterator[Warn]:
+    """The most harmful first: wrong scores, a wrong model, fewer records, repeated work."""
+    train, *held_out = sets
+    for one in held_out:
+        if one.leaked:
+            yield Warn(
+                what=f"{one.leaked} of {one.records} {one.name} records say the same as training records: scores on them mislead",
+                fix="prepare all records together with `weft prepare`, which keeps equal ones in one file",
+            )
+    for one in sets:
+        open_turns = one.encoded.turns - one.encoded.closed_turns if one.encoded else 0
+        if one is train and open_turns and model and one.encoded:
+            stops = " or ".join(model.special["stops"])
+            yield Warn(
+                what=f"{open_turns} of {one.encoded.turns} trained turns do not end with a stop token: the model will not stop",
+                fix=f"end the assistant's turns with {stops} in the chat template",
+            )
+    for one in sets:
+        for reason, places in one.dropped.items():
+            too_long = reason.startswith(TOO_LONG)
+            yield Warn(
+                what=f"{len(places)} of {one.records} {one.name} records are left out: {reason}",
+                fix="raise model.max_seq_len, or shorten these records" if too_long else "mend these records",
+                where=places[:_SHOWN],
+            )
+    if train.encoded and (count := train.encoded.notes.get("prompt-mismatch")):
+        yield Warn(
+            what=f"in {count} training examples the text before an answer differs from the prompt that inference feeds",
+            fix="look at one with `weft show`, and at its prompt with `weft render --text`",
+        )
+    if train.repeated:
+        yield Warn(
+            what=f"{train.repeated} of {train.records} training records repeat an earlier one",
+            fix="prepare the records with `weft prepare`, which leaves repetitions out",
+        )
+    if model is None:
+        yield Warn(
+            what=f"there is no model in {config.model.name} yet, so tokens were not counted and no mask was derived",
+            fix=f"make one with `weft init-model nano --text FILE --out {config.model.name}`, or set model.name",
+        )

@@ -1,0 +1,56 @@
+"""What a configuration names as input: the files of records, and the renderer that makes examples of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weft.config.locate import model_directory
+from weft.config.schema import Config
+from weft.data.render import Renderer
+from weft.data.store import SourceFile
+from weft.data.template import load_template
+from weft.data.tokenizer import load_tokenizer
+from weft.errors import DataError
+
+HELD_OUT = ("val", "test")
+
+
+def training_files(config: Config) -> tuple[SourceFile, ...]:
+    """Every entry of ``datasets``, or else the training file that ``weft prepare`` writes.
+
+    Raises:
+        DataError: one of them does not exist.
+    """
+    files: tuple[SourceFile, ...] = (SourceFile(path=Path(config.data.train_path), name="train"),)
+    if config.datasets:
+        files = tuple(
+            SourceFile(
+                path=Path(entry.path),
+                name=entry.name or Path(entry.path).stem,
+                format=entry.format,
+                weight=entry.weight,
+            )
+            for entry in config.datasets
+        )
+    for file in files:
+        if not file.path.exists():
+            fix = "correct the path under datasets" if config.datasets else "run `weft prepare`, or set data.train_path"
+            raise DataError("there is no such file of training records", where=str(file.path), fix=fix)
+    return files
+
+
+def held_out_file(config: Config, name: str) -> SourceFile | None:
+    """The records of ``val`` or ``test``; None where there is no such file."""
+    path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
+    return SourceFile(path=path, name=name) if path.exists() else None
+
+
+def load_renderer(config: Config) -> Renderer:
+    """The renderer of the base model's tokenizer and the configured template; no weights are needed.
+
+    Raises:
+        ModelError: there is no such model, or its tokenizer cannot be used.
+        TemplateError: there is no template that can be used.
+    """
+    tokenizer = load_tokenizer(model_directory(config.model, weights=False))
+    return Renderer(tokenizer, load_template(config.data.template_path, tokenizer), config.model.max_seq_len)

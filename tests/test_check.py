@@ -1,0 +1,255 @@
+"""`weft check`, `weft show` and `weft render`: what they find, what they print, and what they do not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft.cli import main
+from weft.config.load import load_config
+from weft.data.check import CheckReport, check
+from weft.errors import DataError, Problems
+
+Overrides = dict[str, Any]
+
+
+def qa(question: str, answer: str) -> str:
+    return json.dumps({"prompt": question, "response": answer})
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_tokenizer_dir: Path) -> Path:
+    """A directory with a configuration, ten training records and two held-out ones."""
+    (tmp_path / "train.jsonl").write_text(
+        "\n".join(qa(f"Question {i}?", f"Answer {i}") for i in range(10)), encoding="utf-8"
+    )
+    (tmp_path / "val.jsonl").write_text(qa("New?", "Yes") + "\n" + qa("Newer?", "No"), encoding="utf-8")
+    (tmp_path / "c.yaml").write_text(
+        f"model: {{name: {tiny_tokenizer_dir}, max_seq_len: 64}}\n"
+        f"data: {{train_path: {tmp_path}/train.jsonl, val_path: {tmp_path}/val.jsonl,"
+        f" test_path: {tmp_path}/test.jsonl, cache_dir: {tmp_path}/cache}}\n",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def checked(project: Path) -> Callable[..., CheckReport]:
+    def run(*overrides: str) -> CheckReport:
+        return check(load_config(project / "c.yaml", overrides).config)
+
+    return run
+
+
+def test_a_clean_project(checked: Callable[..., CheckReport], project: Path) -> None:
+    report = checked()
+    train, val = report.sets
+    assert (train.name, train.records, train.formats, train.dropped, train.repeated) == (
+        "train",
+        10,
+        {"prompt": 10},
+        {},
+        0,
+    )
+    assert (val.name, val.records, val.leaked) == ("val", 2, 0)
+    assert train.encoded is not None
+    assert (train.encoded.examples, train.encoded.turns, train.encoded.closed_turns) == (10, 10, 10)
+    assert report.model is not None
+    assert report.model.special["stops"] == {"<|eos|>": 3, "<|im_end|>": 5}
+    assert report.warnings == ()
+    assert report.notices == ("there is no test file (data.test_path), so nothing is evaluated on it",)
+    assert checked().sets[0].encoded.cached  # type: ignore[union-attr]
+    json.dumps(report.as_dict())
+
+
+def test_warnings_name_what_is_wrong_the_worst_first(checked: Callable[..., CheckReport], project: Path) -> None:
+    with (project / "val.jsonl").open("a", encoding="utf-8") as val:
+        leak = {
+            "messages": [
+                {"role": role, "content": text}
+                for role, text in [("system", "Other."), ("user", "Question 3?"), ("assistant", "Answer 3")]
+            ]
+        }
+        val.write("\n" + json.dumps(leak))
+    with (project / "train.jsonl").open("a", encoding="utf-8") as train:
+        train.write(
+            "\n" + "\n".join([qa("Question 1?", "Answer 1"), qa("long", "x" * 200), "{broken", qa("Question 4?", "")])
+        )
+    report = checked("on_bad_row=drop")
+    found = [warning.what for warning in report.warnings]
+    assert found[0] == "1 of 3 val records say the same as training records: scores on them mislead"
+    lines = {
+        warning.what.partition("left out: ")[2]: [place.line for place in warning.where]
+        for warning in report.warnings[1:-1]
+    }
+    assert lines.pop("longer than model.max_seq_len, 64 tokens") == [12]
+    assert sorted(lines.values()) == [[13], [14]]
+    assert found[-1] == "1 of 14 training records repeat an earlier one"
+
+
+def test_bad_records_stop_it_by_default(checked: Callable[..., CheckReport], project: Path) -> None:
+    (project / "train.jsonl").write_text(qa("a", "b") + "\n{broken\n", encoding="utf-8")
+    with pytest.raises(Problems, match=r"train.jsonl:2"):
+        checked()
+
+
+def test_a_missing_training_file_names_the_command_that_writes_it(
+    checked: Callable[..., CheckReport], project: Path
+) -> None:
+    (project / "train.jsonl").unlink()
+    with pytest.raises(
+        DataError, match=r"train.jsonl: there is no such file of training records\n  fix: run `weft prepare`"
+    ):
+        checked()
+
+
+def test_several_datasets_are_one_training_set(checked: Callable[..., CheckReport], project: Path) -> None:
+    more = project / "more.jsonl"
+    more.write_text(qa("Another?", "One"), encoding="utf-8")
+    report = checked(f"datasets=[{{path: {project}/train.jsonl}}, {{path: {more}, weight: 2}}]")
+    assert report.sets[0].paths == (f"{project}/train.jsonl", str(more))
+    assert report.sets[0].records == 11
+
+
+def test_without_a_model_records_are_checked_all_the_same(
+    checked: Callable[..., CheckReport], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    report = checked("model.name=models/nano")
+    assert report.sets[0].records == 10
+    assert report.sets[0].encoded is None
+    assert report.model is None
+    (warning,) = report.warnings
+    assert "tokens were not counted" in warning.what
+    assert "weft init-model nano" in warning.fix
+
+
+def test_turns_without_a_stop_are_warned_of(checked: Callable[..., CheckReport], project: Path) -> None:
+    """A template that closes its turns with a control token at which generation does not stop."""
+    template = project / "open.jinja"
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|bos|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        encoding="utf-8",
+    )
+    report = checked(f"data.template_path={template}")
+    assert report.sets[0].encoded is not None
+    assert (report.sets[0].encoded.turns, report.sets[0].encoded.closed_turns) == (10, 0)
+    assert report.warnings[0].what.startswith("10 of 10 trained turns do not end with a stop token")
+    assert "<|eos|> or <|im_end|>" in report.warnings[0].fix
+
+
+def test_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(project / "c.yaml"), "--strict"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"train  {project}/train.jsonl\n       10 records (prompt 10), 0 left out, 0 repeated\n")
+    assert "100.0% of the trained turns end with a stop token" in page
+    assert page.endswith("no warnings\n")
+    (project / "val.jsonl").write_bytes((project / "train.jsonl").read_bytes())
+    assert main(["check", str(project / "c.yaml")]) == 0
+    assert main(["check", str(project / "c.yaml"), "--strict"]) == 1
+    assert "10 of 10 val records say the same" in capsys.readouterr().out
+    assert main(["check", str(project / "c.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sets"][1]["leaked"] == 10
+
+
+def test_every_example_too_long_is_an_error_with_the_way_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(project / "c.yaml"), "model.max_seq_len=8"]) == 2
+    error = capsys.readouterr().err
+    assert "every example is longer than model.max_seq_len, 8 tokens: the shortest has" in error
+    assert "fix: set model.max_seq_len=" in error
+    assert "Traceback" not in error
+
+
+def test_show_marks_what_is_trained_and_obeys_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "Hi \x1b[31m [bold]x[/bold]  <|im_end|>\t"
+    (project / "train.jsonl").write_text(qa(evil, " Yes\nand \u202eno"), encoding="utf-8")
+    assert main(["show", str(project / "c.yaml"), "model.max_seq_len=512"]) == 0
+    shown = capsys.readouterr().out
+    assert "<|im_start|>user↵\nHi \\x1b[31m [bold]x[/bold]··<|im_end|>⇥ <|im_end|>↵\n" in shown
+    assert "⟦·Yes↵\nand \\u202eno<|im_end|>⟧\n" in shown
+    assert shown.count("⟦") == 2, "one in the legend, one in the record"
+
+
+def test_show_says_what_is_left_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(project / "c.yaml"), "model.max_seq_len=8", "-n", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("longer than model.max_seq_len: left out of training") == 2
+
+
+def test_show_as_json_carries_ids_and_weights(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(project / "c.yaml"), "--json"]) == 0
+    (example,) = json.loads(capsys.readouterr().out)["examples"]
+    assert len(example["ids"]) == len(example["loss_weights"])
+    assert example["ids"][-1] == 5
+    assert "".join(segment["text"] for segment in example["segments"] if segment["trained"]) == "Answer 0<|im_end|>"
+
+
+def test_render_prints_what_the_model_reads(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(project / "c.yaml"), "-n", "2"]) == 0
+    first, second = (
+        f"<|im_start|>user\nQuestion {i}?<|im_end|>\n<|im_start|>assistant\nAnswer {i}<|im_end|>" for i in (0, 1)
+    )
+    assert capsys.readouterr().out == f"{first}\n\n{second}\n"
+
+
+def test_render_of_a_question_is_its_prompt(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["render", str(project / "c.yaml"), "data.system_prompt=Be brief.", "--text", "Why?"]
+    expected = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+    assert main(words) == 0
+    assert capsys.readouterr().out == expected + "\n"
+    assert main([*words, "--json"]) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert "".join(segment["text"] for segment in payload["segments"]) == expected
+    assert payload["ids"][0] == 4
+
+
+@pytest.mark.parametrize("command", ["show", "render"])
+def test_a_number_below_one_is_refused(project: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, str(project / "c.yaml"), "-n", "0"]) == 2
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_a_thousand_records_in_seconds_without_torch(project: Path) -> None:
+    rows = (qa(f"What is number {i}, and why?", "Because. " * (i % 40 + 1)) for i in range(1000))
+    (project / "train.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    program = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from weft.cli import main\n"
+        f"code = main(['check', {str(project / 'c.yaml')!r}, 'model.max_seq_len=1024'])\n"
+        "heavy = {'torch', 'transformers', 'accelerate', 'peft'} & set(sys.modules)\n"
+        "print(code, sorted(heavy), time.perf_counter() - start, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    code, heavy, seconds = done.stderr.split()
+    assert (code, heavy) == ("0", "[]")
+    assert "1,000 records" in done.stdout
+    assert float(seconds) < 3
+
+
+def test_the_real_records(project: Path, shared_data: Path) -> None:
+    report = check(
+        load_config(
+            project / "c.yaml",
+            [
+                f"data.train_path={shared_data / 'alpaca_en.json'}",
+                f"data.val_path={shared_data / 'course' / 'style_sft.jsonl'}",
+                f"data.test_path={shared_data / 'course' / 'style_benchmark.jsonl'}",
+                "model.max_seq_len=4096",
+            ],
+        ).config
+    )
+    train, val, test = report.sets
+    assert (train.records, train.formats) == (999, {"alpaca": 999})
+    assert (val.formats, test.formats) == ({"messages": val.records}, {"messages": test.records})
+    for one in report.sets:
+        assert one.encoded is not None
+        assert one.encoded.examples == one.records
+        assert one.encoded.closed_turns == one.encoded.turns == one.records
+        assert one.encoded.notes == {}
