@@ -96,9 +96,12 @@ def test_a_benign_render_has_the_model_s_own_ids(
     pair: tuple[Tokenizer, RustTokenizer], parts: list[str], tokens: list[str]
 ) -> None:
     tokenizer, own = pair
+    looks_in_normalised_text = own.get_added_tokens_decoder()[own.token_to_id("</s>")].normalized
     text, spans = "", []
     for part, token in zip(parts, tokens, strict=False):
         assume(not hot(part, own))
+        # Closed control tokens are found before the text is normalised; see `_renamed`.
+        assume(not looks_in_normalised_text or own.normalizer.normalize_str(part) == part)
         spans.append((len(text), len(text) + len(token)))
         text += token + part
     assume(sum(text.count(token) for token in CONTROL) == len(spans))

@@ -199,19 +199,16 @@ def _warnings(config: Config, sets: Sequence[SetCheck], model: ModelCheck | None
                 what=f"{one.leaked} of {one.records} {one.name} records say the same as training records: scores on them mislead",
                 fix="prepare all records together with `weft prepare`, which keeps equal ones in one file",
             )
-    for one in sets:
-        open_turns = one.encoded.turns - one.encoded.closed_turns if one.encoded else 0
-        if one is train and open_turns and model and one.encoded:
-            stops = " or ".join(model.special["stops"])
-            yield Warn(
-                what=f"{open_turns} of {one.encoded.turns} trained turns do not end with a stop token: the model will not stop",
-                fix=f"end the assistant's turns with {stops} in the chat template",
-            )
+    if model and train.encoded and (open_turns := train.encoded.turns - train.encoded.closed_turns):
+        yield Warn(
+            what=f"{open_turns} of {train.encoded.turns} trained turns do not end with a stop token: the model will not stop",
+            fix=f"end the assistant's turns with {' or '.join(model.special['stops'])} in the chat template",
+        )
     for one in sets:
         for reason, places in one.dropped.items():
             too_long = reason.startswith(TOO_LONG)
             yield Warn(
-                what=f"{len(places)} of {one.records} {one.name} records are left out: {reason}",
+                what=f"{len(set(places))} of {one.records} {one.name} records are left out: {reason}",
                 fix="raise model.max_seq_len, or shorten these records" if too_long else "mend these records",
                 where=places[:_SHOWN],
             )

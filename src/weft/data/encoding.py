@@ -218,7 +218,11 @@ def _closed(spec: Spec, control: Mapping[str, int], mark: str) -> Spec:
 
 
 def _renamed(token: Spec, names: Mapping[str, str]) -> Spec:
-    """An added token, closed if it is a control token: found by its name alone, whatever stands around it."""
+    """An added token, closed if it is a control token: found by its name alone, whatever stands around it.
+
+    Some tokenizers look for control tokens in normalised text. These are found before: the text between them is normalised
+    piece by piece, which gives other ids only where normalising makes or takes whitespace next to a token that swallows it.
+    """
     if token["content"] not in names:
         return token
     return {**token, "content": names[token["content"]], "normalized": False, "single_word": False}
