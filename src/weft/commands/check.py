@@ -32,10 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, and print the page."""
+    from rich.progress import Progress
+
     from weft.data.check import check
     from weft.evaluation.escape import visible
 
-    report = check(load(args).config)
+    config, errors = load(args).config, console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("encoding")
+        report = check(config, lambda done, total: bar.update(task, completed=done, total=total))
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 1 if args.strict and report.warnings else 0
 
