@@ -47,7 +47,7 @@ def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int) -> PeftMod
         target_modules=targets,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in adapted),  # GPT-2 keeps its weights transposed
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
         return peft.get_peft_model(model, config)
 

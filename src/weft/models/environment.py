@@ -62,3 +62,16 @@ def _writable(directory: Path) -> bool:
     while not existing.exists():
         existing = existing.parent
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def find_problems(found: dict[str, Any]) -> list[str]:
+    """What stops training in a description by :func:`describe`, to which ``hardware`` was added; each with its mending."""
+    missing = [name for name, version in found["libraries"].items() if version is None]
+    problems = [f"{name} is not installed: pip install weft" for name in missing]
+    if "problem" in found["hardware"]:
+        problems.append(
+            f"torch cannot be loaded ({found['hardware']['problem']}): install it again, https://pytorch.org"
+        )
+    closed = [name for name, can in found["writable"].items() if not can]
+    problems += [f"{name}/ cannot be written: change its permissions, or work elsewhere" for name in closed]
+    return problems
