@@ -21,7 +21,9 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     Raises:
         DataError: one of them does not exist.
     """
-    files: tuple[SourceFile, ...] = (SourceFile(path=Path(config.data.train_path), name="train"),)
+    files: tuple[SourceFile, ...] = (
+        SourceFile(path=Path(config.data.train_path), name="train", format=config.data.format),
+    )
     if config.datasets:
         files = tuple(
             SourceFile(
@@ -42,7 +44,7 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
 def held_out_file(config: Config, name: str) -> SourceFile | None:
     """The records of ``val`` or ``test``; None where there is no such file."""
     path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
-    return SourceFile(path=path, name=name) if path.exists() else None
+    return SourceFile(path=path, name=name, format=config.data.format) if path.exists() else None
 
 
 def load_renderer(config: Config) -> Renderer:
