@@ -32,7 +32,11 @@ def key(
             that says so, so that no setting is ever silently ignored.
         constraints: pydantic's (``ge``, ``gt``, ``le``, ``default_factory``, …).
     """
-    marks = {"aliases": list(aliases), "identity": identity, "pending": pending if pending == "any" else list(pending)}
+    marks: dict[str, Any] = {
+        "aliases": list(aliases),
+        "identity": identity,
+        "pending": pending if pending == "any" else list(pending),
+    }
     if "default_factory" in constraints:
         return Field(json_schema_extra=marks, **constraints)
     return Field(default, json_schema_extra=marks, **constraints)
@@ -41,7 +45,14 @@ def key(
 class Section(BaseModel):
     """A frozen group of keys that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
 
 
 class ModelConfig(Section):
@@ -68,7 +79,7 @@ class LoraConfig(Section):
 
     r: int = key(16, ge=1)
     """Rank of the update matrices."""
-    alpha: float = key(32, gt=0)
+    alpha: float = key(32.0, gt=0)
     """The update is scaled by alpha / r."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = key(0.05)
     """Dropout on the adapter's input."""
@@ -91,7 +102,7 @@ class TrainConfig(Section):
 
     output_dir: str | None = key(None, identity=False)
     """The run directory. Default: `outputs/` + `run_name`, or `outputs/run`."""
-    epochs: float = key(3, gt=0, aliases=("train.num_train_epochs",))
+    epochs: float = key(3.0, gt=0, aliases=("train.num_train_epochs",))
     """Passes over the training examples; fractions are allowed."""
     max_steps: int | None = key(None, ge=1, aliases=("train.steps",))
     """Stop after this many optimizer steps; takes precedence over `epochs`."""

@@ -1,0 +1,87 @@
+"""Errors for keys that do not exist: the key that was probably meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weft.config import foreign
+from weft.config.keys import ALIASES, INDEX, KEYS, SECTIONS, canonical, find_key, generic
+from weft.errors import ConfigError
+
+TOP_LEVEL = frozenset(re.split(r"[.\[]", name)[0] for name in (*KEYS, *ALIASES)) | {"include"}
+"""The first parts of all names."""
+
+_NAMES = tuple(name for name in (*KEYS, *ALIASES, *SECTIONS, "include") if not name.endswith("*"))
+
+
+def unknown_key(name: str, place: str) -> ConfigError:
+    """The error for a name that is no key, no alias and no section."""
+    tidy = name.strip().removeprefix("--").replace("-", "_").lower()
+    for candidate in _lookups(tidy):
+        if candidate in foreign.NEEDLESS:
+            what = f"{show_name(name)} is not a configuration key: {foreign.NEEDLESS[candidate]}"
+            return ConfigError(what, where=place, fix="remove it")
+        if candidate in foreign.LATER:
+            what = f"{show_name(name)} belongs to a later version of weft: {foreign.LATER[candidate]}"
+            return ConfigError(what, where=place, fix="remove it; docs/config.md lists what this version acts on")
+    meant = nearest(tidy)
+    fix = f"did you mean {meant}?" if meant else "docs/config.md lists all keys"
+    return ConfigError(f"{show_name(name)} is not a configuration key", where=place, fix=fix)
+
+
+def nearest(name: str) -> str | None:
+    """The key or section that a lower-case name probably means: by other tools' names, then by likeness."""
+    index = INDEX.search(name)
+    name = generic(name)
+    parent, _, last = name.rpartition(".")
+    meant = (
+        _known(name)
+        or foreign.NAMES.get(name)
+        or foreign.NAMES.get(last)
+        or _closest(last, {known: _last(known) for known in _NAMES if known.rpartition(".")[0] == parent}, 0.6)
+        or _closest(last, {known: _last(known) for known in _NAMES}, 1.0)
+        or _closest(name, {known: known for known in _NAMES}, 0.75)
+        or _closest(last, {known: _last(known) for known in _NAMES}, 0.8)
+    )
+    if meant is None:
+        return None
+    meant = canonical(meant)
+    return meant.replace("[]", index[0] if index else "[0]", 1)
+
+
+def nearest_variable(name: str) -> str | None:
+    """The key that an environment variable without a double underscore was meant for (``train_epochs``, ``seeds``)."""
+    return _closest(name, {known: known for known in TOP_LEVEL}, 0.8) or _closest(
+        name, {known: known.replace(".", "_") for known in KEYS if "[" not in known}, 0.9
+    )
+
+
+def show_name(name: str) -> str:
+    """A name as messages print it: escaped and shortened where it is not a plain dotted name."""
+    shown = name if len(name) <= 80 else name[:77] + "…"
+    return shown if re.fullmatch(r"[\w.\[\]-]+…?", shown) else repr(shown)
+
+
+def _lookups(name: str) -> Iterator[str]:
+    """What to look up for a name: itself, its last part, and the names that it stands under."""
+    name = generic(name)
+    yield name
+    yield _last(name)
+    yield from (name[: dot.start()] for dot in re.finditer(r"\.", name))
+
+
+def _known(name: str) -> str | None:
+    return name if find_key(canonical(name)) is not None or name in SECTIONS else None
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _closest(word: str, candidates: dict[str, str], cutoff: float) -> str | None:
+    """The candidate whose text is the most like the word, from 0 (nothing in common) to 1 (equal)."""
+    from rapidfuzz import fuzz, process  # only an error needs it
+
+    found = process.extractOne(word, candidates, scorer=fuzz.ratio, score_cutoff=100 * cutoff)
+    return found[2] if found else None
