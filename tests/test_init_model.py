@@ -145,14 +145,17 @@ def test_records_serve_as_text(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     strings = ["one", "two", "{broken, but text", "three", "four", "five", "question", "answer", "six", "se,\nven"]
     assert read_corpus([tmp_path / name for name in files]) == [*strings, "# eight\n", "nine"]
+    (tmp_path / "image.png").write_bytes(b"\x89PNG")
+    assert read_corpus([tmp_path]) == read_corpus(sorted(tmp_path / name for name in files))
 
 
 def test_text_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
     (tmp_path / "empty.txt").write_text(" \n")
     (tmp_path / "latin1.txt").write_bytes(b"one\ntwo\nna\xefve\n")
     for name, where, what in [
         ("missing.txt", "missing.txt", "cannot be read: No such file or directory"),
-        (".", tmp_path.name, "cannot be read: Is a directory"),
+        ("nothing", "nothing", "holds no text or records"),
         ("empty.txt", "empty.txt", "is empty"),
         ("latin1.txt", "latin1.txt:3", "is not valid UTF-8"),
     ]:

@@ -1,15 +1,16 @@
 """Make a small base model from text, offline: a byte-level BPE tokenizer learned from the text, and random weights.
 
 Sizes, in parameters (the last number of each with a full vocabulary, which takes enough text):
-  nano    1.8 to 2.6 million     learns a few hundred answers by heart in a minute or two on two CPU cores
+  nano    1.8 to 2.8 million     learns a few hundred answers by heart in a minute or two on two CPU cores
   micro   7.7 to 10 million
   small   32 to 41 million
 
 The directory is an ordinary Hugging Face one. Of text and Markdown every line is read; of JSON, JSON lines and CSV every
-string inside, so that your records can be the text. The same text and seed give the same files, byte for byte.
+string inside, so that your records can be the text; of a directory the files with these endings. The same text and seed
+give the same files, byte for byte.
 
 Examples:
-  weft init-model nano --text data/raw/faq.jsonl --out models/nano
+  weft init-model nano --text data/raw --out models/nano
   weft init-model small --text book.txt notes.md --out models/small --seed 7
 """
 
@@ -25,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("size", metavar="SIZE", help="nano, micro or small")
     parser.add_argument(
-        "--text", nargs="+", type=Path, required=True, metavar="FILE", help="text or records to learn words from"
+        "--text",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="text or records to learn words from, or directories of them",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the directory to make")
     parser.add_argument("--seed", type=int, default=42, help="of the random weights (default: 42)")

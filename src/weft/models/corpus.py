@@ -15,14 +15,28 @@ from typing import Any
 from weft.errors import DataError
 from weft.types import Location
 
+ENDINGS = (".txt", ".md", ".json", ".jsonl", ".ndjson", ".csv")
+"""The files of a directory that are read; a file that is named itself may end as it likes."""
 
-def read_corpus(files: Sequence[Path]) -> list[str]:
-    """Every string of ``files``, in order; of plain text the lines, with their ends.
+
+def read_corpus(paths: Sequence[Path]) -> list[str]:
+    """Every string of the files in ``paths``, in order; of plain text the lines, with their ends.
 
     Raises:
-        DataError: a file is missing, empty or not UTF-8.
+        DataError: a file is missing, empty or not UTF-8, or a directory has no text in it.
     """
-    return [string for path in files for string in _strings(path)]
+    return [string for path in paths for file in _files(path) for string in _strings(file)]
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    if not files:
+        raise DataError(
+            "holds no text or records", where=str(path), fix=f"give --text files that end in {', '.join(ENDINGS)}"
+        )
+    return files
 
 
 def _strings(path: Path) -> Iterator[str]:
