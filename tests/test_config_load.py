@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -318,3 +320,11 @@ def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 1_000_001)
     with pytest.raises(ConfigError, match="longer than 1,000,000 bytes"):
         load(str(path))
+
+
+def test_loading_a_configuration_imports_nothing_heavy() -> None:
+    code = "import sys; from weft.config.load import load_config; load_config(None); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"torch", "transformers", "numpy", "pyarrow", "huggingface_hub", "rapidfuzz", "rich"}
+    assert "weft.config.load" in loaded
+    assert not heavy & set(loaded)
