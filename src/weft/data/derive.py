@@ -1,0 +1,224 @@
+"""Which characters of a rendered chat must the model produce? Derived for any chat template, without tags in it.
+
+The rules, each in a place of its own:
+
+1. A turn begins where the generation prompt of inference ends (:mod:`weft.data.turn_start`).
+2. It ends with the token that stops generation, inclusive (:mod:`weft.data.turn_end`).
+3. The text of the last turn is an example. It also trains the earlier turns that it prints exactly as the model says them; every
+   other turn gets an example of its own (:func:`derive`).
+4. ``{% generation %}`` in a template selects among that (:mod:`weft.data.generation_tag`).
+5. Control strings in a content are its author's words, not the template's (:func:`_check_control`).
+
+What does not follow exactly is named in the example's notes, or raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from weft.data.control import Span
+from weft.data.generation_tag import generation_blocks, select
+from weft.data.pieces import REASONING_TAGS
+from weft.data.printer import Variant, not_printed
+from weft.data.turn_end import ClosedTurn, close, span_within
+from weft.data.turn_start import PlacedTurn, place
+from weft.data.turns import Chat, Turn, find_turns
+from weft.errors import TemplateError
+from weft.types import Message, Segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """One example as text: what the model reads, and what it must write.
+
+    Its text is the concatenation of the segments, and ends with the last trained character.
+    """
+
+    segments: tuple[Segment, ...]
+    append_eos: bool
+    """Whether an EOS token is to follow, trained: the template itself does not close the turn."""
+    notes: tuple[str, ...]
+    """What was not plain, by name; all but the last three concern the trained turns:
+
+    - ``prompt:<argument>=<value>``: it follows the generation prompt that the template prints with this argument;
+    - ``prompt-varies``: it follows another prompt than a plain answer would, because it holds reasoning;
+    - ``prompt-mismatch``: the template's generation prompt is not what it prints before an answer;
+    - ``header-appended``: the template has no generation prompt; weft feeds what it prints before an answer;
+    - ``spliced``: the prompt of inference is joined with the answer, as the template prints the two differently together;
+    - ``content-dropped``, ``content-changed``: the template leaves out or alters a part of the answer;
+    - ``next-role-closes``: the next role's token ends the answer;
+    - ``eos-appended``: nothing in the template ends it, so the end-of-text token does;
+    - ``unanswered``: messages after the last answer are left out.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """An example with the renders that it follows from."""
+
+    rendered: Rendered
+    count: int
+    """How many messages its text prints."""
+    prompts: tuple[tuple[int, Variant], ...]
+    """The generation prompts before its turns: how many messages each answers, and the variant."""
+
+
+def derive(chat: Chat, *, by_tag: bool = True) -> tuple[Derived, ...]:
+    """The examples of one conversation, such that every turn of the assistant is trained in exactly one of them.
+
+    Args:
+        chat: the conversation, and what prints it.
+        by_tag: train only what the template marks with ``{% generation %}``, if it has such tags; else whole turns.
+
+    Raises:
+        TemplateError: where no exact mask can be derived; the message says why.
+    """
+    examples = _derive(chat, by_tag)
+    if any(chat.control.occur_in(message.content) for message in chat.messages):
+        _check_control(examples, _derive(_harmless(chat), by_tag))
+    return examples
+
+
+def _derive(chat: Chat, by_tag: bool) -> tuple[Derived, ...]:
+    waiting = find_turns(chat)
+    if not waiting:
+        raise TemplateError("the conversation has no answer to learn from", fix="add an assistant message")
+    answered = waiting[-1].last + 1
+    selects = by_tag and chat.printer.template.is_tagged
+    printed: set[int] = set()
+    examples: list[Derived] = []
+    while waiting:
+        turn = waiting.pop()
+        placed = place(chat, turn)
+        closed = close(chat, turn, placed)
+        covered, waiting = _covered(chat, waiting, placed)
+        runs = [*covered, (turn, (placed.start, closed.end))]
+        printed |= placed.contents.keys()
+        spans = _selected(chat, turn, placed, runs) if selects else [span for _, span in runs]
+        if spans:
+            examples.append(_example(chat, placed, closed, runs, spans))
+    for index in range(answered):
+        if index not in printed:
+            raise not_printed(chat.messages[index].role, index + 1)
+    if not examples:
+        raise TemplateError(
+            "the chat template marks no part of the conversation with {% generation %}, so there is nothing to learn",
+            fix="put the tag around the assistant's content",
+        )
+    return tuple(reversed(examples))
+
+
+_Run = tuple[Turn, Span]
+"""A turn, and where an example's text holds what the model says in it."""
+
+
+def _covered(chat: Chat, earlier: Sequence[Turn], placed: PlacedTurn) -> tuple[list[_Run], list[Turn]]:
+    """Those of the ``earlier`` turns that the text of ``placed`` trains too, and those that it does not."""
+    covered: list[_Run] = []
+    waiting: list[Turn] = []
+    for turn in earlier:
+        span = None if placed.note == "spliced" else span_within(chat, turn, placed)
+        if span is not None and span[1] <= placed.start:
+            covered.append((turn, span))
+        else:
+            waiting.append(turn)
+    return covered, waiting
+
+
+def _selected(chat: Chat, turn: Turn, placed: PlacedTurn, runs: Sequence[_Run]) -> list[Span]:
+    """The parts of the runs that the template's ``{% generation %}`` blocks hold."""
+    moved = len(placed.text) - len(turn.dialogue)  # a spliced text has another history before the same end
+    blocks = [(start + moved, end + moved) for start, end in generation_blocks(chat, turn.last + 1, turn.dialogue)]
+    return [part for owner, span in runs for part in select(span, placed.pieces(owner), blocks)]
+
+
+def _example(
+    chat: Chat, placed: PlacedTurn, closed: ClosedTurn, runs: Sequence[_Run], spans: Sequence[Span]
+) -> Derived:
+    """The example whose text ends with the turn ``placed``, trained in ``spans``."""
+    turn, _ = runs[-1]
+    end = spans[-1][1]
+    pieces = [(piece.start, piece.end) for printed in placed.contents.values() for piece in printed.pieces]
+    prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
+    return Derived(
+        rendered=Rendered(
+            segments=_segments(closed.text[:end], spans, chat.control.outside(closed.text, pieces)),
+            append_eos=closed.append_eos and end == closed.end,
+            notes=tuple(dict.fromkeys(_notes(chat, placed, closed, [turn for turn, _ in runs], prompts))),
+        ),
+        count=turn.last + 1,
+        prompts=tuple(prompts),
+    )
+
+
+def _segments(text: str, trained: Sequence[Span], control: Sequence[Span]) -> tuple[Segment, ...]:
+    """Cut ``text`` into runs of context and trained text, each with its own of the control tokens."""
+    segments = []
+    position = 0
+    for start, end in trained:
+        for begin, stop, is_trained in ((position, start, False), (start, end, True)):
+            if begin < stop:
+                own = tuple((a - begin, b - begin) for a, b in control if begin <= a and b <= stop)
+                segments.append(Segment(text=text[begin:stop], trained=is_trained, control=own))
+        position = end
+    return tuple(segments)
+
+
+def _notes(
+    chat: Chat,
+    placed: PlacedTurn,
+    closed: ClosedTurn,
+    turns: Sequence[Turn],
+    prompts: Sequence[tuple[int, Variant]],
+) -> Iterator[str]:
+    for count, variant in prompts:
+        yield from (f"prompt:{name}={value}" for name, value in variant)
+        if chat.printer.lacks_header(chat.messages[:count]):
+            yield "header-appended"
+    if placed.note is not None:
+        yield placed.note
+    for printed in (placed.contents[index] for turn in turns for index in turn.messages):
+        if not printed.is_complete:
+            yield "content-dropped"
+        if not all(piece.is_whole for piece in printed.pieces):
+            yield "content-changed"
+    if closed.note is not None:
+        yield closed.note
+    rest = chat.messages[turns[-1].last + 1 :]
+    if rest and not any(message.role == "assistant" for message in rest):
+        yield "unanswered"
+
+
+# ---- control strings in contents (law 4) -------------------------------------------------------------------------------
+
+
+def _harmless(chat: Chat) -> Chat:
+    """The conversation with letters in place of the control strings of its contents.
+
+    The tags of an answer's reasoning stay: templates take such contents apart, and write the tags anew.
+    """
+
+    def neutralised(message: Message) -> Message:
+        keep = REASONING_TAGS if message.role == "assistant" else ()
+        return replace(message, content=chat.control.neutralised(message.content, keep))
+
+    return replace(chat, messages=[neutralised(message) for message in chat.messages])
+
+
+def _check_control(examples: Sequence[Derived], harmless: Sequence[Derived]) -> None:
+    """Require that a conversation with control strings yields the control tokens that a harmless one does, in the same runs.
+
+    So a content whose control strings the template moved, changed or printed in part is refused, not guessed at.
+    """
+    if [_outline(example.rendered) for example in examples] != [_outline(example.rendered) for example in harmless]:
+        raise TemplateError(
+            "a message holds control tokens as text, and the chat template treats them as more than text",
+            fix="remove the control tokens from the record",
+        )
+
+
+def _outline(rendered: Rendered) -> list[tuple[bool, list[str]]]:
+    return [
+        (segment.trained, [segment.text[start:end] for start, end in segment.control]) for segment in rendered.segments
+    ]

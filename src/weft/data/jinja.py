@@ -1,0 +1,200 @@
+"""Chat templates in Jinja, compiled and rendered as Transformers does it (5.23), in a sandbox with limits.
+
+What a template may rely on: the ``messages`` and the other variables that it is rendered with; the ``tojson`` filter, which
+does not escape HTML; ``raise_exception``, ``strftime_now``, ``namespace`` and ``dict``; loop controls; and
+``{% generation %}`` around what the model is to produce. The reference is ``transformers/utils/chat_template_utils.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.meta
+from jinja2 import nodes
+from jinja2.parser import Parser
+from jinja2.utils import Namespace
+
+from weft.data.sandbox import LimitedSandbox, LimitExceeded, check_percent_format, time_limit
+from weft.errors import TemplateError
+
+Marks = tuple[str, str]
+"""What to print where a ``{% generation %}`` block begins and ends."""
+NO_MARKS: Marks = ("", "")
+
+_MEND_THE_TEMPLATE = "correct the template there, or choose another one with data.template_path"
+
+
+class JinjaTemplate:
+    """One compiled chat template.
+
+    Args:
+        source: the Jinja text.
+        name: what errors call it: its path, or words for where it came from.
+
+    Raises:
+        TemplateError: where the source is not valid Jinja.
+    """
+
+    def __init__(self, source: str, name: str) -> None:
+        self.source, self.name = source, name
+        self._environment = _environment()
+        try:
+            with time_limit():
+                code = self._environment.compile(source, filename=name)
+                tree = self._environment.parse(source)
+                self.variables = frozenset(jinja2.meta.find_undeclared_variables(tree))
+                """The names that the template expects from outside."""
+                self.is_tagged = any(map(_is_generation_tag, tree.find_all(nodes.CallBlock)))
+                """Whether ``{% generation %}`` marks what is trained."""
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(
+                f"the chat template is not valid Jinja: {error.message}",
+                where=f"{name}:{error.lineno}",
+                fix="correct the template at that line",
+            ) from error
+        except Exception as error:  # Python's compiler has limits of its own
+            raise TemplateError(
+                f"the chat template cannot be compiled: {error}", where=name, fix=_MEND_THE_TEMPLATE
+            ) from error
+        self._template = jinja2.Template.from_code(self._environment, code, self._environment.make_globals(None))
+
+    def render(self, variables: Mapping[str, Any], generation_marks: Marks = NO_MARKS) -> str:
+        """What the template prints.
+
+        Args:
+            variables: the names that the template sees.
+            generation_marks: what to print around ``{% generation %}`` blocks.
+
+        Raises:
+            TemplateError: where the template refuses (``raise_exception``), fails, or exceeds a limit.
+        """
+        self._environment.generation_marks = generation_marks
+        self._environment.start_budget()
+        try:
+            with time_limit():
+                return self._template.render(variables)
+        except _Refusal as error:
+            raise TemplateError(
+                f"the chat template refused the conversation: {error.message}",
+                where=self._place(error),
+                fix="change the record to suit the template, or choose another template with data.template_path",
+            ) from error
+        except LimitExceeded as error:
+            raise TemplateError(
+                f"the chat template was stopped: {error}", where=self._place(error), fix=_MEND_THE_TEMPLATE
+            ) from error
+        except Exception as error:  # a template can raise anything that Python can
+            raise TemplateError(
+                f"the chat template failed ({type(error).__name__}: {error})",
+                where=self._place(error),
+                fix=_MEND_THE_TEMPLATE,
+            ) from error
+
+    def _place(self, error: Exception) -> str:
+        """``name:line`` of the innermost template line that the error passed through."""
+        line, traceback = None, error.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename == self.name:
+                line = traceback.tb_lineno
+            traceback = traceback.tb_next
+        return self.name if line is None else f"{self.name}:{line}"
+
+
+class _Refusal(jinja2.TemplateError):
+    """``raise_exception`` was called."""
+
+
+class _ChatSandbox(LimitedSandbox):
+    generation_marks = NO_MARKS
+
+
+def _environment() -> _ChatSandbox:
+    """A fresh environment; its clock stands still, so that all renders of one template agree on the date."""
+    environment = _ChatSandbox(
+        filters={"tojson": _tojson},
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
+    )
+    moment = datetime.now()
+
+    def strftime_now(format: str) -> str:
+        check_percent_format(format)
+        return moment.strftime(format)
+
+    environment.globals.update(
+        raise_exception=_raise_exception, strftime_now=strftime_now, namespace=_Namespace, dict=_Dict()
+    )
+    return environment
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """``{% generation %}…{% endgeneration %}``, which prints the environment's ``generation_marks`` around its body.
+
+    Marks within the text stay right where a block is rendered inside a macro or a ``{% set %}``; counted offsets do not.
+    """
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja's declaration
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
+
+    def _marked(self, caller: Callable[[], str]) -> str:
+        begin, end = self.environment.generation_marks  # type: ignore[attr-defined]  # a _ChatSandbox
+        return f"{begin}{caller()}{end}"
+
+
+def _is_generation_tag(block: nodes.CallBlock) -> bool:
+    return isinstance(block.call.node, nodes.ExtensionAttribute)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise _Refusal(message)
+
+
+class _Dict:
+    """``dict`` with its constructor and ``fromkeys`` only."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+class _Namespace(Namespace):
+    """Jinja's ``namespace`` without attributes that begin with an underscore."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:
+        # No ``self`` in the signature, as in Jinja's own, so that ``namespace(self=…)`` works.
+        self, *pairs = args
+        attributes = dict(*pairs, **kwargs)
+        for name in attributes:
+            _refuse_underscore(name)
+        Namespace.__init__(self, attributes)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _refuse_underscore(name)
+        super().__setitem__(name, value)
+
+
+def _refuse_underscore(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"a namespace attribute may not begin with an underscore: {name!r}")

@@ -1,0 +1,242 @@
+"""Chat templates: conversations into text that is marked as context or trained, and answers back into contents.
+
+A template is any Jinja chat template: the tokenizer's own, the built-in ``chatml``, or a file. What is trained is derived from
+what it prints (:mod:`weft.data.derive`); no template needs tags, and none has code of its own here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from weft.data.control import ControlTokens, Span
+from weft.data.derive import Rendered
+from weft.data.jinja import JinjaTemplate
+from weft.data.shape_plan import Planner
+from weft.data.printer import PLACEHOLDER, Printer, placeholder
+from weft.errors import TemplateError
+from weft.types import Conversation, Message, Role, Segment
+
+__all__ = ["BUILT_IN", "ChatTemplate", "Rendered", "load_template"]
+
+BUILT_IN: dict[str, Path] = {
+    "chatml": Path(__file__).parent / "templates" / "chatml.jinja",
+}
+"""Templates that come with weft, by name."""
+
+_CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+_SHAPES: tuple[tuple[Role, ...], ...] = (
+    ("user", "assistant"),
+    ("system", "user", "assistant"),
+    ("user", "assistant", "user", "assistant"),
+)
+"""The conversations that a template is tried on before it meets any data."""
+
+
+class ChatTemplate:
+    """A chat template, together with the control tokens of the tokenizer that will read what it prints.
+
+    Args:
+        source: the Jinja text.
+        name: what errors call it: a path, or words for where it came from.
+        control: the strings of the special added tokens.
+        stops: the strings that end generation.
+        bos: the begin-of-text token, or ``""``.
+        eos: the end-of-text token, or ``""``.
+
+    Raises:
+        TemplateError: where the source is not valid Jinja.
+    """
+
+    def __init__(
+        self, source: str, name: str, control: frozenset[str], stops: frozenset[str], bos: str, eos: str
+    ) -> None:
+        self.source, self.name, self.eos = source, name, eos
+        template = JinjaTemplate(source, name)
+        printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
+        self._examples = Planner(printer, tokens)
+        self._turns = Planner(printer, tokens, by_tag=False) if template.is_tagged else self._examples
+
+    def examples(self, conversation: Conversation) -> tuple[Rendered, ...]:
+        """The training examples of a conversation, in the order of their turns.
+
+        A template that prints earlier turns exactly as the model said them gives one example; one that rewrites its history
+        (or never closes a turn) gives one for each turn of the assistant.
+
+        Raises:
+            TemplateError: where no exact mask can be derived; placed at the conversation's record.
+        """
+        try:
+            return self._with_stop(self._examples.examples(conversation.messages))
+        except TemplateError as error:
+            place = "" if error.where is None else f" ({error.where})"
+            raise TemplateError(error.what + place, where=conversation.location, fix=error.fix) from error
+
+    def prompt(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
+        """What the model reads before it answers ``messages``: the context of a training example, all untrained.
+
+        The segments are cut where those of the training example are, so that they become the same ids.
+
+        Raises:
+            TemplateError: where the template does not print the messages.
+        """
+        example = self._turns.examples([*messages, placeholder("assistant", len(messages))])[-1]
+        return tuple(replace(segment, trained=False) for segment in example.segments[:-1])
+
+    def parse(self, text: str) -> str:
+        """The content of an answer, from the text that the model wrote after a prompt, without its stop.
+
+        What the template itself prints around a content inside the model's turn is taken away: the space after ``Assistant:``,
+        an empty reasoning block; also where its control tokens were left out in decoding.
+        """
+        for before in self._before_content:
+            if text.startswith(before):
+                text = text[len(before) :]
+                break
+        return text.removesuffix(self._after_content)
+
+    @cached_property
+    def stop_strings(self) -> frozenset[str]:
+        """The control strings that close a turn of this template, and the end-of-text token."""
+        stops = {self.eos} - {""}
+        for example in self._tried:
+            last = example.segments[-1]
+            stops |= {last.text[start:end] for start, end in last.control if end == len(last.text)}
+        return frozenset(stops)
+
+    def validate(self) -> None:
+        """Try the template on placeholders.
+
+        Raises:
+            TemplateError: where it cannot print a question and its answer, or no exact mask can be derived from them.
+        """
+        assert self._tried
+
+    @cached_property
+    def _tried(self) -> list[Rendered]:
+        """The examples of placeholder conversations, of those shapes that the template takes."""
+        examples: list[Rendered] = []
+        problems: list[TemplateError] = []
+        for roles in _SHAPES:
+            messages = [placeholder(role, number) for number, role in enumerate(roles)]
+            try:
+                self._with_stop(self._examples.examples(messages))
+                examples += self._turns.examples(messages)
+            except TemplateError as error:
+                problems.append(error)
+        if not examples:
+            raise TemplateError(problems[0].what, where=problems[0].where or self.name, fix=problems[0].fix)
+        return examples
+
+    @cached_property
+    def _answer(self) -> tuple[Segment, Span]:
+        """The model's turn in an example, and where its content is; the whole turn where the template alters contents."""
+        turn = self._tried[0].segments[-1]
+        content = PLACEHOLDER.search(turn.text)
+        return turn, content.span() if content else (0, len(turn.text))
+
+    @cached_property
+    def _before_content(self) -> tuple[str, str]:
+        """What stands before the content in the model's turn: with its control tokens, and without them."""
+        turn, (content_start, _) = self._answer
+        text, position = "", 0
+        for start, end in turn.control:
+            if end <= content_start:
+                text, position = text + turn.text[position:start], end
+        return turn.text[:content_start], text + turn.text[position:content_start]
+
+    @cached_property
+    def _after_content(self) -> str:
+        """What stands between the content and the stop in the model's turn."""
+        turn, (_, content_end) = self._answer
+        return turn.text[content_end : next((start for start, _ in turn.control if start >= content_end), None)]
+
+    def _with_stop(self, examples: tuple[Rendered, ...]) -> tuple[Rendered, ...]:
+        if not self.eos and any(example.append_eos for example in examples):
+            raise TemplateError(
+                "the chat template does not end an answer with a token that stops generation, and the tokenizer has no "
+                "end-of-text token to put there",
+                fix="end answers with a control token of the tokenizer, or give the tokenizer an eos_token",
+            )
+        return examples
+
+
+class _Tokenizer(Protocol):
+    """What a template needs of a tokenizer (:class:`weft.data.tokenizer.Tokenizer`)."""
+
+    @property
+    def control(self) -> frozenset[str]: ...
+    @property
+    def stops(self) -> frozenset[str]: ...
+    @property
+    def bos(self) -> str: ...
+    @property
+    def eos(self) -> str: ...
+    @property
+    def chat_template(self) -> str | None: ...
+
+
+def load_template(template_path: str | None, tokenizer: _Tokenizer) -> ChatTemplate:
+    """The chat template that a configuration asks for, tried on placeholders.
+
+    Args:
+        template_path: a file, or a name of :data:`BUILT_IN`; None for the tokenizer's own template, else ``chatml``
+            if the tokenizer has its control tokens.
+        tokenizer: its control tokens decide what closes a turn.
+
+    Raises:
+        TemplateError: where there is no such template, or it cannot be used.
+    """
+    if template_path is None and tokenizer.chat_template is not None:
+        source, name = tokenizer.chat_template, "the tokenizer's chat template"
+    elif template_path is None or template_path in BUILT_IN:
+        _require_chatml_tokens(template_path, tokenizer)
+        source, name = BUILT_IN["chatml"].read_text(encoding="utf-8"), "chatml"
+    else:
+        source, name = _read(Path(template_path)), template_path
+    template = ChatTemplate(source, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
+    template.validate()
+    return template
+
+
+def _require_chatml_tokens(template_path: str | None, tokenizer: _Tokenizer) -> None:
+    missing = [token for token in _CHATML_TOKENS if token not in tokenizer.control]
+    if missing and template_path is None:
+        raise TemplateError(
+            "the tokenizer has no chat template, nor the control tokens of ChatML",
+            where="data.template_path",
+            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them",
+        )
+    if missing:
+        raise TemplateError(
+            f"the tokenizer has no control token {' or '.join(missing)}, which ChatML is made of",
+            where="data.template_path",
+            fix="leave data.template_path out to use the tokenizer's own template, or set it to a .jinja file "
+            "(chat_templates/default.jinja prints ChatML as plain text)",
+        )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TemplateError(
+            f"the chat template is not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
+        ) from error
+    except OSError as error:
+        reason = "there is no such chat template" if isinstance(error, FileNotFoundError) else error.strerror
+        raise TemplateError(f"{reason}", where=str(path), fix=_nearest(path)) from error
+
+
+def _nearest(path: Path) -> str:
+    """Advice that names what the path may have been meant to be."""
+    siblings = [*path.parent.glob("*.jinja")] if path.parent.is_dir() else []
+    names = {sibling.name: str(sibling) for sibling in siblings} | {name: name for name in BUILT_IN}
+    near = [names[name] for name in get_close_matches(path.name, names, n=3, cutoff=0.5)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"set data.template_path to a .jinja file, or to one of: {', '.join(BUILT_IN)}"

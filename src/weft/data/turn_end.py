@@ -1,0 +1,89 @@
+"""Where a turn ends: behind the token that stops generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weft.data.control import ControlTokens, Span
+from weft.data.printer import not_printed, placeholder
+from weft.data.turn_start import PlacedTurn, shared_length
+from weft.data.turns import Chat, Turn
+from weft.errors import TemplateError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedTurn:
+    """A text in which the model's turn ends at ``end``."""
+
+    text: str
+    end: int
+    append_eos: bool = False
+    """Whether no token closes the turn, so that an EOS token must follow."""
+    note: str | None = None
+    """``next-role-closes`` or ``eos-appended``, where the template does not print the stop itself."""
+
+
+def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
+    """Find what ends the turn at the end of ``placed.text``, or add it.
+
+    Raises:
+        TemplateError: where the turn's content is not printed.
+    """
+    for index in turn.messages:
+        if index not in placed.contents:
+            raise not_printed(chat.messages[index].role, index + 1)
+    text = placed.text
+    answer_end = _answer_end(turn, placed, placed.start)
+    end = chat.control.closing(text, answer_end)
+    if end is not None:
+        return ClosedTurn(text=text, end=end)
+    closer = _next_role_closer(chat)
+    if closer is not None:
+        return ClosedTurn(text=text + closer, end=len(text + closer), note="next-role-closes")
+    return ClosedTurn(text=text, end=max(answer_end, len(text.rstrip())), append_eos=True, note="eos-appended")
+
+
+def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:
+    """Where the text of a ``later`` turn holds ``turn`` exactly as the model says it, its closing included; else None.
+
+    Templates that rewrite their history (that drop reasoning, or close the last turn in another way) do not hold it.
+    """
+    if turn.prompt is None or not later.text.startswith(turn.prompt):
+        return None
+    if any(index not in later.contents for index in turn.messages):
+        return None
+    start = len(turn.prompt)
+    answer_end = _answer_end(turn, later, start)
+    alike = shared_length(turn.dialogue, later.text)
+    if alike < answer_end:
+        return None
+    end = chat.control.closing(turn.dialogue, answer_end)
+    if end is None and alike == len(turn.dialogue):
+        end = _stop_after_space(chat.control, later.text, alike)
+        return None if end is None else (start, end)
+    return None if end is None or end > alike else (start, end)
+
+
+def _answer_end(turn: Turn, placed: PlacedTurn, start: int) -> int:
+    """Where the content of ``turn`` ends in the text, which is not before its ``start``."""
+    return max([start, *(piece.end for piece in placed.pieces(turn))])
+
+
+def _next_role_closer(chat: Chat) -> str | None:
+    """What follows an answer in a minimal conversation, if the next role's token is a stop."""
+    exchange = [placeholder("user"), placeholder("assistant", 1)]
+    try:
+        shorter = chat.printer.dialogue(exchange)
+        longer = chat.printer.dialogue([*exchange, placeholder("user", 2)])
+    except TemplateError:
+        return None
+    end = _stop_after_space(chat.control, longer, len(shorter)) if longer.startswith(shorter) else None
+    return None if end is None else longer[len(shorter) : end]
+
+
+def _stop_after_space(control: ControlTokens, text: str, position: int) -> int | None:
+    """The end of the stop that follows ``position`` with nothing but white space between."""
+    for start, end in control.find(text, position)[:1]:
+        if text[start:end] in control.stops and not text[position:start].strip():
+            return end
+    return None

@@ -1,0 +1,104 @@
+"""The turns of the model in a conversation, and what inference feeds before each.
+
+A turn is what the model says at once. Everything about it is found by comparing renders of the same conversation: a template is
+only ever asked to print, never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weft.data.control import ControlTokens
+from weft.data.pieces import Printed, locate
+from weft.data.printer import VARIANTS, Printer, Variant
+from weft.errors import TemplateError
+from weft.types import Message
+
+Contents = dict[int, Printed]
+"""Indices of messages → where their contents are printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation, and what prints it."""
+
+    printer: Printer
+    control: ControlTokens
+    messages: Sequence[Message]
+
+    def dialogue(self, count: int) -> str:
+        """The first ``count`` messages as the template prints them."""
+        return self.printer.dialogue(self.messages[:count])
+
+    def prompt(self, count: int, variant: Variant = ()) -> str:
+        """What the model reads before it answers the first ``count`` messages."""
+        return self.printer.prompt(self.messages[:count], variant)
+
+    def contents(self, count: int, dialogue: str, indices: Sequence[int] | None = None) -> Contents:
+        """Where ``dialogue``, which prints the first ``count`` messages, prints their contents (or those of ``indices``)."""
+        return locate(self.printer.dialogue, self.messages[:count], dialogue, indices)
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """What the model says at once: one assistant message, or several that the template prints as one."""
+
+    first: int
+    last: int
+    """Indices of its first and last message."""
+    dialogue: str
+    """The conversation up to this turn, as the template prints it."""
+    prompt: str | None
+    """What inference feeds before this turn; None where ``dialogue`` does not begin with it."""
+    variant: Variant
+    """The template's arguments for that prompt."""
+
+    @property
+    def messages(self) -> range:
+        """The indices of its messages."""
+        return range(self.first, self.last + 1)
+
+
+def find_turns(chat: Chat) -> list[Turn]:
+    """The turns of a conversation, in order.
+
+    Raises:
+        TemplateError: where the template does not print the conversation up to one of them.
+    """
+    turns: list[Turn] = []
+    for index, message in enumerate(chat.messages):
+        if message.role != "assistant":
+            continue
+        dialogue = chat.dialogue(index + 1)
+        prompt, variant = _matching_prompt(chat, index, dialogue)
+        turn = Turn(first=index, last=index, dialogue=dialogue, prompt=prompt, variant=variant)
+        if turns and turns[-1].last == index - 1 and _continues_the_last(chat, turn):
+            turns[-1].last, turns[-1].dialogue = index, dialogue
+        else:
+            turns.append(turn)
+    return turns
+
+
+def _matching_prompt(chat: Chat, count: int, dialogue: str) -> tuple[str | None, Variant]:
+    """The first generation prompt that ``dialogue`` begins with, and the variant of the template that prints it."""
+    for variant in VARIANTS:
+        try:
+            prompt = chat.prompt(count, variant)
+        except TemplateError:  # raised again where the prompt is needed
+            continue
+        if dialogue.startswith(prompt):
+            return prompt, variant
+    return None, ()
+
+
+def _continues_the_last(chat: Chat, turn: Turn) -> bool:
+    """Whether the template glues this assistant message to the one before it: no prompt and no stop between them."""
+    if turn.prompt is not None:
+        return False
+    contents = chat.contents(turn.last + 1, turn.dialogue, (turn.first - 1, turn.first))
+    before, own = contents.get(turn.first - 1), contents.get(turn.first)
+    if before is None or own is None or not before.pieces or not own.pieces:
+        return False
+    between = chat.control.find(turn.dialogue, before.pieces[-1].end, own.pieces[0].start)
+    return not any(turn.dialogue[start:end] in chat.control.stops for start, end in between)
