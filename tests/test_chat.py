@@ -78,12 +78,12 @@ def test_reset_system_help_exit_and_what_only_looks_like_a_command() -> None:
         "d",
     ]
     out, notices = _talk(model, lines)
-    assert out == "1\n2\n3\n4\n"
+    assert out == f"1\n2\n3\n{HELP}\n4\n"
     assert model.asked[1] == [("user", "b")]
     assert model.asked[2] == [("system", "Be brief."), ("user", "c")]
     assert model.asked[3][-1] == ("user", "/usr/bin is what?")
     assert len(model.asked) == 4  # nothing after /exit
-    assert notices[2:] == ["system prompt: Be brief.", HELP, "there is no command /nonsense; /help lists them"]
+    assert notices[2:] == ["system prompt: Be brief.", "there is no command /nonsense; /help lists them"]
 
 
 def test_without_a_system_prompt_it_says_so() -> None:

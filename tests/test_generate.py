@@ -72,7 +72,7 @@ def _decode(
 
 
 def test_batched_is_one_by_one_is_transformers(model: PreTrainedModel) -> None:
-    prompts, limits, stops = _prompts(3, 17, 9, 1, 30), [20, 20, 8, 20, 15], set(range(6, 30))
+    prompts, limits, stops = _prompts(3, 17, 9, 1, 30), [12, 12, 8, 12, 10], set(range(6, 40))
     batched = _decode(model, prompts, limits, stops)
     assert batched == [
         _decode(model, [prompt], [limit], stops)[0] for prompt, limit in zip(prompts, limits, strict=True)
@@ -117,7 +117,7 @@ def test_sampled_answers_do_not_depend_on_their_batch(answerer: Answerer) -> Non
     questions = [
         [Message(role="user", content=text)] for text in ("a", "What is the capital?", "hello hello", "France")
     ]
-    settings = {"max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95}
+    settings = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.95}
     alone = answerer.answer(questions, **settings, seed=3, batch_size=1)
     assert answerer.answer(questions, **settings, seed=3, batch_size=4) == alone
     assert answerer.answer(questions, **settings, seed=4, batch_size=4) != alone

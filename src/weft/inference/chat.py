@@ -124,7 +124,7 @@ def talk(session: Chat, lines: Iterable[str], out: TextIO, notify: Callable[[str
                 return
             try:
                 if command:
-                    _obey(session, command[1], command[2], notify)
+                    _obey(session, command[1], command[2], out, notify)
                 else:
                     _print_answer(session, line, out, notify)
             except WeftError as error:
@@ -147,7 +147,7 @@ def _typed_lines() -> Iterator[str]:
             return
 
 
-def _obey(session: Chat, command: str, text: str | None, notify: Callable[[str], None]) -> None:
+def _obey(session: Chat, command: str, text: str | None, out: TextIO, notify: Callable[[str], None]) -> None:
     match command:
         case "reset":
             session.reset()
@@ -159,7 +159,7 @@ def _obey(session: Chat, command: str, text: str | None, notify: Callable[[str],
         case "system":
             notify(f"system prompt: {session.system}" if session.system else "there is no system prompt")
         case "help":
-            notify(HELP)
+            print(HELP, file=out, flush=True)
         case _:
             notify(f"there is no command /{command}; /help lists them")
 
