@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from weft.data.template import BUILT_IN, ChatTemplate, Rendered
+import weft.data.template
+from weft.data.template import ChatTemplate, Rendered
 from weft.types import Conversation, Location, Message, Role
 
 HERE = Path(__file__).parent / "templates"
@@ -62,8 +63,8 @@ ONE_TURN_ONLY = {"variables", "prompt_only"}
 
 
 def source(family: str) -> str:
-    path = BUILT_IN["chatml"] if family == "chatml" else HERE / f"{family}.jinja"
-    return path.read_text(encoding="utf-8")
+    folder = Path(weft.data.template.__file__).parent / "templates" if family == "chatml" else HERE
+    return (folder / f"{family}.jinja").read_text(encoding="utf-8")
 
 
 def template(family: str) -> ChatTemplate:

@@ -12,7 +12,7 @@ import pytest
 
 from template_families import FAMILIES, messages, source
 from weft.data.jinja import JinjaTemplate
-from weft.data.sandbox import time_limit
+from weft.data.limits import time_limit
 from weft.errors import TemplateError
 
 
@@ -161,7 +161,9 @@ BOMBS = [
     "{{ 'a'.zfill(10**9) }}",
     "{{ 'a\nb' | indent(10**9) }}",
     "{{ [[1]] | tojson(indent=10**9) }}",
+    "{{ [[1]] | tojson(true, 'x' * 10**6) }}",
     "{{ [1] | batch(10**9, 0) | list }}",
+    "{{ [1] | batch(linecount=10**9, fill_with=0) | list }}",
     "{{ [1] | slice(10**9) | list }}",
     "{{ 1.5 | round(10**9, 'floor') }}",
     "{{ strftime_now('%1000000000Y') }}",

@@ -56,7 +56,7 @@ def test_the_tokenizers_own_template_comes_first() -> None:
 
 
 def test_without_any_template_the_error_says_what_to_set() -> None:
-    with pytest.raises(TemplateError, match="no chat template, nor the control tokens of ChatML") as caught:
+    with pytest.raises(TemplateError, match="no chat template, nor the control tokens of chatml") as caught:
         load_template(None, BARE)
     assert caught.value.fix is not None
     assert "data.template_path" in caught.value.fix
@@ -180,6 +180,13 @@ def test_a_prompt_is_cut_where_its_training_example_is() -> None:
     assert [(segment.text, segment.control) for segment in prompt] == [
         (segment.text, segment.control) for segment in example.segments[:-1]
     ]
+
+
+def test_two_answers_in_a_row() -> None:
+    dialogue = messages("ua", "Q", "A")
+    assert text(TEMPLATES["chatml"].prompt(dialogue)).endswith("A<|im_end|>\n<|im_start|>assistant\n")
+    with pytest.raises(TemplateError, match="two answers in a row as one turn"):
+        TEMPLATES["glued"].prompt(dialogue)
 
 
 def test_stop_strings() -> None:

@@ -19,7 +19,8 @@ from jinja2 import nodes
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
-from weft.data.sandbox import LimitedSandbox, LimitExceeded, check_percent_format, time_limit
+from weft.data.limits import LimitExceeded, check_percent_format, time_limit
+from weft.data.sandbox import LimitedSandbox
 from weft.errors import TemplateError
 
 Marks = tuple[str, str]
@@ -30,7 +31,7 @@ _MEND_THE_TEMPLATE = "correct the template there, or choose another one with dat
 
 
 class JinjaTemplate:
-    """One compiled chat template.
+    """One compiled chat template, for one thread at a time.
 
     Args:
         source: the Jinja text.

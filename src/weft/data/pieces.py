@@ -17,7 +17,8 @@ from weft.data.control import Span
 from weft.errors import TemplateError
 from weft.types import Message
 
-_PRIVATE_USE = range(0xF0000, 0xFFFFE)
+_MARKS = range(0xF0000, 0xFFFFE)  # private use: no text has a meaning for them
+_ANY_MARK = re.compile(f"[{chr(_MARKS[0])}-{chr(_MARKS[-1])}]")
 _TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")
 REASONING_TAGS = _REASONING_BEGIN, _REASONING_END = "<think>", "</think>"
 """What reasoning is written between, inside a content, where it has no field of its own."""
@@ -47,8 +48,8 @@ class Printed:
 
 def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
     """``count`` private-use characters that no content holds."""
-    used = {character for message in messages for character in message.content if ord(character) in _PRIVATE_USE}
-    return tuple(islice((chr(code) for code in _PRIVATE_USE if chr(code) not in used), count))
+    used = {mark for message in messages for mark in _ANY_MARK.findall(message.content)}
+    return tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
 
 
 def locate(

@@ -16,19 +16,19 @@ from typing import Protocol
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Rendered
 from weft.data.jinja import JinjaTemplate
-from weft.data.shape_plan import Planner
 from weft.data.printer import PLACEHOLDER, Printer, placeholder
+from weft.data.shape_plan import Planner
 from weft.errors import TemplateError
 from weft.types import Conversation, Message, Role, Segment
 
 __all__ = ["BUILT_IN", "ChatTemplate", "Rendered", "load_template"]
 
-BUILT_IN: dict[str, Path] = {
-    "chatml": Path(__file__).parent / "templates" / "chatml.jinja",
+BUILT_IN: dict[str, tuple[str, ...]] = {
+    "chatml": ("<|im_start|>", "<|im_end|>"),
 }
-"""Templates that come with weft, by name."""
+"""Templates that come with weft, in ``templates/<name>.jinja``: the control tokens that each is made of."""
+_FALLBACK = "chatml"
 
-_CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 _SHAPES: tuple[tuple[Role, ...], ...] = (
     ("user", "assistant"),
     ("system", "user", "assistant"),
@@ -84,8 +84,14 @@ class ChatTemplate:
         Raises:
             TemplateError: where the template does not print the messages.
         """
-        example = self._turns.examples([*messages, placeholder("assistant", len(messages))])[-1]
-        return tuple(replace(segment, trained=False) for segment in example.segments[:-1])
+        examples = self._turns.examples([*messages, placeholder("assistant", len(messages))])
+        turns = sum(segment.trained for example in examples for segment in example.segments)
+        if messages and messages[-1].role == "assistant" and turns <= _count_answers(messages):
+            raise TemplateError(
+                "the chat template prints two answers in a row as one turn, so there is no prompt between them",
+                fix="end the messages with a question",
+            )
+        return tuple(replace(segment, trained=False) for segment in examples[-1].segments[:-1])
 
     def parse(self, text: str) -> str:
         """The content of an answer, from the text that the model wrote after a prompt, without its stop.
@@ -165,6 +171,10 @@ class ChatTemplate:
         return examples
 
 
+def _count_answers(messages: Sequence[Message]) -> int:
+    return sum(message.role == "assistant" for message in messages)
+
+
 class _Tokenizer(Protocol):
     """What a template needs of a tokenizer (:class:`weft.data.tokenizer.Tokenizer`)."""
 
@@ -194,8 +204,9 @@ def load_template(template_path: str | None, tokenizer: _Tokenizer) -> ChatTempl
     if template_path is None and tokenizer.chat_template is not None:
         source, name = tokenizer.chat_template, "the tokenizer's chat template"
     elif template_path is None or template_path in BUILT_IN:
-        _require_chatml_tokens(template_path, tokenizer)
-        source, name = BUILT_IN["chatml"].read_text(encoding="utf-8"), "chatml"
+        name = template_path or _FALLBACK
+        _require_tokens(name, template_path is not None, tokenizer)
+        source = (Path(__file__).parent / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
     else:
         source, name = _read(Path(template_path)), template_path
     template = ChatTemplate(source, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
@@ -203,20 +214,21 @@ def load_template(template_path: str | None, tokenizer: _Tokenizer) -> ChatTempl
     return template
 
 
-def _require_chatml_tokens(template_path: str | None, tokenizer: _Tokenizer) -> None:
-    missing = [token for token in _CHATML_TOKENS if token not in tokenizer.control]
-    if missing and template_path is None:
+def _require_tokens(name: str, is_asked_for: bool, tokenizer: _Tokenizer) -> None:
+    """Refuse a built-in template whose control tokens would be plain text."""
+    missing = [token for token in BUILT_IN[name] if token not in tokenizer.control]
+    if missing and is_asked_for:
         raise TemplateError(
-            "the tokenizer has no chat template, nor the control tokens of ChatML",
-            where="data.template_path",
-            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them",
-        )
-    if missing:
-        raise TemplateError(
-            f"the tokenizer has no control token {' or '.join(missing)}, which ChatML is made of",
+            f"the tokenizer has no control token {' or '.join(missing)}, which the {name} template is made of",
             where="data.template_path",
             fix="leave data.template_path out to use the tokenizer's own template, or set it to a .jinja file "
             "(chat_templates/default.jinja prints ChatML as plain text)",
+        )
+    if missing:
+        raise TemplateError(
+            f"the tokenizer has no chat template, nor the control tokens of {name}: {' '.join(missing)}",
+            where="data.template_path",
+            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them",
         )
 
 
@@ -229,7 +241,7 @@ def _read(path: Path) -> str:
         ) from error
     except OSError as error:
         reason = "there is no such chat template" if isinstance(error, FileNotFoundError) else error.strerror
-        raise TemplateError(f"{reason}", where=str(path), fix=_nearest(path)) from error
+        raise TemplateError(reason or "cannot be read", where=str(path), fix=_nearest(path)) from error
 
 
 def _nearest(path: Path) -> str:
