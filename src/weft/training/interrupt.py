@@ -1,0 +1,47 @@
+"""Ctrl-C as a request: the first one lets the step finish and save, the second leaves at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from weft.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruptible(on_request: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Within the block, SIGINT and SIGTERM only set the flag that the yielded function reads.
+
+    Only the main thread can receive signals; in any other the block changes nothing.
+
+    Args:
+        on_request: called at the first signal, to say that it was heard.
+
+    Raises:
+        Interrupted: at a second signal, from wherever the program is.
+    """
+    requested = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
+            raise Interrupted(
+                "stopped at once; what the last checkpoint holds is safe", fix="run the same command to resume"
+            )
+        requested = True
+        on_request()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

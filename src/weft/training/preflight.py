@@ -1,0 +1,128 @@
+"""Everything that can be known before weights load, found out before weights load (law 11)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.config.load import Loaded
+from weft.config.locate import model_directory
+from weft.config.schema import Config
+from weft.data.check import NOTES
+from weft.data.inputs import held_out_file, load_renderer, training_files
+from weft.data.mixture import Mixture
+from weft.data.render import Renderer
+from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.style import effective_system_prompt
+from weft.errors import ConfigError, Problems, WeftError
+from weft.models.directory import check_model
+from weft.training.plan import Plan, make_plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a run reads, and the steps that follow from it."""
+
+    base: Path
+    """The base model's directory; its weights are there too."""
+    renderer: Renderer
+    """With the tokenizer and the template."""
+    train: ExampleStore
+    validation: ExampleStore | None
+    mixture: Mixture
+    plan: Plan
+    notices: tuple[str, ...]
+
+
+def open_inputs(loaded: Loaded) -> Inputs:
+    """Check the settings, read the tokenizer and the template, encode the data, and plan the steps.
+
+    Raises:
+        Problems: settings that cannot work here.
+        WeftError: a file, record, template or model that cannot be used.
+    """
+    problems = list(_problems(loaded))
+    if problems:
+        raise problems[0] if len(problems) == 1 else Problems(problems)
+    config = loaded.config
+    renderer = load_renderer(config)
+    files = training_files(config)
+    train = _open(files, renderer, config)
+    mixture = Mixture(train.source_slices, {file.name: file.weight for file in files}, config.seed)
+    validation, notices = _open_validation(renderer, config)
+    base = model_directory(config.model, weights=True)  # after the data: it may take a long download
+    check_model(base)
+    return Inputs(
+        base=base,
+        renderer=renderer,
+        train=train,
+        validation=validation,
+        mixture=mixture,
+        plan=make_plan(config.train, epoch_length=mixture.epoch_length, longest=train.report.longest),
+        notices=(*_left_out("training", train), *notices),
+    )
+
+
+def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore | None, tuple[str, ...]]:
+    """The validation set, None where there is none or nothing would be evaluated, and what is to be said about it."""
+    if config.train.evaluation_strategy == "no":
+        return None, ()
+    file = held_out_file(config, "val")
+    if file is None:
+        return None, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
+    store = _open([file], renderer, config)
+    return store, tuple(_left_out("validation", store))
+
+
+def _problems(loaded: Loaded) -> Iterator[WeftError]:
+    config, place = loaded.config, loaded.provenance
+    needs_evaluation = [
+        key
+        for key, asked in (
+            ("train.load_best_model_at_end", config.train.load_best_model_at_end),
+            ("train.early_stopping_patience", config.train.early_stopping_patience is not None),
+        )
+        if asked
+    ]
+    if needs_evaluation and not Path(config.data.val_path).exists():
+        yield ConfigError(
+            f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
+            where=f"data.val_path ({place.get('data.val_path', 'default')})",
+            fix="make it with `weft prepare`, set data.val_path to it, or turn that off",
+        )
+    if config.train.report_to == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        yield ConfigError(
+            "TensorBoard is not installed",
+            where=f"train.report_to ({place.get('train.report_to', 'default')})",
+            fix="pip install 'weft[tensorboard]', or set train.report_to=none",
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        yield ConfigError(
+            "training with several processes comes with a later version",
+            where="environment WORLD_SIZE",
+            fix="start one process: `weft train CONFIG`, without accelerate launch or torchrun",
+        )
+
+
+def _open(files: Sequence[SourceFile], renderer: Renderer, config: Config) -> ExampleStore:
+    return open_store(
+        files,
+        renderer,
+        Path(config.data.cache_dir),
+        on_bad_row=config.on_bad_row,
+        system_prompt=effective_system_prompt(config),
+    )
+
+
+def _left_out(name: str, store: ExampleStore) -> Iterator[str]:
+    """What law 5 asks to be said."""
+    for reason, places in store.report.dropped.items():
+        yield f"{len(places)} {name} records left out, {reason}: {', '.join(map(str, places[:3]))}" + (
+            ", …" if len(places) > 3 else ""
+        )
+    for note, count in store.report.notes.items():
+        name_of_note, _, detail = note.partition(":")
+        yield f"{count} {name} examples: {NOTES.get(name_of_note, name_of_note)}" + (f": {detail}" if detail else "")

@@ -1,0 +1,57 @@
+"""The files that serving needs beside the weights: byte for byte what training used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from weft.data.template import ChatTemplate
+from weft.data.tokenizer import Tokenizer
+from weft.models.files import copy_serving_files
+from weft.training.checkpoint import ASIDE, MANIFEST, sync
+from weft.training.state import OPTIMIZER, STATE
+
+_ONLY_FOR_RESUMING = {MANIFEST, OPTIMIZER, STATE}
+
+
+def write_serving_files(directory: Path, base: Path, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+    """Put the tokenizer, the chat template that was used, and how generation stops into ``directory``.
+
+    Args:
+        directory: where the weights are.
+        base: the base model's directory.
+        template: becomes ``chat_template.jinja``, which Transformers prefers to the one in ``tokenizer_config.json``.
+        tokenizer: knows the ids of the template's stop strings.
+    """
+    copy_serving_files(base, directory)
+    (directory / "chat_template.jinja").write_bytes(template.source.encode())
+    settings = directory / "generation_config.json"
+    generation = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    stops = set(_as_list(generation.get("eos_token_id"))) | _closing_ids(template, tokenizer)
+    if stops:
+        generation["eos_token_id"] = sorted(stops)
+    if tokenizer.pad_id is not None:
+        generation.setdefault("pad_token_id", tokenizer.pad_id)
+    settings.write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
+
+
+def publish(checkpoint: Path, run: Path) -> None:
+    """Copy a checkpoint's model to the top of the run directory, each file whole or not at all."""
+    for path in sorted(checkpoint.iterdir()):
+        if path.name not in _ONLY_FOR_RESUMING:
+            aside = run / f"{ASIDE}{path.name}"
+            shutil.copyfile(path, aside)
+            sync(aside)
+            aside.replace(run / path.name)
+    sync(run)
+
+
+def _closing_ids(template: ChatTemplate, tokenizer: Tokenizer) -> set[int]:
+    """The stop strings that are one token; generation cannot stop at others by id."""
+    encoded = [tokenizer.encode(stop, [(0, len(stop))], False) for stop in template.stop_strings]
+    return {ids[0] for ids in encoded if len(ids) == 1}
+
+
+def _as_list(ids: int | list[int] | None) -> list[int]:
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
