@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from weft.errors import DataError
-from weft.evaluation.escape import visible
+from weft.escape import visible
 from weft.evaluation.report import EvalReport, SetLoss, markdown, write_report
 from weft.evaluation.scoring import Prediction, score
 from weft.types import Completion, Location, Message

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from weft.errors import WeftError
+from weft.escape import visible
 from weft.version import __version__
 
 COMMANDS = {
@@ -96,5 +97,5 @@ def _nearest(name: str) -> str:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"weft: {message}", file=sys.stderr)
+    print(visible(f"weft: {message}"), file=sys.stderr)
     return code

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from weft.data.check import check
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     config, errors = load(args).config, console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, rows: list[dict[str, str]]) -> None:
     from weft.data.files import StagedFiles, json_lines
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     if args.output:
         with StagedFiles() as files:

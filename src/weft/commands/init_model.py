@@ -41,12 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the model, and say what came of it."""
-    from weft.data.template import BUILT_IN
+    from weft.data.template import built_in_source
     from weft.models.init import init_model
 
-    chat_template = BUILT_IN["chatml"].read_text(encoding="utf-8")
     report = init_model(
-        args.size, args.text, args.out, chat_template=chat_template, seed=args.seed, vocab_size=args.vocab_size
+        args.size,
+        args.text,
+        args.out,
+        chat_template=built_in_source("chatml"),
+        seed=args.seed,
+        vocab_size=args.vocab_size,
     )
     payload = {
         "directory": str(report.directory),

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare, and print the counts; or clean, and print what was removed."""
     from weft.data.prepare import prepare
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     config = load(args).config
     if args.clean:

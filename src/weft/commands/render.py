@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render, and print."""
     from weft.data.show import show_training
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     config = load(args).config
     if args.text is not None:

@@ -73,7 +73,7 @@ def _print(shown: list[ShownExample]) -> None:
 
 
 def _headline(one: ShownExample) -> str:
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     trained = int((one.example.loss_weights > 0).sum())
     notes = "".join(f", {note}" for note in one.printed.notes)
@@ -98,7 +98,7 @@ def _bracketed(one: ShownExample) -> str:
 
 def _marked(text: str) -> str:
     """``text`` with what the eye overlooks made visible, and nothing in it that a terminal would obey."""
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     dotted = _OVERLOOKED.sub(lambda spaces: "·" * len(spaces[0]), visible(text))
     return dotted.replace("\t", "⇥\t").replace("\n", "↵\n")

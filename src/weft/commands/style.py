@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Style or restore the files, and print which."""
     from weft.data.style import apply_style, remove_style
     from weft.errors import ConfigError
-    from weft.evaluation.escape import visible
+    from weft.escape import visible
 
     config = load(args).config
     if args.undo:

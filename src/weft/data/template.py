@@ -21,7 +21,7 @@ from weft.data.shape_plan import Planner
 from weft.errors import TemplateError
 from weft.types import Conversation, Message, Role, Segment
 
-__all__ = ["BUILT_IN", "ChatTemplate", "Rendered", "load_template"]
+__all__ = ["BUILT_IN", "ChatTemplate", "Rendered", "built_in_source", "load_template"]
 
 BUILT_IN: dict[str, tuple[str, ...]] = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
@@ -206,12 +206,17 @@ def load_template(template_path: str | None, tokenizer: _Tokenizer) -> ChatTempl
     elif template_path is None or template_path in BUILT_IN:
         name = template_path or _FALLBACK
         _require_tokens(name, template_path is not None, tokenizer)
-        source = (Path(__file__).parent / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+        source = built_in_source(name)
     else:
         source, name = _read(Path(template_path)), template_path
     template = ChatTemplate(source, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
     template.validate()
     return template
+
+
+def built_in_source(name: str) -> str:
+    """The Jinja text of a template of :data:`BUILT_IN`."""
+    return (Path(__file__).parent / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def _require_tokens(name: str, is_asked_for: bool, tokenizer: _Tokenizer) -> None:

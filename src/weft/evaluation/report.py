@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.data.files import StagedFiles
-from weft.evaluation.escape import visible
+from weft.escape import visible
 from weft.evaluation.metrics import METRICS
 from weft.evaluation.scoring import Prediction, Score
 

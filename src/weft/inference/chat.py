@@ -13,7 +13,7 @@ from weft.config.schema import Config, GenConfig
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import DataError, WeftError
-from weft.evaluation.escape import visible
+from weft.escape import visible
 from weft.inference.generate import Answerer
 from weft.inference.load import load_answerer
 from weft.types import Completion, Message

@@ -16,7 +16,7 @@ from weft.data.seeds import derive_seed
 from weft.data.template import ChatTemplate
 from weft.data.tokenizer import Tokenizer
 from weft.errors import WeftError
-from weft.evaluation.escape import visible
+from weft.escape import visible
 from weft.inference.decode import Sampler, decode
 from weft.types import Completion, Message
 

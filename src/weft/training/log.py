@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from weft.evaluation.escape import visible
+from weft.escape import visible
 from weft.training.checkpoint import replace_file
 from weft.training.display import Display
 from weft.training.progress import Progress
