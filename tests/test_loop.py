@@ -234,12 +234,13 @@ def test_a_log_line_is_the_mean_over_the_steps_since_the_last_one():
     examples = make_examples(8)
     each, _ = run(make_training(examples, batch_size=2, grad_accum=1, epochs=1))
     pairs, _ = run(make_training(examples, batch_size=2, grad_accum=1, epochs=1, logging_steps=3))
-    assert [line["step"] for line in pairs.lines] == [3, 4]
+    assert [line["step"] for line in pairs.lines] == [1, 3, 4], "the first step, every third, and the last"
     targets = np.diff([0, *(line["targets"] for line in each.lines)])
     losses = np.array([line["loss"] for line in each.lines])
-    assert pairs.lines[0]["loss"] == pytest.approx((losses * targets)[:3].sum() / targets[:3].sum())
-    assert pairs.lines[1]["loss"] == pytest.approx(losses[3])
-    assert pairs.lines[1]["tokens"] == each.lines[3]["tokens"] == sum(len(example.ids) for example in examples)
+    assert pairs.lines[0]["loss"] == losses[0]
+    assert pairs.lines[1]["loss"] == pytest.approx((losses * targets)[1:3].sum() / targets[1:3].sum())
+    assert pairs.lines[2]["loss"] == pytest.approx(losses[3])
+    assert pairs.lines[2]["tokens"] == each.lines[3]["tokens"] == sum(len(example.ids) for example in examples)
 
 
 def test_the_learning_rate_follows_the_schedule():

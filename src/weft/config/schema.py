@@ -133,7 +133,7 @@ class TrainConfig(Section):
     packing: Literal["none", "bfd", "wrapped"] = key("none", pending=("bfd", "wrapped"))
     """How examples share a row. `none`: each alone."""
     logging_steps: int = key(10, ge=1, identity=False, aliases=("logging.log_interval",))
-    """Log the loss every so many steps."""
+    """Log the loss every so many steps, and of the first and the last one."""
     evaluation_strategy: Literal["no", "steps", "epoch"] = key("epoch", aliases=("train.eval_strategy",))
     """When to compute the validation loss."""
     eval_steps: int | None = key(None, ge=1)

@@ -47,8 +47,10 @@ class Chat:
         """Forget every turn; the system prompt stays."""
         self._history.clear()
 
-    def ask(self, question: str) -> Generator[str, None, None]:
-        """Answer ``question`` piece by piece. What has been said enters the history, also when the caller stops early.
+    def ask(self, question: str) -> Generator[str, None, Completion]:
+        """Answer ``question`` piece by piece; what has been said enters the history, also when the caller stops early.
+
+        The completion that it returns says whether the answer was cut off.
 
         Raises:
             WeftError: the question alone fills the context; the history is then as it was.
@@ -174,6 +176,21 @@ def _print_answer(session: Chat, question: str, out: TextIO, notify: Callable[[s
         except KeyboardInterrupt:
             print(file=out, flush=True)
             notify("stopped")
+
+
+def _print_pieces(pieces: Generator[str, None, Completion], out: TextIO) -> Completion:
+    while True:
+        try:
+            out.write(visible(next(pieces)))
+        except StopIteration as end:
+            return end.value
+        out.flush()
+
+
+def _remark(completion: Completion) -> str | None:
+    if completion.finish == "length":
+        return f"cut off after {completion.tokens:,} tokens (gen.max_new_tokens, or the end of the context)"
+    return None if completion.text else "the model ended its turn without a word"
 
 
 def _heard(stream: Generator[str, None, Completion], said: list[str]) -> Generator[str, None, Completion]:

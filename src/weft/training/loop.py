@@ -112,7 +112,7 @@ def fit(
         progress.add_step(loss_sum=result.loss_sum, targets=result.targets, tokens=result.tokens)
         progress.finished = step == plan.total_steps
         recorder.step(progress, loss=result.loss_sum / result.targets, learning_rate=rate)
-        if progress.finished or step % config.logging_steps == 0:
+        if step == 1 or progress.finished or step % config.logging_steps == 0:
             recorder.metrics(_training_line(plan, progress, rate, result))
         improved = False
         if evaluate is not None and (progress.finished or _evaluation_due(config, plan, step)):
