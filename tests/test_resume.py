@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from small_run import Killed, Quiet, configure, make_project, result_of, write_records
 from weft.errors import Interrupted, RunError
 from weft.training import train as module
+from weft.training.interrupt import interruptible
 from weft.training.log import read_metrics
 from weft.training.train import train
 
@@ -149,6 +151,18 @@ def test_resuming_from_a_named_checkpoint(project):
     train(configure(project, "whole", resume_from_checkpoint=str(chosen), **keys), display=again)
     assert "checkpoint-4 is later" in again.notices()
     assert result_of(project / "whole") == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(project, number):
+    before = signal.getsignal(number)
+    with interruptible() as stop_requested:
+        assert not stop_requested()
+        os.kill(os.getpid(), number)
+        assert stop_requested()
+        with pytest.raises(Interrupted, match="at once"):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
 
 
 def test_changed_data_or_settings_are_refused_and_nothing_is_touched(project):

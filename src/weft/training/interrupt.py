@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,16 +12,15 @@ from types import FrameType
 from weft.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STANDARD_ERROR = 2
+_HEARD = b"\nweft: stopping when this step is done and saved; Ctrl-C again stops at once\n"
 
 
 @contextmanager
-def interruptible(on_request: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Within the block, SIGINT and SIGTERM only set the flag that the yielded function reads.
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Within the block, SIGINT and SIGTERM only set the flag that the yielded function reads, and say so.
 
     Only the main thread can receive signals; in any other the block changes nothing.
-
-    Args:
-        on_request: called at the first signal, to say that it was heard.
 
     Raises:
         Interrupted: at a second signal, from wherever the program is.
@@ -30,11 +30,9 @@ def interruptible(on_request: Callable[[], None]) -> Iterator[Callable[[], bool]
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal requested
         if requested:
-            raise Interrupted(
-                "stopped at once; what the last checkpoint holds is safe", fix="run the same command to resume"
-            )
+            raise Interrupted("stopped at once; the last checkpoint is safe", fix="run the same command to resume")
         requested = True
-        on_request()
+        os.write(_STANDARD_ERROR, _HEARD)  # not print(): the signal may have come in the middle of one
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -147,7 +147,7 @@ class _Run:
             training = self._load()
             facts = run_facts(self.config, self.inputs, training.objective, self.environment)
             log.event("header", facts, run_header(facts))
-            with interruptible(lambda: log.notice("stopping after this step; Ctrl-C again stops at once")) as stop:
+            with interruptible() as stop:
                 self._fit(training, log, stop)
             if not self.progress.finished:
                 raise Interrupted(
