@@ -23,6 +23,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from weft.models.quiet import quiet_transformers
 from weft.objectives import cross_entropy
 from weft.objectives.causal import CausalObjective
 from weft.training.collate import collate
@@ -211,6 +212,21 @@ def test_chunks_of_logits_change_nothing(monkeypatch):
     assert len(rows) > 8
     assert chunked_loss == pytest.approx(loss, abs=1e-6)
     assert relative(chunked, whole) < 1e-5
+
+
+def test_recomputing_activations_changes_nothing():
+    torch.manual_seed(3)
+    objective = CausalObjective(MODELS["qwen2"]()).train()
+    batch = examples()
+    loss, whole = ours(objective, [batch])
+    calls: list[int] = []
+    objective.model.model.layers[0].self_attn.register_forward_hook(lambda *ignored: calls.append(1))
+    with quiet_transformers():
+        objective.model.gradient_checkpointing_enable({"use_reentrant": False})
+    recomputed_loss, recomputed = ours(objective, [batch])
+    assert len(calls) == 2 * len(batch)
+    assert recomputed_loss == loss
+    assert relative(recomputed, whole) < 1e-6
 
 
 def test_logits_of_context_are_never_computed():

@@ -24,6 +24,7 @@ from weft.models.adapters import add_lora, save_model
 from weft.models.directory import ADAPTER_WEIGHTS
 from weft.models.hardware import choose_autocast, choose_device, choose_dtype
 from weft.models.load import load_model
+from weft.models.quiet import quiet_transformers
 from weft.models.vocab import check_vocab
 from weft.objectives.causal import CausalObjective
 from weft.training.checkpoint import find_damage, replace_file, rotate, write_checkpoint
@@ -163,7 +164,8 @@ class _Run:
         model = self._load_model()
         check_vocab(model, self.inputs.renderer.tokenizer.vocab_size)
         if self.config.train.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            with quiet_transformers():  # it is about to be renamed, and older versions know only this name
+                model.gradient_checkpointing_enable({"use_reentrant": False})
         objective = CausalObjective(model)
         optimizer = build_optimizer(objective, self.config.train)
         if self.checkpoint:
