@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from small_run import Killed, Quiet, configure, make_project, result_of, write_records
-from weft.errors import Interrupted, RunError
+from weft.errors import Interrupted, RunError, WeftError
 from weft.training import train as module
 from weft.training.interrupt import interruptible
 from weft.training.log import read_metrics
@@ -124,6 +124,32 @@ def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint_before(project, monk
     assert sorted(path.name for path in run.glob("*checkpoint*")) == ["checkpoint-1", "checkpoint-2"]
     train(loaded, display=Quiet())
     assert result_of(run) == result_of(project / "whole")
+
+
+def test_a_disk_that_is_full_when_the_result_is_published(project, monkeypatch):
+    train(configure(project, "whole"), display=Quiet())
+    loaded = configure(project, "full")
+
+    def no_space(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("weft.training.serving.shutil.copyfile", no_space)
+        with pytest.raises(RunError, match="No space left on device") as caught:
+            train(loaded, display=Quiet())
+    assert "full" in caught.value.where
+    train(loaded, display=Quiet())
+    assert result_of(project / "full") == result_of(project / "whole")
+
+
+def test_a_gpu_that_is_too_small_is_no_bug(project, monkeypatch):
+    def too_small(*args: object, **keys: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "fit", too_small)
+    with pytest.raises(WeftError, match="not enough memory") as caught:
+        train(configure(project), display=Quiet())
+    assert "train.batch_size=1" in caught.value.fix
 
 
 def test_a_damaged_checkpoint_is_skipped_by_name(project):

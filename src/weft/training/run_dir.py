@@ -56,7 +56,10 @@ def locked(run: Path, *, fresh: bool = False) -> Iterator[None]:
         if not fresh or not _content(run):
             yield
             return
-        run.rename(_free_name(run))
+        try:
+            run.rename(_free_name(run))
+        except OSError as problem:
+            raise _unwritable(run, f"cannot be moved aside: {problem.strerror}") from problem
         with _lock(run):
             yield
 
@@ -104,11 +107,7 @@ def _lock(run: Path) -> Iterator[None]:
         run.mkdir(parents=True, exist_ok=True)
         handle = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as problem:
-        raise RunError(
-            f"the run directory cannot be written: {problem.strerror}",
-            where=str(run),
-            fix="set train.output_dir to a place that is yours to write",
-        ) from problem
+        raise _unwritable(run, f"cannot be written: {problem.strerror}") from problem
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,6 +122,12 @@ def _lock(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _unwritable(run: Path, what: str) -> RunError:
+    return RunError(
+        f"the run directory {what}", where=str(run), fix="set train.output_dir to a place that is yours to write"
+    )
 
 
 def _content(run: Path) -> list[str]:

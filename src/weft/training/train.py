@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from weft.config.load import Loaded
 from weft.config.locate import output_dir
 from weft.config.schema import Config
 from weft.data.seeds import derive_seed
-from weft.errors import Interrupted
+from weft.errors import Interrupted, RunError, WeftError
 from weft.models.adapters import add_lora, save_model
 from weft.models.directory import ADAPTER_WEIGHTS
 from weft.models.hardware import choose_autocast, choose_device, choose_dtype
@@ -80,7 +80,30 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
             summary = run / SUMMARY
             done = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
             return TrainResult(output_dir=run, summary=done, already_finished=True)
-        return _Run(config, compute, inputs, run, who, start).train(display or ConsoleDisplay(), notices)
+        with _as_user_errors(run):
+            return _Run(config, compute, inputs, run, who, start).train(display or ConsoleDisplay(), notices)
+
+
+@contextmanager
+def _as_user_errors(run: Path) -> Iterator[None]:
+    """A machine that is too small, for disk or memory, is nobody's bug."""
+    try:
+        yield
+    except torch.OutOfMemoryError as problem:
+        raise WeftError(
+            "the GPU has not enough memory for this run",
+            where=str(run),
+            fix="set train.batch_size=1, a smaller model.max_seq_len, or train.gradient_checkpointing=true; tuning.mode=lora "
+            "needs less than full",
+        ) from problem
+    except BrokenPipeError:  # whoever read our output has left: the command line knows what to do
+        raise
+    except OSError as problem:
+        raise RunError(
+            f"the run directory could not be written: {problem.strerror or problem}",
+            where=problem.filename or str(run),
+            fix="make room or mend the disk, then run the same command: it resumes from the newest checkpoint",
+        ) from problem
 
 
 def _fingerprints(inputs: Inputs) -> dict[str, Any]:
