@@ -13,6 +13,8 @@ from weft.config.suggest import nearest
 from weft.errors import ConfigError, Problems
 
 NOT_A_SECTION = "holds keys of its own, so it cannot be set to a value"
+OR_REMOVE_IT = "give such a value, or remove it"
+DEFAULT = f"{OR_REMOVE_IT} to use the default, "
 FILES_ONLY = ("include has a meaning in files only", "write include: into a configuration file")
 
 
@@ -43,9 +45,9 @@ lora_r: 8
     found = problems(text, "gen.top_p=2", tmp_path=tmp_path, WEFT_TRAIN__EPOCHSS="5")
     assert found == [
         ("environment WEFT_TRAIN__EPOCHSS", "train.epochss is not a configuration key", "did you mean train.epochs?"),
-        ("command line", "gen.top_p must be a number above 0 and at most 1, not 2", None),
+        ("command line", "gen.top_p must be a number above 0 and at most 1, not 2", DEFAULT + "1"),
         ("2", "train.epoch is not a configuration key", "did you mean train.epochs?"),
-        ("3", "train.learning_rate must be a number above 0, not 'fast'", None),
+        ("3", "train.learning_rate must be a number above 0, not 'fast'", DEFAULT + "0.0002"),
         (
             "5",
             "train.load_best_model_at_end compares evaluations, but train.evaluation_strategy: no makes none",
@@ -56,8 +58,8 @@ lora_r: 8
             "train.packing: bfd is part of the configuration language but not acted on yet",
             "set it to none",
         ),
-        ("8", "datasets[0] has no path, which every entry needs", None),
-        ("8", "datasets[0].weight must be a number of at least 0, not -1", None),
+        ("8", "datasets[0] has no path, which every entry needs", "add path: to this entry"),
+        ("8", "datasets[0].weight must be a number of at least 0, not -1", DEFAULT + "1"),
         (
             "10",
             "data.split: train_ratio + val_ratio + test_ratio must be 1, but 0.9 + 0.1 + 0.2 = 1.2",
@@ -71,14 +73,14 @@ lora_r: 8
     ("setting", "what", "fix"),
     [
         ('train.epochs: "5"', "train.epochs must be a number above 0, not '5'", "remove the quotes"),
-        ("train.epochs: true", "train.epochs must be a number above 0, not true", None),
-        ("train.epochs: 0", "train.epochs must be a number above 0, not 0", None),
-        ("train.epochs: .inf", "train.epochs must be a number above 0, not .inf", None),
-        ("train.epochs: .nan", "train.epochs must be a number above 0, not .nan", None),
-        ("train.epochs: 1e999", "train.epochs must be a number above 0, not 1e999", None),
+        ("train.epochs: true", "train.epochs must be a number above 0, not true", DEFAULT + "3"),
+        ("train.epochs: 0", "train.epochs must be a number above 0, not 0", DEFAULT + "3"),
+        ("train.epochs: .inf", "train.epochs must be a number above 0, not .inf", DEFAULT + "3"),
+        ("train.epochs: .nan", "train.epochs must be a number above 0, not .nan", DEFAULT + "3"),
+        ("train.epochs: 1e999", "train.epochs must be a number above 0, not 1e999", DEFAULT + "3"),
         ("train.epochs:", "train.epochs must be a number above 0, not empty", "remove it to use the default, 3"),
         ("train.epochs: [1]", "train.epochs must be a number above 0, not [1]", "write a single value"),
-        ("train.epochs: {a: 1}", "train.epochs must be a number above 0, not a mapping", None),
+        ("train.epochs: {a: 1}", "train.epochs must be a number above 0, not a mapping", DEFAULT + "3"),
         (
             "train.max_steps: 1e3",
             "train.max_steps must be a whole number of at least 1 or null, not 1e3",
@@ -89,20 +91,20 @@ lora_r: 8
             "train.max_steps must be a whole number of at least 1 or null, not '1_000'",
             "write 1000",
         ),
-        ("train.steps: 1.5", "train.steps (train.max_steps) must be a whole number of at least 1 or null, not 1.5", None),
-        ("train.max_steps: true", "train.max_steps must be a whole number of at least 1 or null, not true", None),
+        ("train.steps: 1.5", "train.steps (train.max_steps) must be a whole number of at least 1 or null, not 1.5", OR_REMOVE_IT),
+        ("train.max_steps: true", "train.max_steps must be a whole number of at least 1 or null, not true", OR_REMOVE_IT),
         (
             "train.batch_size: big",
             "train.batch_size must be auto or a whole number of at least 1, not 'big'",
-            None,
+            DEFAULT + "auto",
         ),
-        ("train.grad_accum: 0", "train.grad_accum must be auto or a whole number of at least 1, not 0", None),
+        ("train.grad_accum: 0", "train.grad_accum must be auto or a whole number of at least 1, not 0", DEFAULT + "auto"),
         (
             "train.fp16: no",
             "train.fp16 must be true or false, not 'no'",
             "write false: YAML 1.2 knows no other words for it",
         ),
-        ("train.fp16: 1", "train.fp16 must be true or false, not 1", None),
+        ("train.fp16: 1", "train.fp16 must be true or false, not 1", DEFAULT + "false"),
         (
             "train.evaluation_strategy: false",
             "train.evaluation_strategy must be no, steps or epoch, not false",
@@ -115,7 +117,7 @@ lora_r: 8
             "train.lr_scheduler_type must be cosine, linear or constant, not 'Cosine'",
             "did you mean cosine?",
         ),
-        ("tuning.lora.dropout: 1", "tuning.lora.dropout must be a number from 0 to below 1, not 1", None),
+        ("tuning.lora.dropout: 1", "tuning.lora.dropout must be a number from 0 to below 1, not 1", DEFAULT + "0.05"),
         (
             "tuning.lora.target_modules: q_proj",
             "tuning.lora.target_modules must be auto or a list of names, not 'q_proj'",
@@ -124,10 +126,25 @@ lora_r: 8
         (
             "eval.metrics: [bleu]",
             "eval.metrics must be a list of rouge_l, exact_match or loss, not ['bleu']",
-            None,
+            DEFAULT + "[rouge_l, exact_match, loss]",
         ),
         ("data.cache_dir:", "data.cache_dir must be text, not empty", "remove it to use the default, data/cache"),
-        ("seed: 9223372036854775808", "seed must be a whole number from 0 to 9223372036854775807, not 9223372036854775808", None),
+        (
+            "seed: 9223372036854775808",
+            "seed must be a whole number from 0 to 9223372036854775807, not 9223372036854775808",
+            DEFAULT + "42",
+        ),
+        ("data.train_path: ''", "data.train_path must be text, not ''", DEFAULT + "data/processed/train.jsonl"),
+        ("model.local_dir: ''", "model.local_dir must be text or null, not ''", OR_REMOVE_IT),
+        ("eval.sets: {hard: ''}", "eval.sets.hard must be text, not ''", OR_REMOVE_IT),
+        ("datasets: [{path: ''}]", "datasets[0].path must be text, not ''", "give such a value"),
+        (
+            "tuning.lora.target_modules: []",
+            "tuning.lora.target_modules must be auto or a list of names, not []",
+            DEFAULT + "auto",
+        ),
+        ("train.learning_rate: 0,5", "train.learning_rate must be a number above 0, not '0,5'", "write 0.5"),
+        ("train.max_steps: '1,000'", "train.max_steps must be a whole number of at least 1 or null, not '1,000'", "write 1000"),
         ("train: 5", f"train {NOT_A_SECTION}", "write train: {output_dir: …}"),
         ("tuning: {lora: on}", f"tuning.lora {NOT_A_SECTION}", "write lora: {r: …}"),
         ("eval: {sets: [a]}", f"eval.sets {NOT_A_SECTION}", "write sets: {some_name: …}"),
@@ -154,8 +171,16 @@ def test_one_problem(setting: str, what: str, fix: str | None, tmp_path: Path) -
         ("datasets[].path=a", "datasets[].path is not a configuration key", "did you mean datasets[0].path?"),
         ("=3", "'' is not a configuration key", "docs/config.md lists all keys"),
         ("include=a.yaml", *FILES_ONLY),
-        ("seed={a: 1, a: 2}", "seed must be a whole number from 0 to 9223372036854775807, not '{a: 1, a: 2}'", None),
-        ("data.style=\udcff", "the text holds half of a character or a byte that is not UTF-8", None),
+        (
+            "seed={a: 1, a: 2}",
+            "seed must be a whole number from 0 to 9223372036854775807, not '{a: 1, a: 2}'",
+            DEFAULT + "42",
+        ),
+        (
+            "data.style=\udcff",
+            "the text holds half of a character or a byte that is not UTF-8",
+            "write the text in UTF-8",
+        ),
     ],
 )
 def test_one_problem_on_the_command_line(word: str, what: str, fix: str | None, tmp_path: Path) -> None:
@@ -183,6 +208,9 @@ def test_one_problem_in_the_environment(variable: str, what: str, fix: str, tmp_
         ("train.Epochs", "train.epochs"),
         ("train.learning-rate", "train.learning_rate"),
         ("epochs", "train.epochs"),
+        ("logging_steps", "train.logging_steps"),
+        ("model.path", "model.name"),
+        ("gen.temp", "gen.temperature"),
         ("lora.r", "tuning.lora.r"),
         ("tuning.r", "tuning.lora.r"),
         ("num_train_epochs", "train.epochs"),

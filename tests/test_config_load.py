@@ -272,7 +272,7 @@ def test_names_that_disagree_outside_files(overrides: list[str], environ: dict[s
         (
             {"d__x": "", "mine": "seed: 1\ninclude: d/missing.yaml"},
             "mine.yaml:2",
-            "'d/missing.yaml' does not exist: neither d/missing.yaml",
+            "there is no file 'd/missing.yaml' to include",
         ),
         ({"mine": "include: {a: b}"}, "mine.yaml:1", "a path or a list of paths"),
         ({"mine": "include: [[a]]"}, "mine.yaml:1", "a path or a list of paths"),

@@ -26,6 +26,7 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCh
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 """Everything but what is refused: NUL and halves of surrogate pairs."""
+PATHS = TEXT.filter(bool)
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name not in ("train", "val", "test"))
 
 
@@ -38,7 +39,7 @@ def _of_shape(shape: Shape) -> st.SearchStrategy[Any]:
     bounds = {
         name: getattr(bound, name)
         for bound in shape.bounds
-        for name in ("ge", "gt", "le", "lt")
+        for name in ("ge", "gt", "le", "lt", "min_length")
         if hasattr(bound, name)
     }
     low, high = bounds.get("ge", bounds.get("gt", 0)), bounds.get("le", bounds.get("lt", 10**6))
@@ -54,9 +55,9 @@ def _of_shape(shape: Shape) -> st.SearchStrategy[Any]:
         case "float":
             return st.floats(low, high, exclude_min="gt" in bounds, exclude_max="lt" in bounds)
         case "text":
-            return TEXT
+            return TEXT.filter(lambda text: len(text) >= bounds.get("min_length", 0))
         case "list":
-            return st.lists(values(shape.item), max_size=3)
+            return st.lists(values(shape.item), min_size=bounds.get("min_length", 0), max_size=3)
         case _:
             raise AssertionError(shape.kind)
 
@@ -83,9 +84,9 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
         for part in path:
             section = section.setdefault(part, {})
         section[last] = value
-    entry = st.fixed_dictionaries({"path": TEXT, "name": NAMES, "weight": st.floats(0.1, 10)})
+    entry = st.fixed_dictionaries({"path": PATHS, "name": NAMES, "weight": st.floats(0.1, 10)})
     tree["datasets"] = draw(st.lists(entry, max_size=3, unique_by=lambda item: item["name"]))
-    tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, TEXT, max_size=3))
+    tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, PATHS, max_size=3))
     tree.setdefault("data", {}).pop("split", None)
     tree.get("train", {}).pop("fp16", None)
     tree.setdefault("train", {})["evaluation_strategy"] = "epoch"

@@ -154,5 +154,5 @@ def test_aliases_of_aliases_are_counted_as_written_out() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     for level in range(9):
         bomb += f"a{level + 1}: &a{level + 1} [{', '.join([f'*a{level}'] * 9)}]\n"
-    with pytest.raises(ConfigError, match="more than 10000 values"):
+    with pytest.raises(ConfigError, match="more than 10,000 values"):
         read(bomb)

@@ -61,9 +61,10 @@ class FileReader:
         candidates = [including.parent / name, Path(name)]
         found = next((candidate for candidate in candidates if _is_file(candidate)), None)
         if found is None:
-            tried = " nor ".join(dict.fromkeys(_display(candidate) for candidate in candidates))
+            tried = dict.fromkeys(_display(candidate) for candidate in candidates)
+            places = f": neither {' nor '.join(tried)}" if len(tried) > 1 else ""
             fix = "write it relative to this file or to the directory that you start weft in"
-            raise ConfigError(f"the included file {name!r} does not exist: neither {tried}", where=place, fix=fix)
+            raise ConfigError(f"there is no file {name!r} to include{places}", where=place, fix=fix)
         if found.resolve() in self._open:
             cycle = [*self._open[self._open.index(found.resolve()) :], found]
             chain = " → ".join(_display(step) for step in cycle)
@@ -97,7 +98,8 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"the file cannot be read: {error.strerror}", where=shown) from error
+        fix = "check its permissions, or give another file"
+        raise ConfigError(f"the file cannot be read: {error.strerror}", where=shown, fix=fix) from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"the file is longer than {MAX_BYTES:,} bytes", where=shown, fix="give a configuration file")
     try:

@@ -21,6 +21,7 @@ NAMES: dict[str, str] = {
     "model_name": "model.name",
     "model_id": "model.name",
     "model_path": "model.local_dir",
+    "model.path": "model.name",
     "base_model": "model.name",
     "pretrained_model_name_or_path": "model.name",
     "base_model_name_or_path": "model.name",
@@ -105,6 +106,7 @@ NAMES: dict[str, str] = {
     # generation
     "max_tokens": "gen.max_new_tokens",
     "generation_max_length": "gen.max_new_tokens",
+    "temp": "gen.temperature",
     "do_sample": "gen.temperature",
 }
 """Their name → the key of weft that means it."""

@@ -111,13 +111,13 @@ def _shapes(annotation: Any, bounds: tuple[Any, ...] = ()) -> Iterator[Shape]:
     elif origin is list and isinstance(arguments[0], type) and issubclass(arguments[0], Section):
         yield Shape(kind="sections")
     elif origin is list:
-        yield Shape(kind="list", item=tuple(_shapes(arguments[0])))
+        yield Shape(kind="list", item=tuple(_shapes(arguments[0])), bounds=bounds)
     elif origin is dict:
         yield Shape(kind="map", item=tuple(_shapes(arguments[1])))
     else:
         kinds: dict[Any, Kind] = {types.NoneType: "null", bool: "bool", int: "int", float: "float", str: "text"}
         kind = kinds[annotation]
-        yield Shape(kind=kind, bounds=bounds if kind in ("int", "float") else ())
+        yield Shape(kind=kind, bounds=bounds)
 
 
 def _in_words(shapes: tuple[Shape, ...]) -> str:

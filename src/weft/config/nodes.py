@@ -161,13 +161,15 @@ class _Composer:
     def _add(self, nodes: int, event: Any) -> None:
         self._count += nodes
         if self._count > MAX_NODES:
-            raise ConfigError(f"the file holds more than {MAX_NODES} values", where=self._place(event))
+            fix = "shorten it: the whole configuration language has fewer keys, and aliases count each time"
+            raise ConfigError(f"the file holds more than {MAX_NODES:,} values", where=self._place(event), fix=fix)
 
     def _alias(self, event: Any) -> Node:
         target = self._anchors.get(event.anchor)
         if target is None:
             state = "stands inside what it names" if event.anchor in self._anchors else "names no anchor above it"
-            raise ConfigError(f"the alias *{event.anchor} {state}", where=self._place(event))
+            fix = "write the value out, or quote it if it is a text that begins with *"
+            raise ConfigError(f"the alias *{event.anchor} {state}", where=self._place(event), fix=fix)
         node, size = target
         self._add(size, event)
         return node
@@ -183,7 +185,8 @@ class _Composer:
             key = self._node(event, depth + 1)
             node = self._node(next(self._events), depth + 1)
             if not isinstance(key, ScalarNode):
-                raise ConfigError("a key must be a name, not a list or mapping", where=place)
+                fix = "quote a value that holds brackets or braces"
+                raise ConfigError("a key must be a name, not a list or mapping", where=place, fix=fix)
             if key.text in first_places:
                 what = f"the key {key.text!r} is set twice in one mapping, first at {first_places[key.text]}"
                 self._problems.append(ConfigError(what, where=place, fix="keep one of the two"))
@@ -210,7 +213,8 @@ class _Composer:
         if name not in types:
             raise self._tag_error(event)
         if type(value) is not types[name]:
-            raise ConfigError(f"{text!r} is not of the type that its tag !!{name} says", where=self._place(event))
+            what = f"{text!r} is not of the type that its tag !!{name} says"
+            raise ConfigError(what, where=self._place(event), fix="remove the tag")
         return value
 
     def _check_tag(self, event: Any, name: str) -> None:
@@ -271,7 +275,8 @@ def _sound(text: str, place: str) -> str:
     try:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise ConfigError("the text holds half of a character or a byte that is not UTF-8", where=place) from None
+        what = "the text holds half of a character or a byte that is not UTF-8"
+        raise ConfigError(what, where=place, fix="write the text in UTF-8") from None
     if "\0" in text:
-        raise ConfigError("the text holds the character NUL", where=place)
+        raise ConfigError("the text holds the character NUL", where=place, fix="remove it")
     return text

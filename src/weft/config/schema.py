@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
+Name = Annotated[str, Field(min_length=1)]
+"""Text that names something, such as a path: never empty, because the empty path is the working directory."""
 
 
 def key(
@@ -58,11 +60,11 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The model to start from."""
 
-    name: str = key("models/nano")
+    name: Name = key("models/nano")
     """A local directory, or a name on the Hugging Face hub (`org/name`)."""
-    local_dir: str | None = key(None)
+    local_dir: Name | None = key(None)
     """A local directory to read instead of `name`, which then stays as the model's public name."""
-    revision: str | None = key(None)
+    revision: Name | None = key(None)
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = key(False, pending=(True,))
     """Run Python code from the model's directory. weft never does: models must be part of Transformers."""
@@ -83,7 +85,7 @@ class LoraConfig(Section):
     """The update is scaled by alpha / r."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = key(0.05)
     """Dropout on the adapter's input."""
-    target_modules: Auto | list[str] = key("auto")
+    target_modules: Auto | Annotated[list[Name], Field(min_length=1)] = key("auto")
     """Which linear layers get an adapter: `auto` = every linear layer but the head; or a list of module names."""
 
 
@@ -100,7 +102,7 @@ class TuningConfig(Section):
 class TrainConfig(Section):
     """The training run."""
 
-    output_dir: str | None = key(None, identity=False)
+    output_dir: Name | None = key(None, identity=False)
     """The run directory. Default: `outputs/` + `run_name`, or `outputs/run`."""
     epochs: float = key(3.0, gt=0, aliases=("train.num_train_epochs",))
     """Passes over the training examples; fractions are allowed."""
@@ -152,7 +154,7 @@ class TrainConfig(Section):
     """Whether a greater value of that metric is better."""
     early_stopping_patience: int | None = key(None, ge=1)
     """Stop after this many evaluations without improvement."""
-    resume_from_checkpoint: str | None = key(None, identity=False)
+    resume_from_checkpoint: Name | None = key(None, identity=False)
     """A checkpoint directory to resume from. By default a run resumes from its own newest complete checkpoint."""
     dataloader_num_workers: int = key(0, ge=0, identity=False, pending="any")
     """Processes that read examples ahead. The examples are memory-mapped ids already, so none are needed."""
@@ -179,19 +181,19 @@ RecordFormat = Literal["auto", "messages", "chat", "qa", "prompt", "alpaca"]
 class DataConfig(Section):
     """Where records come from and how they are read and printed."""
 
-    raw_path: str = key("data/raw/", identity=False)
+    raw_path: Name = key("data/raw/", identity=False)
     """A file, or a directory whose files are all read, for `weft prepare`."""
     format: RecordFormat = key("auto", identity=False)
     """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
-    template_path: str | None = key(None, aliases=("data.template",))
+    template_path: Name | None = key(None, aliases=("data.template",))
     """The chat template: a `.jinja` file, or `chatml`. Default: the tokenizer's own, else `chatml` if its tokens exist."""
-    train_path: str = key("data/processed/train.jsonl", identity=False)
+    train_path: Name = key("data/processed/train.jsonl", identity=False)
     """The training records; written by `weft prepare`, read by everything else."""
-    val_path: str = key("data/processed/val.jsonl", identity=False)
+    val_path: Name = key("data/processed/val.jsonl", identity=False)
     """The validation records."""
-    test_path: str = key("data/processed/test.jsonl", identity=False)
+    test_path: Name = key("data/processed/test.jsonl", identity=False)
     """The test records."""
-    cache_dir: str = key("data/cache", identity=False)
+    cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     system_prompt: str | None = key(None)
@@ -203,9 +205,9 @@ class DataConfig(Section):
 class DatasetConfig(Section):
     """One of several training sets."""
 
-    path: str = key(identity=False)
+    path: Name = key(identity=False)
     """A file of records, in any format."""
-    name: str | None = key(None, identity=False)
+    name: Name | None = key(None, identity=False)
     """A name for reports. Default: the file's name without its ending."""
     format: RecordFormat = key("auto", identity=False)
     """The format of its records."""
@@ -227,7 +229,7 @@ class GenConfig(Section):
 class EvalConfig(Section):
     """How a model is scored."""
 
-    sets: dict[str, str] = key(default_factory=dict, identity=False)
+    sets: dict[str, Name] = key(default_factory=dict, identity=False)
     """Further evaluation sets, `name: path`, beside `train`, `val` and `test`."""
     metrics: list[Literal["rouge_l", "exact_match", "loss"]] = key(
         default_factory=lambda: ["rouge_l", "exact_match", "loss"], identity=False

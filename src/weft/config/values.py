@@ -137,8 +137,9 @@ def _complaint(name: str, layer: Layer) -> ConfigError | None:
     item = whole.items[int(entry[1])]
     if not isinstance(item, MapNode):
         return None
-    what = f"{name[: entry.end()]} has no {name[entry.end() + 1 :]}, which every entry needs"
-    return ConfigError(what, where=item.place)
+    entry_name, missing = name[: entry.end()], name[entry.end() + 1 :]
+    what = f"{entry_name} has no {missing}, which every entry needs"
+    return ConfigError(what, where=item.place, fix=f"add {missing}: to this entry")
 
 
 def _pending(layer: Layer, broken: frozenset[str]) -> Iterable[ConfigError]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from weft.config.keys import Key
 from weft.config.layers import Setting
 from weft.config.nodes import ListNode, MapNode, Node, ScalarNode
@@ -9,13 +11,14 @@ from weft.config.scalars import dump, resolve
 from weft.errors import ConfigError
 
 _BOOLEAN_WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")
 
 
 def wrong_value(key: Key, name: str, setting: Setting) -> ConfigError:
     """The problem of a setting whose value its key does not accept."""
     spelled = name if setting.spelled == name else f"{setting.spelled} ({name})"
     what = f"{spelled} must be {key.expects}, not {show(setting.node)}"
-    return ConfigError(what, where=setting.place, fix=_fix(key, setting.node))
+    return ConfigError(what, where=setting.place, fix=_fix(key, setting.node) or _any_value(key))
 
 
 def show(node: Node) -> str:
@@ -32,6 +35,14 @@ def show(node: Node) -> str:
 
 def _shorten(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _any_value(key: Key) -> str:
+    """What always mends it."""
+    if key.required:
+        return "give such a value"
+    default = "" if key.default is None else f" to use the default, {dump(key.default)}"
+    return f"give such a value, or remove it{default}"
 
 
 def _fix(key: Key, node: Node) -> str | None:
@@ -58,10 +69,10 @@ def _fix_text(key: Key, node: ScalarNode) -> str | None:
     word = node.text.strip().lower()
     if key.accepts("bool") and word in _BOOLEAN_WORDS:
         return f"write {_BOOLEAN_WORDS[word]}: YAML 1.2 knows no other words for it"
-    if not node.plain and not isinstance(resolve(node.text), str):
+    if not node.plain and node.text and not isinstance(resolve(node.text), str):
         return "remove the quotes"
     if key.accepts("int") or key.accepts("float"):
-        number = word.replace("_", "").replace(",", "")  # 1_000 and 1,000
+        number = word.replace("_", "").replace(",", "" if _THOUSANDS.fullmatch(word) else ".")  # 1_000 and 1,000; 0,5
         if number != word and isinstance(resolve(number), int | float):
             return f"write {number}"
     return _nearest_choice(key, word)
