@@ -204,6 +204,22 @@ def test_endless_loops_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
         render(ENDLESS)
 
 
+def test_a_template_that_ran_out_of_time_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.data.jinja.time_limit", lambda: time_limit(0.1))
+    template = JinjaTemplate(ENDLESS, "mine.jinja")
+    started = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(TemplateError, match="it ran for more than"):
+            template.render({})
+    assert time.monotonic() - started < 2
+
+
+def test_a_sum_of_lists_is_stopped_before_it_begins() -> None:
+    with pytest.raises(TemplateError, match="it sums other things than numbers"):
+        render("{{ ([[1] * 10000] * 1000) | sum(start=[]) }}")
+    assert render("{{ [1, 2.5] | sum }} {{ [1] | sum(start=2) }}") == "3.5 3"
+
+
 @pytest.fixture
 def alarm() -> Iterator[list[int]]:
     """An alarm clock that somebody else has set."""

@@ -19,7 +19,7 @@ from jinja2 import nodes
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
-from weft.data.limits import LimitExceeded, check_percent_format, time_limit
+from weft.data.limits import LimitExceeded, TimeLimitExceeded, check_percent_format, time_limit
 from weft.data.sandbox import LimitedSandbox
 from weft.errors import TemplateError
 
@@ -43,6 +43,7 @@ class JinjaTemplate:
 
     def __init__(self, source: str, name: str) -> None:
         self.source, self.name = source, name
+        self._out_of_time: TimeLimitExceeded | None = None
         self._environment = _environment()
         try:
             with time_limit():
@@ -72,11 +73,14 @@ class JinjaTemplate:
             generation_marks: what to print around ``{% generation %}`` blocks.
 
         Raises:
-            TemplateError: where the template refuses (``raise_exception``), fails, or exceeds a limit.
+            TemplateError: where the template refuses (``raise_exception``), fails, or exceeds a limit. One that ran out
+                of time is not run again: a mask takes many renders, a file many masks.
         """
         self._environment.generation_marks = generation_marks
         self._environment.start_budget()
         try:
+            if self._out_of_time:
+                raise self._out_of_time
             with time_limit():
                 return self._template.render(variables)
         except _Refusal as error:
@@ -86,6 +90,8 @@ class JinjaTemplate:
                 fix="change the record to suit the template, or choose another template with data.template_path",
             ) from error
         except LimitExceeded as error:
+            if isinstance(error, TimeLimitExceeded):
+                self._out_of_time = error
             raise TemplateError(
                 f"the chat template was stopped: {error}", where=self._place(error), fix=_MEND_THE_TEMPLATE
             ) from error

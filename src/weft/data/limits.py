@@ -30,9 +30,13 @@ class LimitExceeded(Exception):
     """A template asked for more than a limit allows; the message says which limit."""
 
 
+class TimeLimitExceeded(LimitExceeded):
+    """A template ran for too long."""
+
+
 @contextmanager
 def time_limit(seconds: float = MAX_SECONDS) -> Iterator[None]:
-    """Raise :class:`LimitExceeded` in the block when it takes longer than ``seconds`` of wall-clock time.
+    """Raise :class:`TimeLimitExceeded` in the block when it takes longer than ``seconds`` of wall-clock time.
 
     The clock is the process's ``SIGALRM`` timer, which only the main thread can use: in other threads, and on systems
     without it, the block runs unlimited. A handler and timer that were set before are restored.
@@ -44,7 +48,7 @@ def time_limit(seconds: float = MAX_SECONDS) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         if running:
-            raise LimitExceeded(f"it ran for more than {seconds:g} seconds")
+            raise TimeLimitExceeded(f"it ran for more than {seconds:g} seconds")
 
     started = time.monotonic()
     handler_before = signal.signal(signal.SIGALRM, stop)
@@ -141,6 +145,12 @@ def _check_replaced(text: Any, old: str, new: str, *_: Any, **__: Any) -> None:
     check_size(str(text).count(old) * len(new))
 
 
+def _check_summed(values: Any, attribute: Any = None, start: Any = 0) -> None:
+    """Adding lists copies all of them again for each, and cannot be interrupted."""
+    if not isinstance(start, (int, float)):
+        raise LimitExceeded("it sums other things than numbers")
+
+
 def _check_wrapped(text: Any, width: int = 79, _: bool = True, wrapstring: str = "", *__: Any, **___: Any) -> None:
     check_size(len(str(text)) // max(width, 1) * len(wrapstring))
 
@@ -158,6 +168,7 @@ FILTER_CHECKS: dict[str, Callable[..., None]] = {
     "replace": _check_replaced,
     "round": _check_numbers,
     "slice": _check_numbers,
+    "sum": _check_summed,
     "tojson": _check_json,
     "wordwrap": _check_wrapped,
 }

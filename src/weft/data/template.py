@@ -251,7 +251,7 @@ def _read(path: Path) -> str:
 
 def _nearest(path: Path) -> str:
     """Advice that names what the path may have been meant to be."""
-    siblings = [*path.parent.glob("*.jinja")] if path.parent.is_dir() else []
+    siblings = [each for each in path.parent.glob("*.jinja") if each.is_file()]
     names = {sibling.name: str(sibling) for sibling in siblings} | {name: name for name in BUILT_IN}
     near = [names[name] for name in get_close_matches(path.name, names, n=3, cutoff=0.5)]
     if near:
