@@ -257,6 +257,20 @@ def test_paths_that_cannot_be_used(
     assert Path("own.jsonl").read_text() == '{"user": "q", "assistant": "a"}\n'
 
 
+@pytest.mark.parametrize("name", ["rejects.jsonl", "prepare_report.json"])
+@pytest.mark.parametrize("content", ["my own notes", "[]", '{"a": 1}'])
+def test_files_of_the_reports_names_that_weft_did_not_write(
+    project: Callable[..., Config], name: str, content: str
+) -> None:
+    config = project(records(4))
+    theirs = Path("out", name)
+    theirs.parent.mkdir()
+    theirs.write_text(content)
+    with pytest.raises(DataError, match=f"^out/{name}: the file exists and was not written by `weft prepare`"):
+        prepare(config)
+    assert (theirs.read_text(), [*theirs.parent.iterdir()]) == (content, [theirs])
+
+
 def test_staged_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
     old = tmp_path / "a"
     old.write_text("old")

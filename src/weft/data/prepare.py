@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from weft.types import Conversation
 
 REPORT_NAME = "prepare_report.json"
 REJECTS_NAME = "rejects.jsonl"
+_REJECT_KEYS = frozenset({"location", "reason", "detail", "raw"})
 _ID_LENGTH = 12
 
 
@@ -83,7 +84,8 @@ def prepare(config: Config) -> PrepareReport:
 
     Raises:
         ConfigError: the paths cannot be those of outputs.
-        DataError: the raw path is missing or empty, or an output cannot be written or was not written by weft.
+        DataError: the raw path is missing or empty, or an output cannot be written, or a file in its place was not written
+            by weft.
         Problems: some rows cannot be used (``on_bad_row: error``), or none can.
     """
     raw = Path(config.data.raw_path)
@@ -91,6 +93,7 @@ def prepare(config: Config) -> PrepareReport:
     ratios = _ratios(config)
     _check_apart(raw, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
     _check_outputs({name: path for name, path in outputs.items() if ratios[name] > 0})
+    _check_reports(config)
     found = read_conversations(
         raw,
         format=config.data.format,
@@ -177,15 +180,38 @@ def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
             raise ConfigError(f"{path} would lie among the raw records", where="data.train_path", fix=fix)
 
 
+def _check_reports(config: Config) -> None:
+    """Raise where the rejects or the report would replace a file of the same name that weft did not write."""
+    rejects, report = _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)
+    for path, ours in ((rejects, _first_line_has(rejects, _REJECT_KEYS)), (report, _last_report(report) is not None)):
+        if path.exists() and not ours:
+            fix = "move it away, or set data.train_path to a file in another directory"
+            raise DataError("the file exists and was not written by `weft prepare`", where=str(path), fix=fix)
+
+
 def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
+    return _first_line_has(path, CANONICAL)
+
+
+def _first_line_has(path: Path, keys: Set[str]) -> bool:
+    """Whether the first line is a JSON object with exactly these keys, or the file is empty."""
     try:
         with path.open("rb") as file:
             first = file.readline()
         record = json.loads(first) if first else None
     except (OSError, ValueError, RecursionError):
         return False
-    return record is None or (isinstance(record, dict) and record.keys() == CANONICAL)
+    return record is None or (isinstance(record, dict) and record.keys() == keys)
+
+
+def _last_report(path: Path) -> dict[str, Any] | None:
+    """The report of an earlier preparation; None where there is none."""
+    try:
+        report = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return report if isinstance(report, dict) and {"raw_path", "train_path", "splits"} <= report.keys() else None
 
 
 def _without_duplicates(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[Duplicate]]:
@@ -206,10 +232,11 @@ def _stale(
 ) -> tuple[list[Path], list[Path]]:
     """Files in the place of empty splits: those that the last preparation of this training file wrote, and others."""
     present = [path for name, path in outputs.items() if name not in written and path.exists()]
+    last = _last_report(train_path.parent / REPORT_NAME) or {}
     try:
-        last = json.loads((train_path.parent / REPORT_NAME).read_bytes())
-        ours = {split["path"] for split in last["splits"].values()} if last["train_path"] == str(train_path) else set()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        splits = last["splits"] if last["train_path"] == str(train_path) else {}
+        ours = {split["path"] for split in splits.values()}
+    except (KeyError, TypeError, AttributeError):
         ours = set()
     return [path for path in present if str(path) in ours], [path for path in present if str(path) not in ours]
 
