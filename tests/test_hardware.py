@@ -7,6 +7,7 @@ import torch
 
 from weft.config.schema import Config
 from weft.errors import ConfigError
+from weft.models import hardware
 from weft.models.hardware import choose_autocast, choose_device, choose_dtype, describe
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -72,3 +73,17 @@ def test_the_description_says_what_auto_chooses() -> None:
     assert found["cpu"]["torch threads"] == torch.get_num_threads()
     assert 0 < found["cpu"]["free memory bytes"] <= found["cpu"]["memory bytes"]
     assert len(found["gpus"]) == torch.cuda.device_count()
+
+
+@pytest.mark.parametrize(
+    ("busy", "threads", "said"),
+    [(0.0, 2, False), (20.0, 2, False), (50.0, 2, True), (100.0, 2, True), (100.0, 1, False)],
+)
+def test_a_busy_machine_is_told_apart_from_a_quiet_one(monkeypatch, busy, threads, said):
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)
+    monkeypatch.setattr(hardware, "_cores", lambda: 2)
+    monkeypatch.setattr(hardware.torch, "get_num_threads", lambda: threads)
+    notice = hardware.contention(torch.device("cpu"))
+    assert (notice is not None) == said
+    assert notice is None or "OMP_NUM_THREADS=1" in notice
+    assert hardware.contention(torch.device("cuda")) is None

@@ -65,6 +65,24 @@ def choose_autocast(config: Config, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if bf16 == "auto" and _has_bfloat16(device) else None
 
 
+def contention(device: torch.device) -> str | None:
+    """What to say where other processes keep the cores busy that torch counts on; None where they do not.
+
+    The threads of torch meet after every operation, and spin until the last one is there: with one of two cores busy,
+    two threads trained a model of two million parameters 5 to 30 times slower than one thread did.
+    """
+    threads, cores = torch.get_num_threads(), _cores()
+    if device.type != "cpu" or threads == 1:
+        return None
+    busy = psutil.cpu_percent(interval=0.2) / 100 * cores
+    if busy + threads < cores + 0.5:
+        return None
+    return (
+        f"other processes keep {busy:.1f} of {cores} cores busy, and torch's {threads} threads wait for the slowest one: "
+        f"with OMP_NUM_THREADS={max(1, int(cores - busy))} this may go many times faster"
+    )
+
+
 def describe() -> dict[str, Any]:
     """Processor, memory, accelerators, and the types that ``auto`` takes here with the reason, for ``weft doctor``."""
     device = choose_device()
@@ -91,13 +109,17 @@ def _describe_cpu() -> dict[str, Any]:
     matrix_units = [name for name in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16") if capabilities.get(name)]
     memory = psutil.virtual_memory()
     return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": _cores(),
         "torch threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bfloat16 instructions": matrix_units,
         "memory bytes": memory.total,
         "free memory bytes": memory.available,
     }
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _describe_gpus() -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from weft.data.seeds import derive_seed
 from weft.errors import Interrupted, RunError, WeftError
 from weft.models.adapters import add_lora, save_model
 from weft.models.directory import ADAPTER_WEIGHTS
-from weft.models.hardware import choose_autocast, choose_device, choose_dtype
+from weft.models.hardware import choose_autocast, choose_device, choose_dtype, contention
 from weft.models.load import load_model
 from weft.models.quiet import quiet_transformers
 from weft.models.vocab import check_vocab
@@ -72,7 +72,7 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
     inputs = open_inputs(loaded)
     who = identity(config, _fingerprints(inputs))
     run = output_dir(config)
-    notices = list(inputs.notices)
+    notices = [*inputs.notices, *filter(None, [contention(compute.device)])]
     chosen = config.train.resume_from_checkpoint
     with locked(run, fresh=fresh):
         start = choose_start(run, who, resume_from=Path(chosen) if chosen else None, warn=notices.append)
