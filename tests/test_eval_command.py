@@ -125,6 +125,17 @@ def test_compare_shows_both_models_set_by_set(tuned: str, capsys: pytest.Capture
     assert reports[1]["model"]["weights"] == "run"
 
 
+def test_another_template_than_that_of_training_is_told(tuned: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = Path("run/chat_template.jinja").read_text()
+    Path("t.jinja").write_text(trained)
+    assert main(["eval", tuned, "data.template_path=t.jinja", "eval.metrics=[loss]"]) == 0
+    assert "template" not in capsys.readouterr().err
+    Path("t.jinja").write_text(trained + "\n")
+    assert main(["eval", tuned, "data.template_path=t.jinja", "eval.metrics=[loss]"]) == 0
+    told = "(answers use the template of training, run/chat_template.jinja, not t.jinja)"
+    assert told in capsys.readouterr().err
+
+
 def test_compare_needs_a_tuned_model(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", config, "--compare"]) == 2
     assert "there is no tuned model to compare" in capsys.readouterr().err
@@ -163,6 +174,8 @@ def test_records_too_long_for_training_are_dropped_and_counted(config: str) -> N
     [
         (["data.val_path=no.jsonl"], "run `weft prepare`, which writes it, or set data.val_path"),
         (["--full"], "missing.jsonl: there is no such file"),
+        (["--set", ""], "there is no evaluation set ''"),
+        (["train.output_dir=c.yaml/run"], "c.yaml/run: nothing can be written into it: c.yaml is a file"),
         (["--set", "vall"], "there is no evaluation set 'vall'"),
         (["model.max_seq_len=8"], "no record of the set 'val' can be evaluated: 5 × longer than model.max_seq_len"),
     ],

@@ -70,6 +70,19 @@ def test_output_file_and_that_it_never_replaces_the_questions(config: str, capsy
     assert Path("q.jsonl").read_text() == '{"prompt": "Hi"}\n'
 
 
+@pytest.mark.parametrize(("output", "message"), [("c.yaml", "holds no answers of `weft infer`"), (".", "a directory")])
+def test_answers_replace_nothing_but_answers(
+    config: str, output: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path("c.yaml").read_text()
+    assert main(["infer", config, "--prompt", "Hi", "--output", output]) == 2
+    out, err = capsys.readouterr()
+    assert (out, message in err, "answers," in err) == ("", True, False), "nothing was answered in vain"
+    assert Path("c.yaml").read_text() == before
+    for _ in range(2):
+        assert main(["infer", config, "--prompt", "Hi", "--output", "a.jsonl"]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "content", "message"),
     [

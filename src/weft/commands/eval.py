@@ -89,10 +89,14 @@ def evaluate(
 
     Raises:
         WeftError: see weft.evaluation.sets, weft.inference.load and weft.inference.evaluate.
+        DataError: the run directory cannot be written.
         RunError: ``compare`` is asked for and nothing is trained yet.
     """
+    from weft.config.locate import output_dir
+    from weft.data.files import check_directory
     from weft.evaluation.sets import find_sets, read_sets, sample
 
+    check_directory(output_dir(config))
     chosen = read_sets(config, find_sets(config, sets, full=full))
     if quick:
         chosen = [sample(one, config.eval.quick_samples, config.seed) for one in chosen]

@@ -24,6 +24,8 @@ from weft.errors import WeftError
 if TYPE_CHECKING:
     from weft.inference.questions import Question
 
+_ANSWER_KEYS = frozenset({"prompt", "response", "finish"})
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the configuration and where questions come from and answers go."""
@@ -71,12 +73,18 @@ def _show(args: argparse.Namespace, rows: list[dict[str, str]]) -> None:
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    """Raise now, not after everything was answered, where the answers cannot be written."""
-    from weft.data.files import StagedFiles
+    """Raise now, not after everything was answered, where the answers cannot be written or would replace something else."""
+    from weft.data.files import StagedFiles, first_line_has
 
     if args.input not in (None, "-") and args.output.exists() and args.output.samefile(args.input):
         raise WeftError(
             "the answers would replace the questions", where=str(args.output), fix="choose another --output"
+        )
+    if args.output.is_file() and not first_line_has(args.output, _ANSWER_KEYS):
+        raise WeftError(
+            "the file exists and holds no answers of `weft infer`",
+            where=str(args.output),
+            fix="choose another --output",
         )
     with StagedFiles() as trial:
         trial.write(args.output, ())

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ class StagedFiles:
         """Write ``path`` aside, making its directory, and return the SHA-256 of its content.
 
         Raises:
-            DataError: the directory cannot be made or written.
+            DataError: the directory cannot be made or written, or ``path`` is a directory itself.
         """
+        if path.is_dir():
+            raise DataError("a directory stands in the place of this file", where=str(path), fix="give a file's name")
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         digest = hashlib.sha256()
         with writing(path):
@@ -64,6 +66,26 @@ def json_lines(rows: Iterable[Any]) -> Iterator[bytes]:
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     for row in rows:
         yield encode(row).encode() + b"\n"
+
+
+def check_directory(directory: Path) -> None:
+    """Raise DataError now where files could not be written into ``directory`` later; nothing is made."""
+    whole = directory.absolute()
+    existing = next(each for each in (whole, *whole.parents) if each.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        reason = "it is not writable" if existing.is_dir() else f"{existing.name} is a file"
+        raise DataError(f"nothing can be written into it: {reason}", where=str(directory), fix="name another directory")
+
+
+def first_line_has(path: Path, keys: Set[str]) -> bool:
+    """Whether a file of JSON lines looks as weft writes it: its first line is an object with these keys, or it is empty."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+        record = json.loads(first) if first else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return record is None or (isinstance(record, dict) and record.keys() == keys)
 
 
 def file_digest(path: Path) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
-from weft.data.files import StagedFiles, json_lines, sync_directory
+from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL
 from weft.data.sources import BadRow
 from weft.data.split import assign_splits
@@ -183,7 +183,7 @@ def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
 def _check_reports(config: Config) -> None:
     """Raise where the rejects or the report would replace a file of the same name that weft did not write."""
     rejects, report = _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)
-    for path, ours in ((rejects, _first_line_has(rejects, _REJECT_KEYS)), (report, _last_report(report) is not None)):
+    for path, ours in ((rejects, first_line_has(rejects, _REJECT_KEYS)), (report, _last_report(report) is not None)):
         if path.exists() and not ours:
             fix = "move it away, or set data.train_path to a file in another directory"
             raise DataError("the file exists and was not written by `weft prepare`", where=str(path), fix=fix)
@@ -191,18 +191,7 @@ def _check_reports(config: Config) -> None:
 
 def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
-    return _first_line_has(path, CANONICAL)
-
-
-def _first_line_has(path: Path, keys: Set[str]) -> bool:
-    """Whether the first line is a JSON object with exactly these keys, or the file is empty."""
-    try:
-        with path.open("rb") as file:
-            first = file.readline()
-        record = json.loads(first) if first else None
-    except (OSError, ValueError, RecursionError):
-        return False
-    return record is None or (isinstance(record, dict) and record.keys() == keys)
+    return first_line_has(path, CANONICAL)
 
 
 def _last_report(path: Path) -> dict[str, Any] | None:

@@ -53,7 +53,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     for name in dict.fromkeys(names or ["val"]):
         if name in known:
             found[name] = known[name]
-        elif not Path(name).exists():
+        elif not name or not Path(name).exists():
             raise ConfigError(
                 f"there is no evaluation set '{name}', and no such file",
                 where="--set",

@@ -178,21 +178,6 @@ def _print_answer(session: Chat, question: str, out: TextIO, notify: Callable[[s
             notify("stopped")
 
 
-def _print_pieces(pieces: Generator[str, None, Completion], out: TextIO) -> Completion:
-    while True:
-        try:
-            out.write(visible(next(pieces)))
-        except StopIteration as end:
-            return end.value
-        out.flush()
-
-
-def _remark(completion: Completion) -> str | None:
-    if completion.finish == "length":
-        return f"cut off after {completion.tokens:,} tokens (gen.max_new_tokens, or the end of the context)"
-    return None if completion.text else "the model ended its turn without a word"
-
-
 def _heard(stream: Generator[str, None, Completion], said: list[str]) -> Generator[str, None, Completion]:
     """``stream``, with every piece kept in ``said``."""
     while True:

@@ -8,7 +8,7 @@ from pathlib import Path
 from weft.config.locate import model_directory, output_dir
 from weft.config.schema import Config
 from weft.data.render import Renderer
-from weft.data.template import load_template
+from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import load_tokenizer
 from weft.inference.generate import Answerer
 from weft.models.directory import tuned_kind
@@ -34,6 +34,9 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     tuned, notice = (None, None) if untuned else find_tuned(config)
     tokenizer = load_tokenizer(tuned or model_directory(config.model, weights=False))
     template = load_template(str(tuned / "chat_template.jinja") if tuned else config.data.template_path, tokenizer)
+    if tuned and _asks_for_another(config.data.template_path, template):
+        other = f"answers use the template of training, {template.name}, not {config.data.template_path}"
+        notice = f"{notice}; {other}" if notice else other
     device = choose_device()
     dtype = choose_dtype(config, device, trained=False)
     if tuned:
@@ -53,6 +56,14 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
         tuned=tuned is not None,
         notice=notice,
     )
+
+
+def _asks_for_another(path: str | None, template: ChatTemplate) -> bool:
+    """Whether a file that ``data.template_path`` names holds another template; training refuses to change it, too."""
+    try:
+        return path is not None and Path(path).read_bytes() != template.source.encode()
+    except OSError:  # a built-in one, or a file that is gone: nothing to compare
+        return False
 
 
 def find_tuned(config: Config) -> tuple[Path | None, str | None]:
