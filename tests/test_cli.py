@@ -57,6 +57,7 @@ def test_process_is_another_name_for_prepare(tmp_path: Path) -> None:
         (["check", "train.epoch=5"], "train.epochs"),
         (["check", "a.yaml", "b.yaml"], "only one configuration file"),
         (["train", "train.learning_rate=fast"], "must be a number"),
+        (["style", "--style", "caf\udce9"], "command line: a word is not valid UTF-8: 'caf\\udce9'"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(words: list[str], said: str, tmp_path: Path) -> None:

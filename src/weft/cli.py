@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    _check_encoding(words)
     name = next((word for word in words if not word.startswith("-")), None)
     if name is None or words[0] != name:
         _overview().parse_args(words or ["--help"])
@@ -69,6 +70,18 @@ def _run(words: list[str]) -> int:
     command.add_arguments(parser)
     arguments = parser.parse_intermixed_args(words[1:])
     return int(command.run(arguments) or 0)
+
+
+def _check_encoding(words: list[str]) -> None:
+    """Refuse bytes that are no UTF-8 before they reach a file or a message."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            what = f"a word is not valid UTF-8: {word!r}"
+            raise WeftError(
+                what, where="command line", fix="write it in UTF-8; rename the file, if it is one"
+            ) from None
 
 
 def _overview() -> argparse.ArgumentParser:
