@@ -261,6 +261,16 @@ def test_missing_files_of_records(refused: Callable[..., str], command: str, pat
     assert "weft prepare" in message
 
 
+def test_names_of_files_that_are_not_utf8(refused: Callable[..., str]) -> None:
+    shutil.rmtree("data/processed")
+    write(RAW, GOOD)
+    try:
+        Path(os.fsdecode(b"data/raw/caf\xe9.jsonl")).write_text(GOOD)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert "the file's name is not valid UTF-8" in refused("prepare", "c.yaml")
+
+
 def test_every_example_is_too_long(refused: Callable[..., str]) -> None:
     message = refused("check", "c.yaml", "model.max_seq_len=8")
     assert "every example is longer than model.max_seq_len, 8 tokens" in message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         (Interrupted("stopped"), 130),
         (KeyboardInterrupt(), 130),
         (ZeroDivisionError("ours"), 1),
+        (OSError(28, "No space left on device"), 2),
     ],
 )
 def test_exit_codes(
@@ -90,6 +92,30 @@ def test_exit_codes(
     monkeypatch.setattr(cli, "_run", fail)
     assert cli.main(["train"]) == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_output_is_escaped_where_its_encoding_is_small_and_dropped_where_it_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_text('{"input": "\u27e6", "target": "a"}', encoding="utf-8")
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    words = f"{sys.executable} -m weft prepare data.raw_path=raw.jsonl data.style=\u27e6"
+    for redirect, out in (("", "style, in every system message: \\u27e6\n"), (">&-", "")):
+        command = ["bash", "-c", f"{words} {redirect}"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=ascii_only, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert out in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_the_systems_refusal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "weft", "doctor", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("weft: the system refused: No space left on device\n  fix: ")
 
 
 def test_an_error_message_cannot_steer_the_terminal(

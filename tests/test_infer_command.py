@@ -28,8 +28,8 @@ def config(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def pipe(monkeypatch: pytest.MonkeyPatch):
     """Put bytes on standard input, as a pipe would."""
 
-    def put(content: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+    def put(content: bytes, errors: str = "strict") -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors=errors))
 
     return put
 
@@ -120,9 +120,10 @@ def test_piped_chat_answers_every_line(config: str, pipe, capsys: pytest.Capture
     once = capsys.readouterr().out
     assert out == once * 2  # greedy, and the conversation was forgotten in between
     assert "this is the base model" in err
-    pipe(b"bad \xff\n")
-    assert main(["chat", config]) == 2
-    assert "not valid UTF-8" in capsys.readouterr().err
+    for errors in ("strict", "surrogateescape"):
+        pipe(b"bad \xff\n", errors)
+        assert main(["chat", config]) == 2
+        assert "standard input: a question is not valid UTF-8" in capsys.readouterr().err
 
 
 def _user(*texts: str) -> list[tuple[Message, ...]]:

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from weft.errors import WeftError
 from weft.escape import visible
@@ -35,6 +36,7 @@ _EXIT_INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a finding or a bug of ours, 2 a user's error, 130 interrupted."""
+    _prepare_output()
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"]
     debug = len(words) < len(given)
@@ -47,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left (`weft show … | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        message = f"{place}the system refused: {error.strerror or error}\n  fix: look at its permissions and at the disk's room"
+        return _fail(message, WeftError.exit_code, debug)
     except Exception as error:
         message = (
             f"this is a bug in weft: {type(error).__name__}: {error}\n  fix: run it again with --debug and report it"
@@ -70,6 +76,14 @@ def _run(words: list[str]) -> int:
     command.add_arguments(parser)
     arguments = parser.parse_intermixed_args(words[1:])
     return int(command.run(arguments) or 0)
+
+
+def _prepare_output() -> None:
+    """Let output go nowhere where it was closed, and escape what its encoding lacks."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - as long as the process
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _check_encoding(words: list[str]) -> None:

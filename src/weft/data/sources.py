@@ -7,7 +7,7 @@ the records.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from weft.data.readers import READERS, BadRow
@@ -37,6 +37,7 @@ def find_files(path: Path, *, fix: str | None = None) -> tuple[tuple[Path, ...],
 def _find(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     if path.is_dir():
         visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        _check_names(visible)
         files = tuple(entry for entry in visible if entry.suffix.lower() in READERS and entry.is_file())
         if not files:
             raise DataError(
@@ -49,6 +50,15 @@ def _find(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ..
         ending = f"files that end in '{path.suffix}'" if path.suffix else "files without an ending"
         raise DataError(f"{ending} cannot be read", where=str(path), fix=f"convert it to one of {_endings()}")
     return (path,), ()
+
+
+def _check_names(entries: Iterable[Path]) -> None:
+    """Raise where a name is bytes that are no UTF-8: reports and locations could not hold it."""
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise DataError("the file's name is not valid UTF-8", where=str(entry), fix="rename the file") from None
 
 
 def read_records(path: Path, *, fix: str | None = None) -> Iterator[Record | BadRow]:
@@ -80,7 +90,9 @@ def read_file(path: Path) -> Iterator[Record | BadRow]:
             empty = False
             yield row
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from None
+        raise DataError(
+            f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
+        ) from None
     if empty:
         raise DataError("the file holds no records", where=str(path), fix="put records into it, or remove it")
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from io import TextIOWrapper
 from typing import TextIO
 
 from weft.config.schema import Config, GenConfig
@@ -71,6 +72,7 @@ class Chat:
             self._notify(f"cut off after {completion.tokens:,} tokens (gen.max_new_tokens, or the end of the context)")
         elif not completion.text:
             self._notify("the model ended its turn without a word")
+        return completion
 
     def _seen_with(self, question: Message) -> list[Message]:
         """The newest turns of the history that leave room in the context for ``question`` and a whole answer."""
@@ -105,6 +107,8 @@ def chat(config: Config) -> None:
         notify(answerer.notice)
     session = Chat(answerer, config.gen, system=effective_system_prompt(config), seed=config.seed, notify=notify)
     typed = sys.stdin.isatty()
+    if not typed and isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="strict")  # some locales let bytes through that are no UTF-8
     if typed:
         notify("/help lists the commands, /exit leaves")
     try:
