@@ -6,7 +6,7 @@ It loads with the ``tokenizers`` library alone: a tenth of a second, where ``Aut
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -71,6 +71,10 @@ class Tokenizer:
     def control_id(self, token: str) -> int:
         """The id of a control token."""
         return self._control[token]
+
+    def stopping_ids(self, stop_strings: Iterable[str]) -> frozenset[int]:
+        """The ids that end an answer: the tokenizer's own stops, and those control tokens with which a template closes turns."""
+        return self.stop_ids.union(map(self.control_id, stop_strings))
 
     def encode(self, text: str, control: Sequence[tuple[int, int]] = (), continues: bool = False) -> list[int]:
         """The ids of ``text``.

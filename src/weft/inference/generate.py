@@ -51,8 +51,7 @@ class Answerer:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: those that close the template's turn, and those that the model's directory names."""
-        closing = (self.tokenizer.encode(stop, [(0, len(stop))]) for stop in self.template.stop_strings)
-        return self.tokenizer.stop_ids.union(*closing)
+        return self.tokenizer.stopping_ids(self.template.stop_strings)
 
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """The ids that the model sees before it answers: those that training saw before the trained tokens (law 1)."""

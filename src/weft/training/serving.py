@@ -28,9 +28,7 @@ def write_serving_files(directory: Path, base: Path, template: ChatTemplate, tok
     (directory / "chat_template.jinja").write_bytes(template.source.encode())
     settings = directory / "generation_config.json"
     generation = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    stops = set(_as_list(generation.get("eos_token_id"))) | _closing_ids(template, tokenizer)
-    if stops:
-        generation["eos_token_id"] = sorted(stops)
+    generation["eos_token_id"] = sorted(tokenizer.stopping_ids(template.stop_strings))
     if tokenizer.pad_id is not None:
         generation.setdefault("pad_token_id", tokenizer.pad_id)
     settings.write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
@@ -45,13 +43,3 @@ def publish(checkpoint: Path, run: Path) -> None:
             sync(aside)
             aside.replace(run / path.name)
     sync(run)
-
-
-def _closing_ids(template: ChatTemplate, tokenizer: Tokenizer) -> set[int]:
-    """The stop strings that are one token; generation cannot stop at others by id."""
-    encoded = [tokenizer.encode(stop, [(0, len(stop))], False) for stop in template.stop_strings]
-    return {ids[0] for ids in encoded if len(ids) == 1}
-
-
-def _as_list(ids: int | list[int] | None) -> list[int]:
-    return ids if isinstance(ids, list) else [] if ids is None else [ids]
