@@ -271,6 +271,13 @@ def test_names_of_files_that_are_not_utf8(refused: Callable[..., str]) -> None:
     assert "the file's name is not valid UTF-8" in refused("prepare", "c.yaml")
 
 
+@pytest.mark.parametrize("setting", ["train.load_best_model_at_end=true", "train.early_stopping_patience=2"])
+def test_a_missing_validation_set_that_training_needs(refused: Callable[..., str], setting: str) -> None:
+    Path(VAL).unlink()
+    message = refused("check", "c.yaml", setting)
+    assert f"the validation set {VAL} is missing; it is needed for {setting.partition('=')[0]}" in message
+
+
 def test_every_example_is_too_long(refused: Callable[..., str]) -> None:
     message = refused("check", "c.yaml", "model.max_seq_len=8")
     assert "every example is longer than model.max_seq_len, 8 tokens" in message

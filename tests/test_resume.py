@@ -142,9 +142,17 @@ def test_a_disk_that_is_full_when_the_result_is_published(project, monkeypatch):
     assert result_of(project / "full") == result_of(project / "whole")
 
 
-def test_a_gpu_that_is_too_small_is_no_bug(project, monkeypatch):
+@pytest.mark.parametrize(
+    "problem",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_a_machine_that_is_too_small_is_no_bug(project, monkeypatch, problem):
     def too_small(*args: object, **keys: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise problem
 
     monkeypatch.setattr(module, "fit", too_small)
     with pytest.raises(WeftError, match="not enough memory") as caught:
@@ -223,6 +231,12 @@ def test_a_changed_machine_is_named(project, monkeypatch):
     train(loaded, display=resumed)
     assert "threads: 1 → 96" in resumed.notices()
     assert "torch" not in resumed.notices()
+
+
+def test_one_process_trains_in_several_types(project):
+    for output, bf16 in (("plain", False), ("mixed", True), ("again", False)):
+        train(configure(project, output, max_steps=1, bf16=bf16), display=Quiet())
+    assert result_of(project / "plain") == result_of(project / "again")
 
 
 def test_the_best_model_is_the_result_and_survives_rotation(project):

@@ -83,6 +83,19 @@ def test_fresh_moves_everything_aside_and_deletes_nothing(tmp_path):
         assert not (tmp_path / "run.old-3").exists()
 
 
+@pytest.mark.parametrize("place", [".", "..", "data", "data/deeper/.."])
+def test_fresh_does_not_move_what_the_new_run_needs(tmp_path, monkeypatch, place):
+    (tmp_path / "here" / "data" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    Path("data/train.jsonl").write_text("{}")
+    with (
+        pytest.raises(RunError, match=r"cannot be moved aside, because .* is needed"),
+        locked(Path(place), fresh=True, needed=[Path("data/train.jsonl")]),
+    ):
+        pass
+    assert {path.name for path in tmp_path.rglob("*")} == {"here", "data", "deeper", "train.jsonl"}
+
+
 def test_fresh_does_not_pull_the_directory_from_under_another_run(tmp_path):
     run = tmp_path / "run"
     with locked(run):

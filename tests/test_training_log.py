@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from weft.errors import RunError
 from weft.training.display import ConsoleDisplay, JsonDisplay
 from weft.training.log import RunLog, cut_metrics, read_metrics
 from weft.training.progress import Progress
@@ -92,6 +93,23 @@ def test_a_resumed_log_goes_on_where_the_checkpoint_was(tmp_path):
     assert read_metrics(path) == [LINE, later]
     write_a_log(tmp_path, Shown(), start=Progress(step=1))
     assert read_metrics(path) == [LINE, LINE, EVALUATION]
+
+
+@pytest.mark.parametrize("line", ["{broken", "{}", "[]", '{"step": "one"}'])
+def test_metrics_that_somebody_changed_are_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(LINE) + f"\n{line}\n")
+    for read in (read_metrics, lambda path: cut_metrics(path, 2)):
+        with pytest.raises(RunError, match=r"metrics\.jsonl:2: the line is not one that a run writes"):
+            read(path)
+
+
+def test_a_remaining_time_of_ages_is_no_overflow(tmp_path):
+    shown = Shown()
+    log = RunLog(tmp_path, shown, start=Progress(), total_steps=10**300, tensorboard=False)
+    log.step(Progress(step=1, tokens=100), loss=2.5, learning_rate=1e-3)
+    log.close()
+    assert "days" in shown.statuses[0]
 
 
 def test_a_log_that_never_began_has_no_metrics(tmp_path):

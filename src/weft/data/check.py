@@ -10,7 +10,7 @@ from typing import Any
 
 from weft.config.schema import Config, ModelConfig
 from weft.data.conversations import ConversationFile, content_digest, read_conversations
-from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, training_files
+from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, missing_validation, training_files
 from weft.data.render import Renderer
 from weft.data.store import Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
@@ -97,6 +97,8 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         ModelError: the tokenizer cannot be used. Without the model that weft's examples make, records are checked alone.
         TemplateError: the chat template cannot be used.
     """
+    for problem in missing_validation(config):
+        raise problem
     files: dict[str, Sequence[SourceFile]] = {"train": training_files(config)}
     notices = []
     for name in HELD_OUT:

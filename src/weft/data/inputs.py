@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from weft.config.locate import model_directory
@@ -10,7 +11,7 @@ from weft.data.render import Renderer
 from weft.data.store import SourceFile
 from weft.data.template import load_template
 from weft.data.tokenizer import load_tokenizer
-from weft.errors import DataError
+from weft.errors import ConfigError, DataError
 
 HELD_OUT = ("val", "test")
 
@@ -45,6 +46,24 @@ def held_out_file(config: Config, name: str) -> SourceFile | None:
     """The records of ``val`` or ``test``; None where there is no such file."""
     path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
     return SourceFile(path=path, name=name, format=config.data.format) if path.exists() else None
+
+
+def missing_validation(config: Config, place: str | None = None) -> Iterator[ConfigError]:
+    """The problem of a validation set that training needs and that is not there; ``place`` set ``data.val_path``."""
+    needs_evaluation = [
+        key
+        for key, asked in (
+            ("train.load_best_model_at_end", config.train.load_best_model_at_end),
+            ("train.early_stopping_patience", config.train.early_stopping_patience is not None),
+        )
+        if asked
+    ]
+    if needs_evaluation and not Path(config.data.val_path).exists():
+        yield ConfigError(
+            f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
+            where="data.val_path" + (f" ({place})" if place else ""),
+            fix="make it with `weft prepare`, set data.val_path to it, or turn that off",
+        )
 
 
 def load_renderer(config: Config) -> Renderer:

@@ -13,23 +13,29 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from weft.errors import RunError
 from weft.escape import visible
 from weft.training.checkpoint import replace_file
 from weft.training.display import Display
 from weft.training.progress import Progress
 from weft.training.run_dir import METRICS, TENSORBOARD, TEXT_LOG
+from weft.types import Location
+
+_LONGEST = 1e9
+"""Seconds, thirty years: no remaining time is shown as more."""
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The lines of a ``metrics.jsonl``, in order; without one, none."""
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+    return [_read_line(path, *line) for line in enumerate(path.read_bytes().splitlines(), 1)] if path.is_file() else []
 
 
 def cut_metrics(path: Path, step: int) -> None:
     """Take every line after ``step`` from a ``metrics.jsonl``, as if the run had stopped there."""
     if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True)
-        replace_file(path, b"".join(line for line in lines if _is_whole(line) and json.loads(line)["step"] <= step))
+        lines = enumerate(path.read_bytes().splitlines(keepends=True), 1)
+        kept = (line for number, line in lines if _is_whole(line) and _read_line(path, number, line)["step"] <= step)
+        replace_file(path, b"".join(kept))
 
 
 class RunLog:
@@ -113,7 +119,7 @@ class RunLog:
     def _left(self, step: int) -> timedelta:
         since, first, _ = self._first
         seconds = (time.perf_counter() - since) / max(1, step - first) * (self._total - step)
-        return timedelta(seconds=round(seconds))
+        return timedelta(seconds=round(min(seconds, _LONGEST)))
 
 
 def _eval_text(values: Mapping[str, float]) -> str:
@@ -124,6 +130,20 @@ def _eval_text(values: Mapping[str, float]) -> str:
 
 def _tag(key: str) -> str:
     return f"eval/{key.removeprefix('eval_')}" if key.startswith("eval_") else f"train/{key}"
+
+
+def _read_line(path: Path, number: int, line: bytes) -> dict[str, float]:
+    """A line of metrics; a dying process leaves no others behind, but an editor may."""
+    try:
+        values: dict[str, float] = json.loads(line)
+        values["step"] + 0
+    except (ValueError, KeyError, TypeError) as problem:
+        raise RunError(
+            "the line is not one that a run writes",
+            where=Location(path=str(path), line=number),
+            fix="move the file away: the run resumes without it, and writes it from there on",
+        ) from problem
+    return values
 
 
 def _is_whole(line: bytes) -> bool:

@@ -12,7 +12,7 @@ from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.check import NOTES
-from weft.data.inputs import held_out_file, load_renderer, training_files
+from weft.data.inputs import held_out_file, load_renderer, missing_validation, training_files
 from weft.data.mixture import Mixture
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
@@ -28,6 +28,8 @@ class Inputs:
 
     base: Path
     """The base model's directory; its weights are there too."""
+    files: tuple[Path, ...]
+    """Where the training and validation records are."""
     renderer: Renderer
     """With the tokenizer and the template."""
     train: ExampleStore
@@ -57,6 +59,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
     check_model(base)
     return Inputs(
         base=base,
+        files=(*(file.path for file in files), Path(config.data.val_path)),
         renderer=renderer,
         train=train,
         validation=validation,
@@ -79,20 +82,7 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
 
 def _problems(loaded: Loaded) -> Iterator[WeftError]:
     config, place = loaded.config, loaded.provenance
-    needs_evaluation = [
-        key
-        for key, asked in (
-            ("train.load_best_model_at_end", config.train.load_best_model_at_end),
-            ("train.early_stopping_patience", config.train.early_stopping_patience is not None),
-        )
-        if asked
-    ]
-    if needs_evaluation and not Path(config.data.val_path).exists():
-        yield ConfigError(
-            f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
-            where=f"data.val_path ({place.get('data.val_path', 'default')})",
-            fix="make it with `weft prepare`, set data.val_path to it, or turn that off",
-        )
+    yield from missing_validation(config, place.get("data.val_path", "default"))
     if config.train.report_to == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
         yield ConfigError(
             "TensorBoard is not installed",

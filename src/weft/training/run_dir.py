@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -40,17 +40,21 @@ class Start:
 
 
 @contextmanager
-def locked(run: Path, *, fresh: bool = False) -> Iterator[None]:
+def locked(run: Path, *, fresh: bool = False, needed: Sequence[Path] = ()) -> Iterator[None]:
     """Make ``run`` a directory that only this process trains in, for the length of the block.
 
     Args:
         run: the run directory; created with its parents.
         fresh: move what it holds to ``<run>.old-<n>`` first, unless another process trains in it.
+        needed: what the new run reads, and so what must not be moved with the old one.
 
     Raises:
-        RunError: it is not a directory, cannot be written, holds files that no run of weft wrote, or is in use.
+        RunError: it is not a directory, cannot be written, holds files that no run of weft wrote, is in use, or cannot be
+            moved.
     """
-    if not fresh:
+    if fresh:
+        _refuse_to_move(run, (Path.cwd(), *needed))
+    else:
         _refuse_foreign(run)
     with _lock(run):
         if not fresh or not _content(run):
@@ -122,6 +126,16 @@ def _lock(run: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _refuse_to_move(run: Path, needed: Sequence[Path]) -> None:
+    for path in needed:
+        if path.resolve().is_relative_to(run.resolve()):
+            raise RunError(
+                f"it cannot be moved aside, because {path} lies in it and is needed",
+                where=str(run),
+                fix="set train.output_dir to a directory of its own",
+            )
 
 
 def _unwritable(run: Path, what: str) -> RunError:

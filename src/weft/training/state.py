@@ -45,6 +45,7 @@ def read_state(checkpoint: Path) -> State:
     """
     values = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     try:
+        assert isinstance(values["identity"], dict)
         assert set(values["progress"]) == {field.name for field in fields(Progress)}
         return State(**{**values, "progress": Progress(**values["progress"])})
     except (AssertionError, KeyError, TypeError) as problem:

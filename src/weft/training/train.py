@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
@@ -74,7 +75,7 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
     run = output_dir(config)
     notices = [*inputs.notices, *filter(None, [contention(compute.device)])]
     chosen = config.train.resume_from_checkpoint
-    with locked(run, fresh=fresh):
+    with locked(run, fresh=fresh, needed=[*inputs.files, inputs.base]):
         start = choose_start(run, who, resume_from=Path(chosen) if chosen else None, warn=notices.append)
         if start.finished:
             summary = run / SUMMARY
@@ -89,12 +90,14 @@ def _as_user_errors(run: Path) -> Iterator[None]:
     """A machine that is too small, for disk or memory, is nobody's bug."""
     try:
         yield
-    except torch.OutOfMemoryError as problem:
+    except (MemoryError, RuntimeError) as problem:
+        if not (isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(problem)):
+            raise
         raise WeftError(
-            "the GPU has not enough memory for this run",
+            "there is not enough memory for this run",
             where=str(run),
             fix="set train.batch_size=1, a smaller model.max_seq_len, or train.gradient_checkpointing=true; tuning.mode=lora "
-            "needs less than full",
+            "needs less than full, and a smaller tuning.lora.r less still",
         ) from problem
     except BrokenPipeError:  # whoever read our output has left: the command line knows what to do
         raise
@@ -183,6 +186,7 @@ class _Run:
 
     def _load(self) -> Training:
         """The model on its device, with the weights and the optimizer of the checkpoint to resume from."""
+        AcceleratorState._reset_state()  # a process may train several times; the state of the last one forbids other types
         accelerator = Accelerator(cpu=self.compute.device.type == "cpu", mixed_precision=self.compute.mixed_precision)
         model = self._load_model()
         check_vocab(model, self.inputs.renderer.tokenizer.vocab_size)
