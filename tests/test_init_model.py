@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -188,6 +189,24 @@ def test_an_interruption_leaves_nothing(text_file: Path, tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         init_model("nano", [text_file], tmp_path / "out", chat_template=TEMPLATE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_up(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", fill_up)
+    with pytest.raises(RunError, match=r"cannot be written: .*No space left on device"):
+        init_model("nano", [text_file], tmp_path / "out", chat_template=TEMPLATE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**63), "x"])
+def test_seeds_that_cannot_be(text_file: Path, tmp_path: Path, seed: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["init-model", "nano", "--text", str(text_file), "--out", str(tmp_path / "out"), "--seed", seed])
 
 
 def test_sizes_that_do_not_exist(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from transformers.modeling_outputs import CausalLMOutput
 
 from weft.config.schema import LoraConfig
+from weft.errors import ModelError
 from weft.models.adapters import add_lora
 from weft.models.parts import split_model
 
@@ -102,6 +103,14 @@ class _OddAndOld(transformers.LlamaForCausalLM):
 @pytest.mark.parametrize(("kind", "rung"), [(_Odd, "logits_to_keep"), (_OddAndOld, "full logits")])
 def test_a_wrong_guess_is_noticed_and_the_rung_named(kind: type[nn.Module], rung: str) -> None:
     assert_same_logits(kind(transformers.LlamaConfig(**COMMON)).eval(), rung)
+
+
+def test_weights_that_are_not_numbers_are_named() -> None:
+    model = tiny("Qwen2")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not a number"):
+        split_model(model)
 
 
 def test_the_probe_leaves_dropout_as_it_was() -> None:

@@ -34,9 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="text or records to learn words from, or directories of them",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the directory to make")
-    parser.add_argument("--seed", type=int, default=42, help="of the random weights (default: 42)")
+    parser.add_argument("--seed", type=_seed, default=42, help="of the random weights (default: 42)")
     parser.add_argument("--vocab-size", type=int, metavar="N", help="at most so many tokens (default: by size)")
     add_json(parser)
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**63 - 1}")
+    return seed
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from weft.errors import RunError
 
 SERVING_FILES = (
@@ -48,9 +50,10 @@ def written_aside(out: Path) -> Iterator[Path]:
         _flush(aside)
         aside.rename(out)  # replaces an empty directory, and nothing else
         _flush_one(out.parent)
-    except OSError as problem:
+    except (OSError, SafetensorError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         raise RunError(
-            f"cannot be written: {problem.strerror or problem}",
+            f"cannot be written: {reason}",
             where=str(out),
             fix="choose a place that exists, is yours to write and has room left",
         ) from problem
@@ -63,7 +66,7 @@ def refuse_occupied(out: Path) -> None:
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists() or out.is_symlink():
-        raise RunError("is there already", where=str(out), fix=f"choose another --out, or delete it: rm -r {out}")
+        raise RunError("is there already", where=str(out), fix="choose another --out, or move it away")
 
 
 def _flush(directory: Path) -> None:

@@ -54,7 +54,7 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
     Wrappers of PEFT are seen through; their adapters take part. Call it before the model is wrapped for distribution.
 
     Raises:
-        ModelError: the model gives no logits for token ids alone.
+        ModelError: the model gives no logits for token ids alone, or they are not numbers.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     rows = base.get_input_embeddings().weight.shape[0]
@@ -63,6 +63,12 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
     positions = torch.arange(1, _PROBE_LENGTH, 2, device=device)
     with _evaluating(model), torch.no_grad():
         expected = base(input_ids=probe, use_cache=False).logits[0, positions]
+        if not expected.isfinite().all():
+            raise ModelError(
+                "its output is not a number (NaN or infinite), so nothing can be learned",
+                where=base.name_or_path or type(base).__name__,
+                fix="download or make the model again: its weights are damaged",
+            )
         for build in (_body_and_head, _logits_to_keep, _full_logits):
             parts = build(base)
             if _agrees(parts, probe, positions, expected):
