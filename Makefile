@@ -49,7 +49,7 @@ quickstart: $(READY) models/nano/config.json ## Prepare, check, train, evaluate 
 	$(WEFT) show $(QUICKSTART) -n 1 $(OVERRIDES)
 	$(WEFT) train $(QUICKSTART) $(OVERRIDES)
 	$(WEFT) eval $(QUICKSTART) --compare --set trained_questions --set unseen_paraphrases $(OVERRIDES)
-	$(WEFT) infer $(QUICKSTART) --prompt 'What is weft?' --prompt 'What does the weft merge command do?' $(OVERRIDES)
+	$(WEFT) infer $(QUICKSTART) --prompt 'What is weft?' --prompt 'What does weft merge produce?' $(OVERRIDES)
 
 models/nano/config.json: | $(READY)
 	$(WEFT) init-model nano --text examples/quickstart/raw --out models/nano
