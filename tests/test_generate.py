@@ -107,7 +107,10 @@ def test_sampling_follows_the_distribution_and_the_nucleus() -> None:
     assert counts(temperature=1.0, top_p=1.0) == pytest.approx([100, 500, 150, 250], abs=1)
     assert counts(temperature=1.0, top_p=0.75) == pytest.approx([0, 667, 0, 333], abs=1)  # 0.5 + 0.25 reach 0.75
     assert counts(temperature=1.0, top_p=0.76) == pytest.approx([0, 556, 167, 278], abs=1)
-    assert counts(temperature=1.0, top_p=1e-9) == [0, 1000, 0, 0]
+    for coldest in (1e-9, 1e-300):
+        assert counts(temperature=1.0, top_p=coldest) == [0, 1000, 0, 0]
+        assert counts(temperature=coldest, top_p=1.0) == [0, 1000, 0, 0]
+    assert counts(temperature=1e300, top_p=1.0) == pytest.approx([250] * 4, abs=1)
     squared = probabilities**2 / (probabilities**2).sum()
     assert counts(temperature=0.5, top_p=1.0) == pytest.approx((1000 * squared).tolist(), abs=1)
     assert counts(temperature=0.0, top_p=1.0) == [0, 1000, 0, 0]

@@ -87,6 +87,13 @@ def test_the_remainder_is_drawn_anew_in_every_epoch() -> None:
         assert visits[index] == pytest.approx(200, abs=50)
 
 
+@pytest.mark.parametrize("weight", [5e-324, 1.7e308])
+def test_weights_are_relative_to_each_other_at_any_size(weight: float) -> None:
+    sources = slices([4, 6])
+    visited = Mixture(sources, dict.fromkeys(sources, weight), 0).order(0)
+    assert sorted(visited.tolist()) == sorted(Mixture(sources, dict.fromkeys(sources, 1.0), 0).order(0).tolist())
+
+
 def test_a_source_without_weight_is_absent() -> None:
     sources = {"a": range(3), "unused": range(3, 100), "b": range(100, 103)}
     mixture = Mixture(sources, {"a": 1, "unused": 0, "b": 1}, 5)

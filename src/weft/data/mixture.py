@@ -69,7 +69,8 @@ def _visits(source: range, count: int, random: np.random.Generator) -> np.ndarra
 
 def _apportion(total: int, weights: list[float]) -> list[int]:
     """``total`` divided in proportion to ``weights`` into whole numbers, by the method of largest remainders."""
-    exact = np.array(weights, np.float64) / np.sum(weights) * total
+    relative = np.array(weights, np.float64) / max(weights)  # whose sum cannot overflow
+    exact = relative / relative.sum() * total
     counts = np.floor(exact).astype(np.int64)
     missing = total - int(counts.sum())
     largest_first = np.argsort(counts - exact, kind="stable")  # among equals the one that is listed first

@@ -18,6 +18,9 @@ from transformers import PreTrainedModel
 
 from weft.errors import ModelError
 
+_COLDEST = 1e-6
+"""A lower temperature takes the likeliest token as well, but leaves the range of float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
@@ -51,9 +54,11 @@ class Sampler:
             )
         if self.temperature == 0:
             return likeliest
-        probabilities, order = torch.softmax(logits.float() / self.temperature, dim=-1).sort(dim=-1, descending=True)
+        # The largest logit is taken off first, so that no division overflows.
+        cooled = (logits - best.unsqueeze(1)).float() / max(self.temperature, _COLDEST)
+        probabilities, order = torch.softmax(cooled, dim=-1).sort(dim=-1, descending=True)
         cumulative = probabilities.cumsum(dim=-1)
-        nucleus = (cumulative - probabilities < self.top_p).sum(dim=-1, keepdim=True)  # its size; at least 1
+        nucleus = (cumulative - probabilities < self.top_p).sum(dim=-1, keepdim=True).clamp(min=1)  # its size
         mass = cumulative.gather(1, nucleus - 1)
         drawn = self.uniform[rows.cpu(), step].to(mass).unsqueeze(1) * mass
         chosen = torch.searchsorted(cumulative, drawn, right=True).clamp(max=nucleus - 1)
