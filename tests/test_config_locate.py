@@ -118,6 +118,8 @@ def put_in_cache(cache: Path, files: dict[str, str]) -> Path:
 
 def test_a_local_directory_is_used_as_it_is(tmp_path: Path) -> None:
     assert model_directory(ModelConfig(name=str(tmp_path)), weights=True) == tmp_path
+    with pytest.raises(ModelError, match=r"model\.revision: v1: .* is a local directory, which has no revisions"):
+        model_directory(ModelConfig(name=str(tmp_path), revision="v1"), weights=True)
 
 
 def test_local_dir_wins_over_the_name(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def test_a_finished_run_says_so(project, capsys):
     assert code == 0
     assert "finished: there is nothing to train" in out
     assert {path: path.read_bytes() for path in (project / "run").rglob("*") if path.is_file()} == before
+    (project / "run" / "train_summary.json").write_text("{")
+    assert weft(capsys)[0] == 0
 
 
 def test_another_configuration_is_refused_and_fresh_moves_the_old_run_aside(project, capsys):

@@ -43,7 +43,11 @@ def model_directory(model: ModelConfig, *, weights: bool) -> Path:
     if model.local_dir is not None:
         return _existing(model.local_dir, key="model.local_dir")
     if _is_path(model.name):
-        return _existing(model.name, key="model.name")
+        directory = _existing(model.name, key="model.name")
+        if model.revision is not None:
+            where, fix = f"model.revision: {model.revision}", "remove model.revision, or name a model on the hub"
+            raise ModelError(f"{model.name} is a local directory, which has no revisions", where=where, fix=fix)
+        return directory
     return _cached(model, weights) or _fetched(model, weights)
 
 

@@ -78,11 +78,17 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
     with locked(run, fresh=fresh, needed=[*inputs.files, inputs.base]):
         start = choose_start(run, who, resume_from=Path(chosen) if chosen else None, warn=notices.append)
         if start.finished:
-            summary = run / SUMMARY
-            done = json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
-            return TrainResult(output_dir=run, summary=done, already_finished=True)
+            return TrainResult(output_dir=run, summary=_read_summary(run), already_finished=True)
         with _as_user_errors(run):
             return _Run(config, compute, inputs, run, who, start).train(display or ConsoleDisplay(), notices)
+
+
+def _read_summary(run: Path) -> dict[str, Any]:
+    """The summary that the finished run wrote; nothing where somebody removed or changed it."""
+    try:
+        return dict(json.loads((run / SUMMARY).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 @contextmanager
