@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}the system refused: {error.strerror or error}\n  fix: look at its permissions and at the disk's room"
+        message = f"{place}the system refused: {error.strerror or error}\n  fix: look at the path, its permissions, and the room on the disk"
         return _fail(message, WeftError.exit_code, debug)
     except Exception as error:
         message = (

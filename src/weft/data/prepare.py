@@ -174,6 +174,8 @@ def _check_outputs(outputs: Mapping[str, Path]) -> None:
 
 def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
     """Raise where an output would replace raw records, or be read as raw records next time."""
+    if not raw.exists():  # reading will say so; a loop of links cannot even be resolved
+        return
     for path in outputs:
         if raw.resolve() in (path.resolve(), path.resolve().parent):
             fix = "put prepared files into a directory of their own, such as data/processed/"
