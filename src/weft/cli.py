@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        message = f"{place}the system refused: {error.strerror or error}\n  fix: look at the path, its permissions, and the room on the disk"
+        fix = "look at the path, its permissions, and the room on the disk"
+        message = f"{place}the system refused: {error.strerror or error}\n  fix: {fix}"
         return _fail(message, WeftError.exit_code, debug)
     except Exception as error:
         message = (
