@@ -38,18 +38,24 @@ class Scripted:
         return Completion(text=said, finish=self._finish, tokens=len(said.split()))
 
 
-def _chat(model: Scripted, **settings: object) -> tuple[Chat, list[str]]:
-    notices: list[str] = []
-    gen = GenConfig(max_new_tokens=settings.pop("max_new_tokens", 8))
-    return Chat(model, gen, system=settings.pop("system", None), seed=1, notify=notices.append), notices
-
-
 def _talk(
-    model: Scripted, lines: Iterable[str], *, forgiving: bool = False, **settings: object
+    model: Scripted,
+    lines: Iterable[str],
+    *,
+    forgiving: bool = False,
+    system: str | None = None,
+    max_new_tokens: int = 8,
 ) -> tuple[str, list[str]]:
-    chat, notices = _chat(model, **settings)
+    """What was printed, and what was told beside it: only between answers, never in the middle of a line."""
     out = io.StringIO()
-    talk(chat, lines, out, notices.append, forgiving=forgiving)
+    notices: list[str] = []
+
+    def notify(text: str) -> None:
+        assert out.getvalue()[-1:] in ("", "\n")
+        notices.append(text)
+
+    chat = Chat(model, GenConfig(max_new_tokens=max_new_tokens), system=system, seed=1)
+    talk(chat, lines, out, notify, forgiving=forgiving)
     return out.getvalue(), notices
 
 

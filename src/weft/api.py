@@ -67,21 +67,18 @@ def evaluate(
 def chat(config: ConfigFile = None, *, system: str | None = None, **overrides: Any) -> Chat:
     """A conversation with the tuned model: ``"".join(chat(config).ask("What is weft?"))``.
 
-    ``system`` replaces the configured system prompt. What a user must not miss is printed to standard error.
+    ``system`` replaces the configured system prompt. Where nothing is trained yet, that is said on standard error.
     """
     from weft.data.style import effective_system_prompt
     from weft.inference.chat import Chat
     from weft.inference.load import load_answerer
 
-    def notify(text: str) -> None:
-        print(f"({text})", file=sys.stderr)
-
     settings = _load(config, overrides).config
     answerer = load_answerer(settings)
     if answerer.notice:
-        notify(answerer.notice)
+        print(f"({answerer.notice})", file=sys.stderr)
     prompt = effective_system_prompt(settings) if system is None else system
-    return Chat(answerer, settings.gen, system=prompt, seed=settings.seed, notify=notify)
+    return Chat(answerer, settings.gen, system=prompt, seed=settings.seed)
 
 
 def _load(config: ConfigFile, overrides: dict[str, Any]) -> Loaded:

@@ -32,15 +32,14 @@ _COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?")
 class Chat:
     """One conversation. A question is answered with the whole history before it, as far as the context reaches."""
 
-    def __init__(
-        self, answerer: Answerer, gen: GenConfig, *, system: str | None, seed: int, notify: Callable[[str], None]
-    ):
-        """Start with ``system`` as the system prompt; ``notify`` is told what the user must not miss."""
+    def __init__(self, answerer: Answerer, gen: GenConfig, *, system: str | None, seed: int):
+        """Start with ``system`` as the system prompt."""
         self.system = system
+        self.remarks: list[str] = []
+        """What the user must not miss about the last answer: that it was cut off, or given without the oldest turns."""
         self._answerer = answerer
         self._gen = gen
         self._seed = seed
-        self._notify = notify
         self._history: list[Message] = []
         self._asked = 0
 
@@ -51,11 +50,12 @@ class Chat:
     def ask(self, question: str) -> Generator[str, None, Completion]:
         """Answer ``question`` piece by piece; what has been said enters the history, also when the caller stops early.
 
-        The completion that it returns says whether the answer was cut off.
+        When it ends, :attr:`remarks` are about this answer, and the completion is returned.
 
         Raises:
             WeftError: the question alone fills the context; the history is then as it was.
         """
+        self.remarks.clear()
         asked = Message(role="user", content=question)
         history = self._seen_with(asked)
         seed = derive_seed(self._seed, "chat", self._asked)
@@ -69,9 +69,11 @@ class Chat:
                 self._forget_all_but(history)
                 self._history += [asked, Message(role="assistant", content="".join(said))]
         if completion.finish == "length":
-            self._notify(f"cut off after {completion.tokens:,} tokens (gen.max_new_tokens, or the end of the context)")
+            self.remarks.append(
+                f"cut off after {completion.tokens:,} tokens (gen.max_new_tokens, or the end of the context)"
+            )
         elif not completion.text:
-            self._notify("the model ended its turn without a word")
+            self.remarks.append("the model ended its turn without a word")
         return completion
 
     def _seen_with(self, question: Message) -> list[Message]:
@@ -85,7 +87,7 @@ class Chat:
 
     def _forget_all_but(self, history: list[Message]) -> None:
         if turns := (len(self._history) - len(history)) // 2:
-            self._notify(
+            self.remarks.append(
                 f"the conversation has outgrown the model's context of {self._answerer.context:,} tokens: the oldest "
                 f"{'turn is' if turns == 1 else f'{turns} turns are'} forgotten, and this answer was given without"
             )
@@ -105,7 +107,7 @@ def chat(config: Config) -> None:
     answerer = load_answerer(config)
     if answerer.notice:
         notify(answerer.notice)
-    session = Chat(answerer, config.gen, system=effective_system_prompt(config), seed=config.seed, notify=notify)
+    session = Chat(answerer, config.gen, system=effective_system_prompt(config), seed=config.seed)
     typed = sys.stdin.isatty()
     if not typed and isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(errors="strict")  # some locales let bytes through that are no UTF-8
@@ -172,14 +174,16 @@ def _obey(session: Chat, command: str, text: str | None, out: TextIO, notify: Ca
 
 def _print_answer(session: Chat, question: str, out: TextIO, notify: Callable[[str], None]) -> None:
     with closing(session.ask(question)) as pieces:
+        stopped = False
         try:
             for piece in pieces:
                 out.write(visible(piece))
                 out.flush()
-            print(file=out, flush=True)
         except KeyboardInterrupt:
-            print(file=out, flush=True)
-            notify("stopped")
+            stopped = True
+    print(file=out, flush=True)
+    for remark in [*session.remarks, *(["stopped"] if stopped else [])]:
+        notify(remark)
 
 
 def _heard(stream: Generator[str, None, Completion], said: list[str]) -> Generator[str, None, Completion]:
