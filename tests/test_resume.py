@@ -233,9 +233,11 @@ def test_a_changed_machine_is_named(project, monkeypatch):
     assert "torch" not in resumed.notices()
 
 
-def test_one_process_trains_in_several_types(project):
-    for output, bf16 in (("plain", False), ("mixed", True), ("again", False)):
-        train(configure(project, output, max_steps=1, bf16=bf16), display=Quiet())
+def test_another_precision_in_one_process_is_refused_and_leaves_the_process_usable(project):
+    train(configure(project, "plain", max_steps=1), display=Quiet())
+    with pytest.raises(RunError, match="another precision"):
+        train(configure(project, "mixed", max_steps=1, bf16=True), display=Quiet())
+    train(configure(project, "again", max_steps=1), display=Quiet())
     assert result_of(project / "plain") == result_of(project / "again")
 
 

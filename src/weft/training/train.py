@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
@@ -146,6 +145,17 @@ def _choose_compute(config: Config) -> _Compute:
     )
 
 
+def _accelerator(compute: _Compute) -> Accelerator:
+    try:
+        return Accelerator(cpu=compute.device.type == "cpu", mixed_precision=compute.mixed_precision)
+    except ValueError as problem:  # it keeps the precision of the first run for the life of the process
+        raise RunError(
+            "an earlier run in this process trained with another precision",
+            where="train.bf16, train.fp16",
+            fix="train each precision in a process of its own",
+        ) from problem
+
+
 class _Run:
     """One run in its locked directory."""
 
@@ -192,8 +202,7 @@ class _Run:
 
     def _load(self) -> Training:
         """The model on its device, with the weights and the optimizer of the checkpoint to resume from."""
-        AcceleratorState._reset_state()  # a process may train several times; the state of the last one forbids other types
-        accelerator = Accelerator(cpu=self.compute.device.type == "cpu", mixed_precision=self.compute.mixed_precision)
+        accelerator = _accelerator(self.compute)
         model = self._load_model()
         check_vocab(model, self.inputs.renderer.tokenizer.vocab_size)
         if self.config.train.gradient_checkpointing:
