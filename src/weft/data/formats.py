@@ -31,7 +31,9 @@ def _read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
     """``{"messages": [{"role": …, "content": …}, …]}``, also with a system message as a field beside it."""
     items = data[fields[0]]
     if not isinstance(items, list):
-        raise RowError('"messages" must be a list', detail=f"found {kind_of(items)}")
+        raise RowError(
+            '"messages" must be a list', detail=f"found {kind_of(items)}", fix='write [{"role": …, "content": …}, …]'
+        )
     messages = [read_message(item, number) for number, item in enumerate(items, 1)]
     beside = _system(data)
     if not beside or messages[:1] == beside:
@@ -178,7 +180,9 @@ def _text(data: Data, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RowError(f'the field "{field}" must be text', detail=f"found {kind_of(value)}")
+        raise RowError(
+            f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix="put quotes around it"
+        )
     return value
 
 
@@ -187,7 +191,9 @@ def _id(data: Data) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise RowError('the field "id" must be text or a number', detail=f"found {kind_of(value)}")
+        raise RowError(
+            'the field "id" must be text or a number', detail=f"found {kind_of(value)}", fix="change or remove the id"
+        )
     return str(value)
 
 
@@ -219,5 +225,9 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
 
 def _object(data: Any) -> Data:
     if not isinstance(data, Mapping):
-        raise RowError("a record must be an object with named fields", detail=f"found {kind_of(data)}")
+        raise RowError(
+            "a record must be an object with named fields",
+            detail=f"found {kind_of(data)}",
+            fix='write one like {"input": …, "target": …}',
+        )
     return data

@@ -23,6 +23,8 @@ _MESSAGE_NOT_YET = {
 
 _NOTHING: tuple[Any, ...] = (None, "", "[]", "{}", [], {})
 
+_LEAVE_OUT = "leave such records out"
+
 _ROLES: dict[Any, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _ROLES_ELSEWHERE = {
     "human": "user",
@@ -54,11 +56,19 @@ def read_message(item: Any, number: int) -> Message:
         RowError: it is no such message, or holds what weft does not read yet.
     """
     if not isinstance(item, Mapping):
-        raise RowError("a message must be an object", detail=f"message {number} is {kind_of(item)}")
+        raise RowError(
+            "a message must be an object",
+            detail=f"message {number} is {kind_of(item)}",
+            fix='write {"role": …, "content": …}',
+        )
     if len(item) > 2:
         refuse_unread(item, _MESSAGE_NOT_YET)
         if item.get("train") not in (None, True) or item.get("weight") not in (None, 1):
-            raise RowError("choosing per message what is trained is not supported yet", detail=f"message {number}")
+            raise RowError(
+                "choosing per message what is trained is not supported yet",
+                detail=f"message {number}",
+                fix='remove "train" and "weight" to train every answer, or leave the record out',
+            )
     role = _ROLES.get(item["role"]) if isinstance(item.get("role"), str) else None
     if role is None:
         _refuse_role(item, number)
@@ -66,7 +76,11 @@ def read_message(item: Any, number: int) -> Message:
     if isinstance(content, list):
         content = "".join(_text_parts(content, number))
     if not isinstance(content, str):
-        raise RowError("a message's content must be text", detail=f"message {number} has {kind_of(content)}")
+        raise RowError(
+            "a message's content must be text",
+            detail=f"message {number} has {kind_of(content)}",
+            fix="write it as text",
+        )
     return Message(role=role, content=content)
 
 
@@ -75,7 +89,9 @@ def _refuse_role(item: Data, number: int) -> NoReturn:
         raise RowError('a message has no "role"', detail=f"message {number}", fix='write {"role": …, "content": …}')
     role = item["role"]
     if role in ("tool", "function", "ipython", "observation"):
-        raise RowError("tool results are not supported yet", detail=f"message {number} has the role {role!r}")
+        raise RowError(
+            "tool results are not supported yet", detail=f"message {number} has the role {role!r}", fix=_LEAVE_OUT
+        )
     near = _ROLES_ELSEWHERE.get(role.strip().lower(), role.strip().lower()) if isinstance(role, str) else None
     raise RowError(
         "a message has an unknown role",
@@ -89,7 +105,7 @@ def _text_parts(parts: list[Any], number: int) -> Iterator[str]:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if not isinstance(part, Mapping) or kind != "text" or not isinstance(part.get("text"), str):
             found = f"a part of type {kind!r:.40}" if kind else "a part without a type"
-            raise RowError("only text parts are supported yet", detail=f"message {number} has {found}")
+            raise RowError("only text parts are supported yet", detail=f"message {number} has {found}", fix=_LEAVE_OUT)
         yield part["text"]
 
 
@@ -99,15 +115,19 @@ def check_turns(messages: Sequence[Message]) -> None:
     """
     turns = messages[1:] if messages and messages[0].role == "system" else messages
     if not turns:
-        raise RowError("there are no messages")
+        raise RowError("there are no messages", fix="add a question and its answer")
     offset = len(messages) - len(turns) + 1
     for number, message in enumerate(turns, offset):
         expected = "user" if (number - offset) % 2 == 0 else "assistant"
         if message.role != expected:
             _refuse_order(messages, number)
         if not message.content or message.content.isspace():
-            article = "an" if expected == "assistant" else "a"
-            raise RowError(f"{article} {expected} message is empty", detail=f"message {number}")
+            article, text = ("an", "answer") if expected == "assistant" else ("a", "question")
+            raise RowError(
+                f"{article} {expected} message is empty",
+                detail=f"message {number}",
+                fix=f"write the {text}, or leave the record out",
+            )
     if turns[-1].role == "user":
         if len(turns) == 1:
             raise RowError("there is no assistant message", detail="nothing to learn", fix="add the answer")
@@ -135,7 +155,7 @@ def refuse_unread(data: Data, not_yet: Mapping[str, str]) -> None:
     """Raise :class:`RowError` where a field of ``not_yet`` (what it holds, by its name) is filled."""
     for field, what in not_yet.items():
         if field in data and data[field] not in _NOTHING:
-            raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"')
+            raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=_LEAVE_OUT)
 
 
 def kind_of(value: Any) -> str:

@@ -15,6 +15,7 @@ from weft.data.strict_json import InvalidJson, list_items, parse, parse_at, skip
 from weft.errors import DataError
 from weft.types import Location, Record
 
+_MEND = "mend this record, or leave it out"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -61,7 +62,7 @@ def _read_jsonl(path: Path) -> Iterator[Record | BadRow]:
 
 def _bad_line(location: Location, line: str, problem: InvalidJson) -> BadRow:
     column = f"column {problem.position + 1}: " if problem.position is not None else ""
-    fix = "every line holds one whole record; a list of records belongs into a .json file" if column else None
+    fix = "every line holds one whole record; a list of records belongs into a .json file" if column else _MEND
     return BadRow(location=location, reason=problem.reason, detail=column + problem.detail, raw=line, fix=fix)
 
 
@@ -125,7 +126,7 @@ def _bad_item(path: Path, text: str, position: int, number: int | None, problem:
         reason=problem.reason,
         detail=f"column {position - start + 1}: {problem.detail}" if broken else problem.detail,
         raw=text[start:].partition("\n")[0],
-        fix="mend the list there: what follows in this file cannot be read" if broken else None,
+        fix="mend the list there: what follows in this file cannot be read" if broken else _MEND,
     )
 
 
@@ -164,7 +165,10 @@ def _read_csv(path: Path) -> Iterator[Record | BadRow]:
             cells = next(reader, None)
             problem = None
         except csv.Error as error:
-            cells, problem = [], BadRow(location=location, reason="broken CSV", detail=str(error), raw=_text(pending))
+            cells, problem = (
+                [],
+                BadRow(location=location, reason="broken CSV", detail=str(error), raw=_text(pending), fix=_MEND),
+            )
         if cells is None:
             return
         row = problem or _undecodable(location, pending)
