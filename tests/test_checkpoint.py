@@ -65,7 +65,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, nth: int, failure: BaseException) -
         (shutil, "rmtree"),
         (Path, "mkdir"),
         (Path, "write_text"),
-        (module, "_sha256"),
+        (module, "file_digest"),
     ]:
         wrap(owner, name)
     return calls

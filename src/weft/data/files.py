@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
+from weft.disk import sync
 from weft.errors import DataError
 
 
@@ -89,20 +90,10 @@ def first_line_has(path: Path, keys: Set[str]) -> bool:
     return record is None or (isinstance(record, dict) and record.keys() == keys)
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sync_directory(directory: Path) -> None:
     """Make renames and removals inside ``directory`` last through a power cut, where the system can."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(directory)
 
 
 @contextlib.contextmanager

@@ -25,10 +25,11 @@ import pyarrow as pa
 from weft.config.schema import RecordFormat
 from weft.data.conversations import read_conversations
 from weft.data.example_file import ExampleFile
-from weft.data.files import file_digest, sync_directory, writing
+from weft.data.files import sync_directory, writing
 from weft.data.render import Renderer
 from weft.data.sources import find_files
 from weft.data.store_build import Account, Progress, write_examples
+from weft.disk import file_digest, sync
 from weft.errors import DataError
 from weft.types import Example, Location
 
@@ -221,8 +222,7 @@ def _write_report(directory: Path, account: Account, places: _Places) -> None:
 def _publish(aside: Path, entry: Path, *, damaged: bool) -> None:
     """Move a complete entry into place; where someone else was faster with the same one, theirs stays."""
     for name in (_EXAMPLES, _REPORT):
-        with (aside / name).open("rb") as file:
-            os.fsync(file.fileno())
+        sync(aside / name)
     sync_directory(aside)
     if damaged:
         away = aside.with_name(f"{aside.name}.damaged")

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from weft.data.files import StagedFiles, file_digest, sync_directory, writing
+from weft.data.files import StagedFiles, sync_directory, writing
+from weft.disk import file_digest
 from weft.errors import DataError
 
 _ANEW = "run `weft prepare`, which makes the files anew"

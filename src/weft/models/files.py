@@ -10,6 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from weft.disk import sync
 from weft.errors import RunError
 
 SERVING_FILES = (
@@ -49,7 +50,7 @@ def written_aside(out: Path) -> Iterator[Path]:
         yield aside
         _flush(aside)
         aside.rename(out)  # replaces an empty directory, and nothing else
-        _flush_one(out.parent)
+        sync(out.parent)
     except (OSError, SafetensorError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         raise RunError(
@@ -71,13 +72,5 @@ def refuse_occupied(out: Path) -> None:
 
 def _flush(directory: Path) -> None:
     for path in sorted(directory.rglob("*")):
-        _flush_one(path)
-    _flush_one(directory)
-
-
-def _flush_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(directory)

@@ -7,9 +7,7 @@ whole, and one that was damaged later is found by its manifest.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from weft.disk import file_digest, sync
 from weft.errors import RunError
 
 MANIFEST = "MANIFEST.json"
@@ -127,20 +126,11 @@ def find_damage(checkpoint: Path) -> str | None:
             return f"its files are not those of its {MANIFEST}: {strange}"
         for name, (size, digest) in expected.items():
             path = checkpoint / name
-            if path.stat().st_size != size or _sha256(path) != digest:
+            if path.stat().st_size != size or file_digest(path) != digest:
                 return f"{name} is not what was written"
     except OSError as problem:
         return f"it cannot be read: {problem.strerror}"
     return None
-
-
-def sync(path: Path) -> None:
-    """Flush a file's content, or a directory's names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -156,7 +146,7 @@ def _seal(directory: Path) -> None:
     files = {}
     for path in _content(directory):
         sync(path)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
     manifest = directory / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=2) + "\n", encoding="utf-8")
     sync(manifest)
@@ -173,8 +163,3 @@ def _rename(aside: Path, final: Path) -> None:
 def _content(directory: Path) -> list[Path]:
     """The files that a manifest lists: all but itself and hidden ones, which file managers strew about."""
     return sorted(path for path in directory.iterdir() if path.name != MANIFEST and not path.name.startswith("."))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from weft.data.template import ChatTemplate
 from weft.data.tokenizer import Tokenizer
+from weft.disk import sync
 from weft.models.files import copy_serving_files
-from weft.training.checkpoint import ASIDE, MANIFEST, sync
+from weft.training.checkpoint import ASIDE, MANIFEST
 from weft.training.state import OPTIMIZER, STATE
 
 _ONLY_FOR_RESUMING = {MANIFEST, OPTIMIZER, STATE}
