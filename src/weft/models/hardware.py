@@ -69,7 +69,7 @@ def contention(device: torch.device) -> str | None:
     """What to say where other processes keep the cores busy that torch counts on; None where they do not.
 
     The threads of torch meet after every operation, and spin until the last one is there: with one of two cores busy,
-    two threads trained a model of two million parameters 5 to 30 times slower than one thread did.
+    two threads trained a model of two million parameters 5 to more than 15 times slower than one did (docs/benchmarks.md).
     """
     threads, cores = torch.get_num_threads(), _cores()
     if device.type != "cpu" or threads == 1:
