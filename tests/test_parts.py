@@ -51,10 +51,10 @@ def assert_same_logits(model: nn.Module, rung: str) -> None:
     parts = split_model(model)
     ids, positions = torch.randint(97, (1, 40)), torch.tensor([0, 5, 5, 39])
     expected = model(input_ids=ids).logits[0, positions]
-    actual = parts.logits(parts.hidden_at(positions, input_ids=ids, use_cache=False))
+    actual = parts.head(parts.hidden_at(positions, input_ids=ids, use_cache=False))
     assert parts.rung == rung
     assert (actual - expected).abs().max() <= 2e-5 * expected.abs().max()
-    by_hand = parts.logits(parts.body(input_ids=ids, use_cache=False).last_hidden_state[0])
+    by_hand = parts.head(parts.body(input_ids=ids, use_cache=False).last_hidden_state[0])
     torch.testing.assert_close(by_hand[positions], expected, rtol=1e-4, atol=2e-5)
 
 
@@ -124,7 +124,7 @@ def test_the_probe_leaves_dropout_as_it_was() -> None:
 def test_gradients_flow_through_body_and_head() -> None:
     model = tiny("Llama")
     parts, ids, positions = split_model(model), torch.randint(97, (1, 12)), torch.tensor([3, 7])
-    parts.logits(parts.hidden_at(positions, input_ids=ids, use_cache=False)).square().sum().backward()
+    parts.head(parts.hidden_at(positions, input_ids=ids, use_cache=False)).square().sum().backward()
     actual = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
     model(input_ids=ids).logits[0, positions].square().sum().backward()

@@ -28,17 +28,50 @@ _RELATIVE_TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Head:
+    """Hidden states [N, H] → logits [N, V], in the head's type: a module, then what models do to its output.
+
+    Granite divides, Cohere multiplies, Gemma 2 caps softly.
+    """
+
+    module: nn.Module
+    scale: float = 1.0
+    """The logits are multiplied by it,"""
+    soft_cap: float | None = None
+    """and then softly capped to it."""
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """The logits [N, V] of hidden states [N, H]."""
+        logits = self.module(hidden)
+        if self.scale != 1:
+            logits = logits * self.scale
+        return logits if self.soft_cap is None else self.soft_cap * torch.tanh(logits / self.soft_cap)
+
+    @property
+    def linear(self) -> nn.Linear | None:
+        """The module, if it is a linear layer and nothing else, so that its weight and bias say all that it does.
+
+        What PEFT or bitsandbytes put in place of one has a ``weight`` too, without adapter or scale; hooks see or change
+        what passes (offloading, for one).
+        """
+        module = self.module
+        if type(module) is not nn.Linear or "forward" in vars(module):
+            return None
+        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+        return None if any(hooks) else module
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """A body that gives hidden states, and what makes logits of them.
 
     On the first rung that is the model's body and its head with transforms. On the others the "body" is the whole model,
-    its "hidden states" are finished logits, and ``logits`` returns what it is given.
+    its "hidden states" are finished logits, and the head returns what it is given.
     """
 
     body: Callable[..., BaseModelOutput]
     """The model's inputs → an output with ``last_hidden_state`` [1, T, H], differentiable."""
-    logits: Callable[[Tensor], Tensor]
-    """[N, H] → [N, V], in the head's type; chunks of N give the same rows."""
+    head: Head
     rung: Rung
 
     def hidden_at(self, positions: Tensor, **inputs: Any) -> Tensor:
@@ -81,50 +114,31 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
 
 
 def _body_and_head(base: PreTrainedModel) -> Parts:
-    return Parts(body=base.base_model, logits=_head_with_transforms(base), rung="body and head")
-
-
-def _head_with_transforms(base: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """The head, then what models do to its output: Granite divides, Cohere multiplies, Gemma caps softly."""
-    head = base.get_output_embeddings()
     config = base.config.get_text_config()
-    divisor = getattr(config, "logits_scaling", None)
-    factor = getattr(config, "logit_scale", None)
-    cap = getattr(config, "final_logit_softcapping", None)
-
-    def logits(hidden: Tensor) -> Tensor:
-        values = head(hidden)
-        if divisor is not None:
-            values = values / divisor
-        if factor is not None:
-            values = values * factor
-        if cap is not None:
-            values = cap * torch.tanh(values / cap)
-        return values
-
-    return logits
+    head = Head(
+        module=base.get_output_embeddings(),
+        scale=getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1),
+        soft_cap=getattr(config, "final_logit_softcapping", None),
+    )
+    return Parts(body=base.base_model, head=head, rung="body and head")
 
 
 def _logits_to_keep(base: PreTrainedModel) -> Parts:
-    return Parts(body=_finished_logits(base), logits=_unchanged, rung="logits_to_keep")
+    return Parts(body=_finished_logits(base), head=Head(module=nn.Identity()), rung="logits_to_keep")
 
 
 def _full_logits(base: PreTrainedModel) -> Parts:
-    return Parts(body=_finished_logits(base), logits=_unchanged, rung="full logits")
+    return Parts(body=_finished_logits(base), head=Head(module=nn.Identity()), rung="full logits")
 
 
 def _finished_logits(base: PreTrainedModel) -> Callable[..., BaseModelOutput]:
     return lambda **inputs: BaseModelOutput(last_hidden_state=base(**inputs).logits)
 
 
-def _unchanged(logits: Tensor) -> Tensor:
-    return logits
-
-
 def _agrees(parts: Parts, probe: Tensor, positions: Tensor, expected: Tensor) -> bool:
     """Whether the logits are the model's own up to rounding, relative to the largest one."""
     try:
-        actual = parts.logits(parts.hidden_at(positions, input_ids=probe, use_cache=False))
+        actual = parts.head(parts.hidden_at(positions, input_ids=probe, use_cache=False))
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
         return False  # the guess does not fit this architecture
     if actual.shape != expected.shape:

@@ -25,7 +25,6 @@ class CausalObjective(Objective):
         super().__init__()
         self.model = model
         self._parts = split_model(model)  # no module of its own: its parts are the model's, and are saved with it
-        self._vocabulary = model.config.get_text_config().vocab_size
         self.rung = "one document per forward"
         self.logits_rung = self._parts.rung
         # What FSDP asks of the module that it wraps. It must not see get_output_embeddings: an untied head would
@@ -42,10 +41,9 @@ class CausalObjective(Objective):
             batch.input_ids.split(batch.lengths, dim=1), batch.loss_weights.split(batch.lengths, dim=1), strict=True
         )
         hidden = torch.cat([self._predicting_states(ids, weights) for ids, weights in examples])
-        targets = batch.loss_weights[0].nonzero()[:, 0]
-        weights = batch.loss_weights[0].index_select(0, targets)
-        labels = batch.input_ids[0].index_select(0, targets)
-        loss_sum = head_loss(self._parts.logits, hidden, labels, weights, vocabulary=self._vocabulary)
+        weights = batch.loss_weights[0].index_select(0, batch.targets)
+        labels = batch.input_ids[0].index_select(0, batch.targets)
+        loss_sum = head_loss(self._parts.head, hidden, labels, weights)
         return LossTerms(loss_sum, weights.sum())
 
     def _predicting_states(self, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -29,14 +29,15 @@ def collate(examples: Sequence[Example], device: torch.device | str = "cpu", *, 
     starts = np.cumsum((0, *lengths[:-1]))
     weights[starts] = 0
 
-    def row(values: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(values)[None]
+    def on_device(values: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(values)
         return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
 
     return Batch(
-        input_ids=row(np.concatenate([example.ids for example in examples]).astype(np.int64)),
-        position_ids=row(np.concatenate([np.arange(length) for length in lengths])),
-        loss_weights=row(weights),
+        input_ids=on_device(np.concatenate([example.ids for example in examples]).astype(np.int64)[None]),
+        position_ids=on_device(np.concatenate([np.arange(length) for length in lengths])[None]),
+        loss_weights=on_device(weights[None]),
+        targets=on_device(weights.nonzero()[0]),  # found here, because a GPU would have to be waited for
         lengths=lengths,
     )
 
