@@ -1,0 +1,190 @@
+"""How the documents of a row are kept from seeing each other: the highest rung that is proven exact on this model (law 7).
+
+Architectures differ in what they let an attention function know, and some mix tokens elsewhere: in convolutions, in
+recurrent states, in position frequencies that depend on the row. None of that is guessed from names. At start-up a packed
+row is compared with each of its documents alone, under the attention that the model came with.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
+
+from weft.models.attention import ATTENTION, Segments, UnsupportedAttention, segment_attention
+from weft.models.parts import Parts, _evaluating
+from weft.models.probe import Row, complaint, probe_row
+from weft.models.quiet import quiet_transformers
+
+Rung = Literal["segments", "the model's own packed mask", "one document per forward"]
+
+Implementation = str | dict[str, Any]
+"""What a model's attention is called; of models within it as well, by the names of their configurations."""
+
+_original: WeakKeyDictionary[PreTrainedModel, Implementation] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """The way in which one model runs rows, so that no document sees another."""
+
+    rung: Rung
+    reason: str = ""
+    """One line: that the rung is proven, or what was wrong with those above it."""
+    parts: Parts
+    carried: bool = False
+    """Whether the model takes ``segments`` as a keyword, rather than positions only."""
+
+    def hidden_at(
+        self, positions: Tensor, *, input_ids: Tensor, position_ids: Tensor, lengths: tuple[int, ...]
+    ) -> Tensor:
+        """The hidden states of a row at some of its positions, as each document alone would give them.
+
+        On the lower rungs of ``weft.models.parts`` they are finished logits.
+
+        Args:
+            positions: int64 [N], ascending, counted in the row.
+            input_ids: int64 [1, T].
+            position_ids: int64 [1, T], from 0 in every document.
+            lengths: tokens of each document; they sum to T.
+
+        Returns:
+            [N, H], with a gradient for every weight of the body even where N is 0.
+        """
+        if self.rung == "one document per forward":
+            return self._one_by_one(positions, input_ids, lengths)
+        segments = {"segments": Segments(lengths)} if self.carried else {}
+        return self.parts.hidden_at(
+            positions, input_ids=input_ids, position_ids=position_ids, use_cache=False, **segments
+        )
+
+    def _one_by_one(self, positions: Tensor, input_ids: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        # Without position_ids: not every model knows them, and every model counts from 0 by itself.
+        ends = torch.tensor(tuple(accumulate(lengths)), device=positions.device)
+        counts = torch.searchsorted(positions, ends).diff(prepend=ends.new_zeros(1)).tolist()
+        starts = accumulate((0, *lengths[:-1]))
+        documents = zip(positions.split(counts), starts, input_ids.split(lengths, dim=1), strict=True)
+        return torch.cat(
+            [self.parts.hidden_at(here - start, input_ids=ids, use_cache=False) for here, start, ids in documents]
+        )
+
+
+def isolate(
+    model: PreTrainedModel | PeftModel,
+    parts: Parts,
+    *,
+    longest_document: int | None = None,
+    longest_row: int | None = None,
+) -> Isolation:
+    """Find the highest rung on which a packed row gives what each document alone gives, and switch ``model`` to it.
+
+    It costs about two forward passes of a row. Call it before the model is wrapped for distribution, in the autocast of
+    the run if it has one.
+
+    Args:
+        model: a causal model of Transformers, or a PEFT model around one, whose adapters take part.
+        parts: its body and head (``weft.models.parts``).
+        longest_document: tokens of the longest document of the run; longer ones are not tried. None is 8,192.
+        longest_row: tokens of the longest row of the run. None is 8,192.
+    """
+    base = _base(model)
+    original = _original.setdefault(base, _implementation(base.config))
+    row = probe_row(base, longest_document=longest_document, longest_row=longest_row)
+    by_segments = Isolation(rung="segments", parts=parts, carried=_takes_any_keyword(base, parts))
+    by_mask = Isolation(rung="the model's own packed mask", parts=parts)
+    one_by_one = Isolation(rung="one document per forward", parts=parts)
+    with _evaluating(model), torch.no_grad():
+        _switch(base, original)
+        alone = _all_hidden(one_by_one, row)
+        problems = []
+        for isolation, implementation in ((by_segments, _implementation(base.config, ATTENTION)), (by_mask, original)):
+            _switch(base, implementation)
+            problem = _problem(isolation, row, alone)
+            if problem is None:
+                return replace(isolation, reason="; ".join([*problems, "packed rows equal each document alone"]))
+            problems.append(f"{isolation.rung}: {problem}")
+    return replace(one_by_one, reason="; ".join(problems))
+
+
+@contextmanager
+def original_attention(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """The attention that ``model`` came with, inside the block: generation needs its cache and masks."""
+    base = _base(model)
+    in_use = _implementation(base.config)
+    _switch(base, _original.get(base, in_use))
+    try:
+        yield
+    finally:
+        _switch(base, in_use)
+
+
+def _problem(isolation: Isolation, row: Row, alone: Tensor) -> str | None:
+    """Why ``isolation`` is no way to run rows of its model, in a few words; None if it is one."""
+    try:
+        with _counting_calls() as layers:
+            packed = _all_hidden(isolation, row)
+    except UnsupportedAttention as error:
+        return str(error)
+    except Exception as error:  # whatever a model makes of a packed row, there is another way to run it
+        return textwrap.shorten(f"{type(error).__name__}: {error}", 120)
+    if isolation.rung == "segments" and not layers:
+        return "the attention function was never called"
+    return complaint(isolation.parts.head, packed, alone, row.lengths)
+
+
+def _all_hidden(isolation: Isolation, row: Row) -> Tensor:
+    everywhere = torch.arange(row.input_ids.shape[1], device=row.input_ids.device)
+    return isolation.hidden_at(everywhere, input_ids=row.input_ids, position_ids=row.position_ids, lengths=row.lengths)
+
+
+@contextmanager
+def _counting_calls() -> Iterator[list[nn.Module]]:
+    """The layers that call :func:`segment_attention` inside the block: some architectures take any name and use none."""
+    layers: list[nn.Module] = []
+
+    def counted(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        layers.append(module)
+        return segment_attention(module, *args, **kwargs)
+
+    AttentionInterface.register(ATTENTION, counted)
+    try:
+        yield layers
+    finally:
+        AttentionInterface.register(ATTENTION, segment_attention)
+
+
+def _takes_any_keyword(base: PreTrainedModel, parts: Parts) -> bool:
+    called = base.base_model if parts.rung == "body and head" else base
+    parameters = inspect.signature(called.forward).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _implementation(config: PreTrainedConfig, chosen: str | None = None) -> Implementation:
+    """What ``set_attn_implementation`` takes to bring a model to where ``config`` is, or all of it to ``chosen``."""
+    own = chosen or config._attn_implementation
+    inner = {name: getattr(config, name, None) for name in config.sub_configs}
+    parts = {
+        name: _implementation(sub, chosen)
+        for name, sub in inner.items()
+        if sub and sub._attn_implementation is not None
+    }
+    return {"": own, **parts} if parts else own
+
+
+def _switch(base: PreTrainedModel, implementation: Implementation) -> None:
+    with quiet_transformers():  # it warns of models that cannot be switched; the probe finds them
+        base.set_attn_implementation(implementation)
