@@ -9,6 +9,7 @@ from weft.models.parts import split_model
 from weft.objectives.base import LossTerms, Objective
 from weft.objectives.batch import Batch
 from weft.objectives.cross_entropy import head_loss
+from weft.objectives.stages import stage
 
 
 class CausalObjective(Objective):
@@ -40,10 +41,12 @@ class CausalObjective(Objective):
         examples = zip(
             batch.input_ids.split(batch.lengths, dim=1), batch.loss_weights.split(batch.lengths, dim=1), strict=True
         )
-        hidden = torch.cat([self._predicting_states(ids, weights) for ids, weights in examples])
+        with stage("body_forward"):
+            hidden = torch.cat([self._predicting_states(ids, weights) for ids, weights in examples])
         weights = batch.loss_weights[0].index_select(0, batch.targets)
         labels = batch.input_ids[0].index_select(0, batch.targets)
-        loss_sum = head_loss(self._parts.head, hidden, labels, weights)
+        with stage("head_loss"):
+            loss_sum = head_loss(self._parts.head, hidden, labels, weights)
         return LossTerms(loss_sum, weights.sum())
 
     def _predicting_states(self, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
