@@ -23,9 +23,10 @@ SUMMARY = "train_summary.json"
 METRICS = "metrics.jsonl"
 TEXT_LOG = "training.log"
 TENSORBOARD = "runs"
+PROFILE = "profile"
 
 _LOCK = ".weft.lock"
-_OURS_WITHOUT_CONFIG = ("predictions_*", "eval_report_*", "report.html", TEXT_LOG, f"{ASIDE}*")
+_OURS_WITHOUT_CONFIG = ("predictions_*", "eval_report_*", "report.html", TEXT_LOG, PROFILE, f"{ASIDE}*")
 _WEIGHTS = ("model*.safetensors", "adapter_model.safetensors")
 
 
