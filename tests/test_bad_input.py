@@ -145,8 +145,6 @@ def test_configurations(refused: Callable[..., str], text: str | bytes, place: s
         "tuning.mode=qlora",
         "tuning.backend=bnb",
         "tuning.backend=unsloth",
-        "train.packing=bfd",
-        "train.packing=wrapped",
         "train.dataloader_num_workers=2",
     ],
 )

@@ -159,6 +159,30 @@ def test_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["sets"][1]["leaked"] == 10
 
 
+def test_the_packing_is_told(
+    checked: Callable[..., CheckReport], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoded = checked().sets[0].encoded
+    assert encoded is not None
+    length = encoded.longest
+    assert encoded.tokens == 10 * length  # each record has as many
+    capacity = 3 * length + 2
+    words = ["check", str(project / "c.yaml"), "--strict", f"model.max_seq_len={capacity}"]
+    assert main([*words, "train.packing=bfd"]) == 0
+    share = 10 * length / (4 * capacity)
+    assert f"packing    bfd, 4 rows of {capacity} tokens, {share:.1%} full\n" in capsys.readouterr().out
+    assert main([*words, "train.packing=none"]) == 0
+    assert "packing    none, each example is a row of its own\n" in capsys.readouterr().out
+    report = checked(words[-1], "train.packing=wrapped")
+    assert report.packing is not None
+    assert (report.packing.how, report.packing.rows, report.packing.capacity) == ("wrapped", 4, capacity)
+    (warning,) = (
+        report.warnings
+    )  # the fourth example leaves 2 tokens in the first row, the seventh 3 in the second, ...
+    assert warning.what.startswith("3 of 10 training examples are cut by train.packing: wrapped")
+    assert warning.fix == "set train.packing=bfd, which keeps every example whole"
+
+
 def test_every_example_too_long_is_an_error_with_the_way_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(project / "c.yaml"), "model.max_seq_len=8"]) == 2
     error = capsys.readouterr().err

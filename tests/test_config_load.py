@@ -115,6 +115,7 @@ def test_lists_are_replaced_and_their_entries_can_be_overridden(write: Callable[
         ("train.bf16=true", "train.bf16", True),
         ("train.evaluation_strategy=no", "train.evaluation_strategy", "no"),
         ("train.packing=false", "train.packing", "none"),
+        ("train.packing=true", "train.packing", "bfd"),
         ("tuning.lora.target_modules=[q_proj, 1]", "tuning.lora.target_modules", ["q_proj", "1"]),
         ("tuning={lora: {r: 64}}", "tuning.lora.r", 64),
         ("task_mode=sft", "mode", "sft"),

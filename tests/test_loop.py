@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from weft.config.schema import TrainConfig
 from weft.data.mixture import Mixture
+from weft.data.packing import Packing, Row, alone, pack
 from weft.errors import WeftError
 from weft.objectives.base import LossTerms, Objective
 from weft.objectives.causal import CausalObjective
@@ -67,7 +68,12 @@ def make_examples(count: int) -> list[Example]:
 
 
 def make_training(
-    examples: list[Example], *, objective: Objective | None = None, dropout: float = 0.0, **keys: Any
+    examples: list[Example],
+    *,
+    objective: Objective | None = None,
+    dropout: float = 0.0,
+    capacity: int = 12,
+    **keys: Any,
 ) -> Training:
     config = TrainConfig(**{"learning_rate": 0.1, "logging_steps": 1, **keys})
     if objective is None:
@@ -82,14 +88,16 @@ def make_training(
         )
         objective = CausalObjective(LlamaForCausalLM(shape))
     accelerator = Accelerator(cpu=True)
+    mixture = Mixture({"train": range(len(examples))}, {"train": 1.0}, seed=3)
+    lengths = np.array([len(example.ids) for example in examples])
+    packing = Packing(mixture, lengths, how=config.packing, capacity=capacity, seed=3)
     prepared, optimizer = accelerator.prepare(objective, build_optimizer(objective, config))
     return Training(
         objective=prepared,
         optimizer=optimizer,
         accelerator=accelerator,
         examples=examples,
-        mixture=Mixture({"train": range(len(examples))}, {"train": 1.0}, seed=3),
-        plan=make_plan(config, epoch_length=len(examples), longest=12, processes=accelerator.num_processes),
+        plan=make_plan(config, packing, processes=accelerator.num_processes),
         config=config,
         seed=3,
     )
@@ -142,6 +150,52 @@ def test_1x8_2x4_and_8x1_give_the_same_parameters():
         assert (end - ends[0]).abs().max() < 1e-6
 
 
+def test_1x8_2x4_and_8x1_rows_give_the_same_parameters():
+    examples = make_examples(20)
+    ends = []
+    for batch_size, grad_accum in ((1, 8), (2, 4), (8, 1)):
+        keys = {"optim": "sgd", "max_steps": 5, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
+        training = make_training(
+            examples, packing="bfd", capacity=20, batch_size=batch_size, grad_accum=grad_accum, **keys
+        )
+        assert len(training.plan.rows(1)) == 8
+        run(training)
+        ends.append(weights(training))
+    for end in ends[1:]:
+        assert (end - ends[0]).abs().max() < 1e-6
+
+
+def gradient(examples: list[Example], rows: list[Row] | None = None, **keys: Any) -> torch.Tensor:
+    """Of one step on ``rows``, or on the first ones of the plan."""
+    training = make_training(examples, optim="sgd", max_grad_norm=0.0, **keys)
+    seen: list[torch.Tensor] = []
+
+    def grasp(*args: Any) -> None:
+        seen.append(torch.cat([weight.grad.flatten() for weight in training.objective.parameters()]))
+
+    training.optimizer.optimizer.register_step_pre_hook(grasp)
+    take_step(training, 1, training.plan.rows(1) if rows is None else rows, 1e-30)
+    return seen[0]
+
+
+@pytest.mark.parametrize("how", ["bfd", "wrapped"])
+def test_packed_rows_give_the_gradient_of_every_piece_alone(how):
+    examples = make_examples(12)
+    keys = {"packing": how, "capacity": 25}
+    packed = gradient(examples, batch_size=100, grad_accum=1, **keys)
+    rows = make_training(examples, batch_size=100, grad_accum=1, **keys).plan.rows(1)
+    assert max(map(len, rows)) > 2
+    pieces = [(piece,) for row in rows for piece in row]
+    one_by_one = [gradient(examples, [piece], batch_size=1, grad_accum=1) for piece in pieces]
+    counts = [float(examples[p.example].loss_weights[p.start + 1 : p.stop].sum()) for (p,) in pieces]
+    mean = sum(count * each for count, each in zip(counts, one_by_one, strict=True)) / sum(counts)
+    assert (packed - mean).norm() < 1e-5 * mean.norm()
+    several = gradient(examples, batch_size=1, grad_accum=100, **keys)
+    assert (several - mean).norm() < 1e-5 * mean.norm()
+    unpacked = gradient(examples, batch_size=100, grad_accum=1)
+    assert ((unpacked - mean).norm() < 1e-5 * mean.norm()) == (how == "bfd")  # a cut changes what is seen
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one(tmp_path):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, str(tmp_path / "two.pt")]
@@ -166,7 +220,7 @@ def test_a_step_is_the_mean_over_its_targets():
     examples = make_examples(4)
     training = make_training(examples, optim="sgd", batch_size=3, grad_accum=2, max_grad_norm=0.0)
     before = weights(training)
-    result = take_step(training, 1, np.arange(4), 0.5)
+    result = take_step(training, 1, alone(examples), 0.5)
     reference = make_training(examples)
     targets = sum(float(example.loss_weights[1:].sum()) for example in examples)
     loss = torch.zeros(())
@@ -187,7 +241,7 @@ def test_the_gradient_is_clipped_to_its_norm():
     examples = make_examples(4)
     training = make_training(examples, optim="sgd", batch_size=4, grad_accum=1, max_grad_norm=0.01)
     before = weights(training)
-    result = take_step(training, 1, np.arange(4), 1.0)
+    result = take_step(training, 1, alone(examples), 1.0)
     assert result.grad_norm > 0.1
     assert (weights(training) - before).norm().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -202,6 +256,31 @@ def test_the_last_step_of_an_epoch_takes_what_is_left():
     assert [len(set(seen[start:end])) for start, end in ((0, 7), (7, 14))] == [7, 7]
     assert progress.tokens == 2 * sum(len(example.ids) for example in examples)
     assert events.lines[-1]["epoch"] == 2.0
+
+
+@pytest.mark.parametrize("how", ["none", "bfd", "wrapped"])
+def test_an_epoch_trains_every_target_of_its_stream(how):
+    examples = make_examples(9)
+    training = make_training(examples, packing=how, capacity=16, batch_size=2, grad_accum=1, epochs=1)
+    _, progress = run(training)
+    assert progress.targets == sum(float(example.loss_weights[1:].sum()) for example in examples)
+    rows = training.plan.packing.rows(0)
+    assert progress.tokens == rows.tokens == sum(len(one.ids) for one in examples) + int((rows.starts > 0).sum())
+    assert (rows.cut_examples > 0) == (how == "wrapped")
+
+
+def test_a_row_that_is_all_context_trains_nothing():
+    examples = make_examples(3)
+    for example, last in zip(examples, (0, 0, 1), strict=True):
+        example.loss_weights[:] = 0
+        example.loss_weights[-1] = last
+    training = make_training(examples, packing="wrapped", capacity=12, batch_size=1, grad_accum=1, epochs=1)
+    events, progress = run(training)
+    losses = [line["loss"] for line in events.lines]
+    assert len(losses) > 1
+    assert sum(loss > 0 for loss in losses) == 1
+    assert all(math.isfinite(value) for line in events.lines for value in line.values())
+    assert progress.targets == 1
 
 
 class Watched(list):
@@ -223,7 +302,7 @@ def test_dropout_depends_on_seed_step_and_micro_batch_alone():
 
     def loss(step: int, **changes: Any) -> float:
         torch.rand(3)  # whatever ran before
-        return take_step(replace(training, **changes), step, np.arange(4), 1e-30).loss_sum
+        return take_step(replace(training, **changes), step, alone(examples), 1e-30).loss_sum
 
     assert loss(1) == loss(1)
     assert loss(1) != loss(2)
@@ -350,11 +429,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer(bad):
     events = Events()
     with pytest.raises(WeftError, match=f"the loss became {bad} in step 2") as caught:
         fit(training, Progress(), recorder=events, save=events.save)
-    culprits = {f"train.jsonl:{index + 1}" for index in training.mixture.order(0)[10:12]}
+    culprits = {f"train.jsonl:{piece.example + 1}" for (piece,) in training.plan.rows(2)[2:]}
     assert culprits == {word.strip(",") for word in caught.value.what.split() if "jsonl" in word}
     assert "train.learning_rate" in caught.value.fix
     one_step = make_training(examples, objective=Scripted(lambda call: 1.0), **keys)
-    take_step(one_step, 1, training.mixture.order(0)[:8], events.rates[0])
+    take_step(one_step, 1, training.plan.rows(1), events.rates[0])
     assert torch.equal(weights(training), weights(one_step))
     assert events.saved == []
 
@@ -386,7 +465,12 @@ def test_no_batch_size_changes_the_evaluation_loss():
     examples = make_examples(9)
     training = make_training(examples, dropout=0.5)
     training.objective.train()
-    results = [evaluate(training.objective, examples, batch_size=size) for size in (1, 2, 4, 9, 100)]
+    lengths = np.array([len(example.ids) for example in examples])
+    results = [
+        evaluate(training.objective, examples, pack(np.arange(9), lengths, how=how, capacity=25), batch_size=size)
+        for how in ("none", "bfd")
+        for size in (1, 2, 4, 9, 100)
+    ]
     assert training.objective.training
     assert all(result.loss == pytest.approx(results[0].loss, abs=1e-6) for result in results)
     assert {result.targets for result in results} == {sum(float(e.loss_weights[1:].sum()) for e in examples)}

@@ -87,6 +87,16 @@ def test_the_remainder_is_drawn_anew_in_every_epoch() -> None:
         assert visits[index] == pytest.approx(200, abs=50)
 
 
+@given(mixtures())
+def test_epochs_repeat_where_no_remainder_is_drawn(drawn: tuple[Mixture, dict[str, range], dict[str, float]]) -> None:
+    mixture, sources, _ = drawn
+    visits = [np.bincount(mixture.order(epoch)) for epoch in range(2)]
+    even = all(len({int(visits[0][index]) for index in source}) == 1 for source in sources.values())
+    assert mixture.repeats == even
+    if mixture.repeats:
+        assert visits[0].tolist() == visits[1].tolist()
+
+
 @pytest.mark.parametrize("weight", [5e-324, 1.7e308])
 def test_weights_are_relative_to_each_other_at_any_size(weight: float) -> None:
     sources = slices([4, 6])

@@ -124,9 +124,10 @@ def _evaluate_model(config: Config, chosen: Sequence[EvalSet], quick: bool, *, u
 
 
 def _loss(model: PreTrainedModel, examples: Sequence[Example]) -> SetLoss:
+    from weft.data.packing import alone
     from weft.evaluation.report import SetLoss
     from weft.objectives.causal import CausalObjective
     from weft.training.evaluate import evaluate as loss_of
 
-    result = loss_of(CausalObjective(model), examples, model.device)
+    result = loss_of(CausalObjective(model), examples, alone(examples), model.device)
     return SetLoss(loss=result.loss, perplexity=result.perplexity, tokens=round(result.targets), examples=len(examples))

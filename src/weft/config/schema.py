@@ -99,6 +99,9 @@ class TuningConfig(Section):
     lora: LoraConfig = key(default_factory=LoraConfig)
 
 
+PackingMethod = Literal["none", "bfd", "wrapped"]
+
+
 class TrainConfig(Section):
     """The training run."""
 
@@ -127,13 +130,14 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = key(False)
     """Recompute activations in the backward pass: less memory, about a third more time."""
     batch_size: Auto | Annotated[int, Field(ge=1)] = key("auto")
-    """Examples per micro-batch and device. `auto`: as many as a budget of tokens allows (docs/training.md)."""
+    """Rows (see `packing`) per micro-batch and device. `auto`: as many as a budget of tokens allows (docs/training.md)."""
     grad_accum: Auto | Annotated[int, Field(ge=1)] = key("auto")
-    """Micro-batches per optimizer step. `auto`: what makes 16 examples a step, over all devices."""
+    """Micro-batches per optimizer step. `auto`: what makes 16 examples a step over all devices (about 16, if packed)."""
     max_grad_norm: float = key(1.0, ge=0)
     """Clip the gradient to this norm; 0 turns clipping off."""
-    packing: Literal["none", "bfd", "wrapped"] = key("none", pending=("bfd", "wrapped"))
-    """How examples share a row. `none`: each alone."""
+    packing: PackingMethod = key("none")
+    """How examples share rows of `model.max_seq_len` tokens, without seeing each other. `none`: each is its own row.
+    `bfd`: whole examples, best fit decreasing over the epoch. `wrapped`: a stream that is cut into rows, for documents."""
     logging_steps: int = key(10, ge=1, identity=False, aliases=("logging.log_interval",))
     """Log the loss every so many steps, and of the first and the last one."""
     evaluation_strategy: Literal["no", "steps", "epoch"] = key("epoch", aliases=("train.eval_strategy",))

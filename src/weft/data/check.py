@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weft.config.schema import Config, ModelConfig
+from weft.config.schema import Config, ModelConfig, PackingMethod
 from weft.data.conversations import ConversationFile, content_digest, read_conversations
 from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, missing_validation, training_files
+from weft.data.packing import packing_of
 from weft.data.render import Renderer
-from weft.data.store import Progress, SourceFile, StoreReport, open_store
+from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.types import Conversation, Location
@@ -75,11 +76,27 @@ class ModelCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackingCheck:
+    """The rows that the first epoch makes of the training examples."""
+
+    how: PackingMethod
+    rows: int
+    capacity: int
+    """Tokens that a row may hold."""
+    fill: float
+    """The share of the rows' capacity that is used."""
+    cut_examples: int
+    """Examples that some row holds only a part of."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckReport:
     """The findings, worst first."""
 
     sets: tuple[SetCheck, ...]
     model: ModelCheck | None
+    packing: PackingCheck | None
+    """None where there is no tokenizer yet."""
     warnings: tuple[Warn, ...]
     notices: tuple[str, ...]
 
@@ -108,19 +125,32 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
     sets: list[SetCheck] = []
+    stores: dict[str, ExampleStore] = {}
     seen: set[str] = set()
     for name, group in files.items():
         found = [_read(config, file) for file in group]
         digests = [_said(talk) for part in found for talk in part.conversations]
-        encoded = _encode(config, group, renderer, progress) if renderer else None
-        sets.append(_summary(name, group, found, digests, seen, encoded))
+        if renderer:
+            stores[name] = _encode(config, group, renderer, progress)
+        sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
         seen |= set(digests) if name == "train" else set()
     model = _model(config, renderer) if renderer else None
+    packing = _packing(config, stores["train"], files["train"]) if renderer else None
     return CheckReport(
         sets=tuple(sets),
         model=model,
-        warnings=tuple(_warnings(config, sets, model)),
+        packing=packing,
+        warnings=tuple(_warnings(config, sets, model, packing)),
         notices=tuple(notices),
+    )
+
+
+def cut_examples(cut: int, examples: int) -> Warn:
+    """What is to be said where rows hold only parts of ``cut`` of the training examples."""
+    return Warn(
+        what=f"{cut:,} of {examples:,} training examples are cut by train.packing: wrapped, and trained in parts that do not "
+        "see each other",
+        fix="set train.packing=bfd, which keeps every example whole",
     )
 
 
@@ -136,8 +166,8 @@ def _read(config: Config, file: SourceFile) -> ConversationFile:
     )
 
 
-def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, progress: Progress | None) -> StoreReport:
-    store = open_store(
+def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, progress: Progress | None) -> ExampleStore:
+    return open_store(
         files,
         renderer,
         Path(config.data.cache_dir),
@@ -145,7 +175,6 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
         system_prompt=effective_system_prompt(config),
         progress=progress,
     )
-    return store.report
 
 
 def _said(conversation: Conversation) -> str:
@@ -195,7 +224,21 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
     )
 
 
-def _warnings(config: Config, sets: Sequence[SetCheck], model: ModelCheck | None) -> Iterator[Warn]:
+def _packing(config: Config, store: ExampleStore, files: Sequence[SourceFile]) -> PackingCheck:
+    packing = packing_of(config, store, files)
+    rows = packing.rows(0)
+    return PackingCheck(
+        how=packing.how,
+        rows=len(rows),
+        capacity=packing.capacity,
+        fill=rows.fill,
+        cut_examples=rows.cut_examples,
+    )
+
+
+def _warnings(
+    config: Config, sets: Sequence[SetCheck], model: ModelCheck | None, packing: PackingCheck | None
+) -> Iterator[Warn]:
     """The most harmful first: wrong scores, a wrong model, fewer records, repeated work."""
     train, *held_out = sets
     for one in held_out:
@@ -217,6 +260,8 @@ def _warnings(config: Config, sets: Sequence[SetCheck], model: ModelCheck | None
                 fix="raise model.max_seq_len, or shorten these records" if too_long else "mend these records",
                 where=places[:_SHOWN],
             )
+    if train.encoded and packing and packing.cut_examples:
+        yield cut_examples(packing.cut_examples, train.encoded.examples)
     if train.encoded and (count := train.encoded.notes.get("prompt-mismatch")):
         yield Warn(
             what=f"in {count} training examples the text before an answer differs from the prompt that inference feeds",

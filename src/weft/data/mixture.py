@@ -44,6 +44,11 @@ class Mixture:
         self._seed = seed
         self._order = lru_cache(maxsize=2)(self._draw)  # an epoch, and the next one at its border
 
+    @property
+    def repeats(self) -> bool:
+        """Whether all epochs visit the same examples equally often, because no source has a remainder to draw."""
+        return all(count % len(source) == 0 for source, count in zip(self._sources, self._counts, strict=True))
+
     def order(self, epoch: int) -> np.ndarray:
         """The examples of an epoch in the order of their visit: int64 [epoch_length], not to be changed."""
         return self._order(epoch)

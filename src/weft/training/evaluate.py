@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from weft.data.packing import Row, Rows, examples_of
 from weft.objectives.base import Objective
 from weft.training.collate import collate, target_count
 from weft.types import Example
@@ -31,26 +32,34 @@ class Evaluation:
 
 
 def evaluate(
-    objective: Objective, examples: Sequence[Example], device: torch.device | str = "cpu", *, batch_size: int = 8
+    objective: Objective,
+    examples: Sequence[Example],
+    rows: Rows | Sequence[Row],
+    device: torch.device | str = "cpu",
+    *,
+    batch_size: int = 8,
 ) -> Evaluation:
-    """The loss of all ``examples`` under ``objective``, as a sum over all divided once (law 6): no batch size changes it.
+    """The loss of ``rows`` under ``objective``, as a sum over all divided once (law 6): no division into rows or batches
+    changes it.
 
     Args:
         objective: in any mode, which it has again afterwards.
-        examples: at least one.
+        examples: what the rows are made of.
+        rows: at least one, with a target.
         device: where the objective's model is.
-        batch_size: examples at a time.
+        batch_size: rows at a time.
     """
-    assert len(examples), "nothing to evaluate"
+    assert len(rows), "nothing to evaluate"
     was_training = objective.training
     objective.eval()
     loss = targets = 0.0
     try:
         with torch.no_grad():
-            for start in range(0, len(examples), batch_size):
-                chosen = [examples[index] for index in range(start, min(start + batch_size, len(examples)))]
-                loss += objective(collate(chosen, device)).loss_sum.item()
-                targets += sum(map(target_count, chosen))
+            for start in range(0, len(rows), batch_size):
+                chosen = range(start, min(start + batch_size, len(rows)))
+                held = [example for number in chosen for example in examples_of(rows[number], examples)]
+                loss += objective(collate(held, device)).loss_sum.item()
+                targets += sum(map(target_count, held))
     finally:
         objective.train(was_training)
     return Evaluation(loss=loss / targets, targets=targets)

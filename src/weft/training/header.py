@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weft.config.schema import Config
+from weft.data.packing import packing_line
 from weft.objectives.base import Objective
 from weft.training.preflight import Inputs
 
@@ -16,6 +17,7 @@ def run_facts(
     """The facts of a run, for programs."""
     weights = list(objective.parameters())
     plan, report = inputs.plan, inputs.train.report
+    packing, rows = plan.packing, plan.packing.rows(0)
     return {
         "model": config.model.name,
         "tuning": config.tuning.mode,
@@ -32,6 +34,11 @@ def run_facts(
         "trained_tokens": report.trained_tokens,
         "longest": report.longest,
         "validation_examples": len(inputs.validation) if inputs.validation else 0,
+        "packing": packing.how,
+        "rows": len(rows),
+        "row_capacity": packing.capacity,
+        "fill": rows.fill,
+        "examples_per_row": packing.visits / len(rows),
         "batch_size": plan.batch_size,
         "grad_accum": plan.grad_accum,
         "processes": plan.processes,
@@ -47,6 +54,10 @@ def run_header(facts: Mapping[str, Any]) -> str:
     """The same facts, for people."""
     share = facts["trained_parameters"] / facts["parameters"]
     precision = "" if facts["mixed_precision"] == "no" else f", autocast to {facts['mixed_precision']}"
+    packed = facts["packing"] != "none"
+    step = f"{facts['effective_batch']} {'rows' if packed else 'examples'} a step"
+    if packed:
+        step += f" (about {facts['effective_batch'] * facts['examples_per_row']:.0f} examples)"
     lines = {
         "model": f"{facts['model']}, {facts['parameters']:,} parameters",
         "tuning": f"{facts['tuning']}, {facts['trained_parameters']:,} trained ({share:.1%})",
@@ -55,8 +66,10 @@ def run_header(facts: Mapping[str, Any]) -> str:
         "data": f"{facts['examples']:,} examples, {facts['tokens']:,} tokens of which {facts['trained_tokens']:,} trained, "
         f"longest {facts['longest']:,}; {facts['validation_examples']:,} examples for validation",
         "template": facts["template"],
-        "batch": f"{facts['effective_batch']} examples a step = {facts['batch_size']} × {facts['grad_accum']} micro-batches "
-        f"× {facts['processes']} processes",
+        "packing": packing_line(
+            facts["packing"], rows=facts["rows"], capacity=facts["row_capacity"], fill=facts["fill"]
+        ),
+        "batch": f"{step} = {facts['batch_size']} × {facts['grad_accum']} micro-batches × {facts['processes']} processes",
         "steps": f"{facts['steps']:,} = {facts['epochs']:.2f} epochs; learning rate up to {facts['learning_rate']:g}, "
         f"{facts['lr_scheduler_type']}",
     }

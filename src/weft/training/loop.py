@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.profiler import record_function
 
 from weft.config.schema import TrainConfig
-from weft.data.mixture import Mixture
+from weft.data.packing import Row, examples_of
 from weft.data.seeds import derive_seed
 from weft.errors import WeftError
 from weft.objectives.base import Objective
@@ -54,9 +56,8 @@ class Training:
     """Prepared by ``accelerator``, over the objective's trainable weights."""
     accelerator: Accelerator
     examples: Sequence[Example]
-    mixture: Mixture
-    """The order of ``examples`` in every epoch."""
     plan: Plan
+    """Which rows of ``examples`` each step takes."""
     config: TrainConfig
     seed: int
 
@@ -70,6 +71,11 @@ class StepResult:
     tokens: int
     grad_norm: float
     """The gradient's norm before clipping."""
+
+    @property
+    def loss(self) -> float:
+        """The mean per target, in nats; 0 where there is none."""
+        return self.loss_sum / (self.targets or 1.0)
 
 
 def fit(
@@ -100,18 +106,14 @@ def fit(
     plan, config = training.plan, training.config
     warmup = warmup_length(plan.total_steps, steps=config.warmup_steps, ratio=config.warmup_ratio)
     training.objective.train()
-    epoch, order = -1, np.empty(0)
     while not progress.finished:
         started = time.perf_counter()
         step = progress.step + 1
-        if epoch != plan.epoch(step):
-            epoch = plan.epoch(step)
-            order = training.mixture.order(epoch)
         rate = learning_rate(step, plan.total_steps, warmup, config.learning_rate, config.lr_scheduler_type)
-        result = take_step(training, step, plan.examples(step, order), rate)
+        result = take_step(training, step, plan.rows(step), rate)
         progress.add_step(loss_sum=result.loss_sum, targets=result.targets, tokens=result.tokens)
         progress.finished = step == plan.total_steps
-        recorder.step(progress, loss=result.loss_sum / result.targets, learning_rate=rate)
+        recorder.step(progress, loss=result.loss, learning_rate=rate)
         if step == 1 or progress.finished or step % config.logging_steps == 0:
             recorder.metrics(_training_line(plan, progress, rate, result))
         improved = False
@@ -126,45 +128,51 @@ def fit(
             return
 
 
-def take_step(training: Training, step: int, indices: np.ndarray, rate: float) -> StepResult:
-    """One optimizer step on the examples ``indices``, at the learning rate ``rate``.
+def take_step(training: Training, step: int, rows: Sequence[Row], rate: float) -> StepResult:
+    """One optimizer step on ``rows``, at the learning rate ``rate``.
 
     The gradient is that of (Σ losses) / (Σ targets) over all micro-batches and processes: the targets are counted first,
-    and every micro-batch's sum is divided by them. Wrappers average gradients over processes, hence the factor.
+    and every micro-batch's sum is divided by them. Wrappers average gradients over processes, hence the factor. Without
+    any target it is zero.
 
     Raises:
         WeftError: a loss or gradient is not finite; no weight has changed.
     """
     accelerator, objective = training.accelerator, training.objective
     rank, processes = accelerator.process_index, accelerator.num_processes
-    examples = [training.examples[int(index)] for index in indices]
-    targets = sum(map(target_count, examples))
-    micro_batches = training.plan.micro_batches(examples, rank)
+    with record_function("weft.data"):
+        held = [examples_of(row, training.examples) for row in rows]
+    examples = list(chain.from_iterable(held))
+    targets = sum(map(target_count, examples))  # 0 where all rows are cut from the context of long examples
+    micro_batches = [list(chain.from_iterable(chosen)) for chosen in training.plan.micro_batches(held, rank)]
     losses = []
     for number, chosen in enumerate(micro_batches):
         torch.manual_seed(derive_seed(training.seed, "dropout", step, number, rank))
-        batch = collate(
-            chosen or [_without_targets(examples[0])],
-            accelerator.device,
-            pinned=training.config.dataloader_pin_memory and accelerator.device.type == "cuda",
-        )
+        with record_function("weft.data"):
+            batch = collate(
+                chosen or [_without_targets(examples[0])],
+                accelerator.device,
+                pinned=training.config.dataloader_pin_memory and accelerator.device.type == "cuda",
+            )
         last = number == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(objective):
             loss_sum = objective(batch).loss_sum
-            accelerator.backward(loss_sum * (processes / targets))
+            with record_function("weft.backward"):
+                accelerator.backward(loss_sum * (processes / (targets or 1.0)))
         losses.append(loss_sum.detach())
     local = torch.stack(losses)
     loss = accelerator.reduce(local.sum(), "sum").item()
     if not math.isfinite(loss):
         bad = [chosen for chosen, value in zip(micro_batches, local.tolist(), strict=True) if not math.isfinite(value)]
         raise _not_finite("loss", loss, step, bad[0] if bad else examples)
-    norm = _clip(training)
-    if not math.isfinite(norm) and accelerator.scaler is None:  # a gradient scaler skips such a step by itself
-        raise _not_finite("gradient", norm, step, examples)
-    for group in training.optimizer.param_groups:
-        group["lr"] = rate
-    training.optimizer.step()
-    training.optimizer.zero_grad()
+    with record_function("weft.optimizer"):
+        norm = _clip(training)
+        if not math.isfinite(norm) and accelerator.scaler is None:  # a gradient scaler skips such a step by itself
+            raise _not_finite("gradient", norm, step, examples)
+        for group in training.optimizer.param_groups:
+            group["lr"] = rate
+        training.optimizer.step()
+        training.optimizer.zero_grad()
     return StepResult(
         loss_sum=loss, targets=targets, tokens=sum(len(example.ids) for example in examples), grad_norm=norm
     )

@@ -1,28 +1,36 @@
-"""Which examples each step takes: known as a whole before the first one, and a pure function of the step."""
+"""Which rows each step takes: known as a whole before the first one, and a pure function of the step."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from functools import cached_property
+from typing import TypeVar
 
 from weft.config.schema import TrainConfig
+from weft.data.packing import Packing, Row
 
 EFFECTIVE_BATCH = 16
 """Examples per optimizer step where ``batch_size`` or ``grad_accum`` is ``auto``."""
 TOKENS_PER_MICRO_BATCH = 4096
-"""What ``batch_size: auto`` fills, if every example were as long as the longest one."""
+"""What ``batch_size: auto`` fills, if every row were as long as the longest one."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The steps of a run. Steps count from 1, epochs and positions within an epoch from 0."""
+    """The steps of a run. Steps count from 1, epochs and positions within an epoch from 0.
 
-    epoch_length: int
-    """Examples in an epoch."""
+    A row is an example where nothing is packed. Epochs may differ in their number of rows, and so of steps.
+    """
+
+    packing: Packing
+    """The rows of every epoch."""
     batch_size: int
-    """Examples per micro-batch and process."""
+    """Rows per micro-batch and process."""
     grad_accum: int
     """Micro-batches per step and process."""
     processes: int
@@ -30,76 +38,124 @@ class Plan:
 
     @property
     def effective_batch(self) -> int:
-        """Examples per optimizer step, over all micro-batches and processes."""
+        """Rows per optimizer step, over all micro-batches and processes."""
         return self.batch_size * self.grad_accum * self.processes
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps that an epoch takes; its last one may be short, so that no example is lost or seen twice."""
-        return math.ceil(self.epoch_length / self.effective_batch)
+    def steps_in(self, epoch: int) -> int:
+        """Steps that an epoch takes; its last one may be short, so that no row is lost or seen twice."""
+        return math.ceil(self.packing.row_count(epoch) / self.effective_batch)
+
+    def steps_before(self, epoch: int) -> int:
+        """Steps that the epochs before ``epoch`` take together."""
+        if self.packing.alike:
+            return epoch * self.steps_in(0)
+        while len(self._borders) <= epoch:
+            self._borders.append(self._borders[-1] + self.steps_in(len(self._borders) - 1))
+        return self._borders[epoch]
 
     def epoch(self, step: int) -> int:
         """The epoch that ``step`` belongs to."""
-        return (step - 1) // self.steps_per_epoch
+        return self._split(step - 1)[0]
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether ``step`` takes the last examples of its epoch."""
-        return step % self.steps_per_epoch == 0
+        """Whether ``step`` takes the last rows of its epoch."""
+        return self._split(step)[1] == 0
 
     def epochs_done(self, step: int) -> float:
-        """Epochs behind a run that has taken ``step`` steps, by examples."""
-        epochs, steps = divmod(step, self.steps_per_epoch)
-        return epochs + steps * self.effective_batch / self.epoch_length
+        """Epochs behind a run that has taken ``step`` steps, by rows."""
+        epochs, steps = self._split(step)
+        return epochs + steps * self.effective_batch / self.packing.row_count(epochs) if steps else float(epochs)
 
-    def examples(self, step: int, order: np.ndarray) -> np.ndarray:
-        """The indices that ``step`` takes from ``order``, its epoch's order of examples."""
-        start = (step - 1) % self.steps_per_epoch * self.effective_batch
-        return order[start : start + self.effective_batch]
+    def rows(self, step: int) -> list[Row]:
+        """The rows that ``step`` takes."""
+        epoch, steps = self._split(step - 1)
+        rows = self.packing.rows(epoch)
+        start = steps * self.effective_batch
+        return [rows[index] for index in range(start, min(start + self.effective_batch, len(rows)))]
 
-    def micro_batches(self, indices: np.ndarray, rank: int) -> list[np.ndarray]:
-        """What process ``rank`` takes of a step's ``indices``, micro-batch by micro-batch.
+    def micro_batches(self, rows: Sequence[Item], rank: int) -> list[Sequence[Item]]:
+        """What process ``rank`` takes of a step's ``rows``, micro-batch by micro-batch.
 
         Every process gets the same number, because they meet after each step; in a short step a process's last one
         may be empty.
         """
         across = self.batch_size * self.processes
         offset = rank * self.batch_size
-        starts = range(offset, len(indices) + offset, across)
-        return [indices[start : start + self.batch_size] for start in starts]
+        starts = range(offset, len(rows) + offset, across)
+        return [rows[start : start + self.batch_size] for start in starts]
+
+    @cached_property
+    def _borders(self) -> list[int]:
+        """``steps_before`` of epochs 0, 1, …, as far as they were asked for: finding one may mean to pack."""
+        return [0]
+
+    def _split(self, steps: int) -> tuple[int, int]:
+        """The whole epochs that the first ``steps`` steps make, and how many are left over: what ``divmod`` says where
+        all epochs are alike.
+        """
+        if self.packing.alike:
+            return divmod(steps, self.steps_in(0))
+        while self._borders[-1] < steps:
+            self.steps_before(len(self._borders))
+        epochs = bisect_right(self._borders, steps) - 1
+        return epochs, steps - self._borders[epochs]
 
 
-def make_plan(config: TrainConfig, *, epoch_length: int, longest: int, processes: int = 1) -> Plan:
-    """Resolve ``auto`` and count the steps.
+def make_plan(config: TrainConfig, packing: Packing, *, processes: int = 1) -> Plan:
+    """Resolve ``auto`` and count the steps. Fractions of an epoch round up to whole steps, as does its last, short step.
+
+    Args:
+        config: the ``train`` section.
+        packing: the rows of every epoch.
+        processes: how many train together.
+    """
+    resolve = _examples_per_step if packing.how == "none" else _rows_per_step
+    batch_size, grad_accum = resolve(config, packing, processes)
+    plan = Plan(packing=packing, batch_size=batch_size, grad_accum=grad_accum, processes=processes, total_steps=0)
+    return replace(plan, total_steps=config.max_steps or _steps(config.epochs, plan))
+
+
+def _examples_per_step(config: TrainConfig, packing: Packing, processes: int) -> tuple[int, int]:
+    """``batch_size`` and ``grad_accum`` where each example is a row.
 
     ``batch_size: auto`` is the largest number of examples whose tokens fit into :data:`TOKENS_PER_MICRO_BATCH` if each
     were as long as the longest, and ``grad_accum: auto`` the number of such micro-batches that makes
     :data:`EFFECTIVE_BATCH` examples a step over all processes (fewer if there are fewer examples, or if that number
-    cannot be divided). Fractions of an epoch round up to whole steps, as does its last, short step.
-
-    Args:
-        config: the ``train`` section.
-        epoch_length: examples in an epoch.
-        longest: tokens of the longest example.
-        processes: how many train together.
+    cannot be divided).
     """
-    share = max(1, min(EFFECTIVE_BATCH, epoch_length) // processes)
-    fits = max(1, TOKENS_PER_MICRO_BATCH // longest)
+    share = max(1, min(EFFECTIVE_BATCH, packing.visits) // processes)
+    fits = max(1, TOKENS_PER_MICRO_BATCH // packing.longest)
     match config.batch_size, config.grad_accum:
         case "auto", "auto":
             batch_size = max(size for size in range(1, share + 1) if share % size == 0 and size <= fits)
-            grad_accum = share // batch_size
+            return batch_size, share // batch_size
         case "auto", int(grad_accum):
-            batch_size = max(1, min(fits, share // grad_accum))
+            return max(1, min(fits, share // grad_accum)), grad_accum
         case int(batch_size), "auto":
-            grad_accum = max(1, share // batch_size)
+            return batch_size, max(1, share // batch_size)
         case batch_size, grad_accum:
-            pass
-    plan = Plan(
-        epoch_length=epoch_length, batch_size=batch_size, grad_accum=grad_accum, processes=processes, total_steps=0
-    )
-    return replace(plan, total_steps=config.max_steps or _steps(config.epochs, plan.steps_per_epoch))
+            return batch_size, grad_accum
 
 
-def _steps(epochs: float, steps_per_epoch: int) -> int:
+def _rows_per_step(config: TrainConfig, packing: Packing, processes: int) -> tuple[int, int]:
+    """``batch_size`` and ``grad_accum`` where rows hold several examples.
+
+    ``batch_size: auto`` is as many rows as fit into :data:`TOKENS_PER_MICRO_BATCH`, but no more than about
+    :data:`EFFECTIVE_BATCH` examples a step ask for, and ``grad_accum: auto`` as many micro-batches as they ask for then.
+    """
+    wanted = EFFECTIVE_BATCH * packing.row_count(0) / packing.visits / processes
+    fits = max(1, TOKENS_PER_MICRO_BATCH // packing.capacity)
+    batch_size, grad_accum = config.batch_size, config.grad_accum
+    if batch_size == "auto":
+        micro_batches = 1 if grad_accum == "auto" else grad_accum
+        batch_size = max(1, min(fits, round(wanted / micro_batches)))
+    if grad_accum == "auto":
+        grad_accum = max(1, round(wanted / batch_size))
+    return batch_size, grad_accum
+
+
+def _steps(epochs: float, plan: Plan) -> int:
+    whole, part = divmod(epochs, 1)
+    steps = plan.steps_before(int(whole)) + (part * plan.steps_in(int(whole)) if part else 0)
     # 1e-9: 0.07 epochs of 100 steps are 7 steps, though 0.07 * 100 is a little more in binary.
-    return max(1, math.ceil(epochs * steps_per_epoch - 1e-9))
+    return max(1, math.ceil(steps - 1e-9))

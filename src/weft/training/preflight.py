@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
-from weft.data.check import NOTES
+from weft.data.check import NOTES, cut_examples
 from weft.data.inputs import held_out_file, load_renderer, missing_validation, training_files
-from weft.data.mixture import Mixture
+from weft.data.packing import Packing, Rows, pack, packing_of
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.style import effective_system_prompt
@@ -34,9 +36,21 @@ class Inputs:
     """With the tokenizer and the template."""
     train: ExampleStore
     validation: ExampleStore | None
-    mixture: Mixture
+    validation_rows: Rows | None
+    """Whole examples, however those of training are packed, so that the loss is of answers with their questions."""
     plan: Plan
     notices: tuple[str, ...]
+
+    @property
+    def longest_document(self) -> int:
+        """Tokens of the longest example of the run, which are at least those of the longest piece."""
+        return max(int(store.lengths.max()) for store in (self.train, self.validation) if store)
+
+    @property
+    def longest_row(self) -> int:
+        """Tokens that no micro-batch of the run exceeds."""
+        packing = self.plan.packing
+        return self.plan.batch_size * (self.longest_document if packing.how == "none" else packing.capacity)
 
 
 def open_inputs(loaded: Loaded) -> Inputs:
@@ -53,7 +67,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
     renderer = load_renderer(config)
     files = training_files(config)
     train = _open(files, renderer, config)
-    mixture = Mixture(train.source_slices, {file.name: file.weight for file in files}, config.seed)
+    packing = packing_of(config, train, files)
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
     check_model(base)
@@ -63,9 +77,9 @@ def open_inputs(loaded: Loaded) -> Inputs:
         renderer=renderer,
         train=train,
         validation=validation,
-        mixture=mixture,
-        plan=make_plan(config.train, epoch_length=mixture.epoch_length, longest=train.report.longest),
-        notices=(*_left_out("training", train), *notices),
+        validation_rows=_validation_rows(validation, packing) if validation else None,
+        plan=make_plan(config.train, packing),
+        notices=(*_left_out("training", train), *_cut(packing, train), *notices),
     )
 
 
@@ -78,6 +92,17 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
         return None, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
     store = _open([file], renderer, config)
     return store, tuple(_left_out("validation", store))
+
+
+def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
+    if packing.how == "wrapped" and (cut := packing.rows(0).cut_examples):
+        warning = cut_examples(cut, len(train))
+        yield f"{warning.what}; {warning.fix}"
+
+
+def _validation_rows(validation: ExampleStore, packing: Packing) -> Rows:
+    how = "none" if packing.how == "none" else "bfd"
+    return pack(np.arange(len(validation)), validation.lengths, how=how, capacity=packing.capacity)
 
 
 def _problems(loaded: Loaded) -> Iterator[WeftError]:

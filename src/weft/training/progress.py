@@ -37,8 +37,8 @@ class Progress:
         self.window_targets += targets
 
     def close_window(self) -> float:
-        """The mean loss per target since the last call, in nats."""
-        mean = self.window_loss / self.window_targets
+        """The mean loss per target since the last call, in nats; 0 where there was none."""
+        mean = self.window_loss / (self.window_targets or 1.0)
         self.window_loss = self.window_targets = 0.0
         return mean
 

@@ -220,7 +220,6 @@ class _Run:
             optimizer=optimizer,
             accelerator=accelerator,
             examples=self.inputs.train,
-            mixture=self.inputs.mixture,
             plan=self.inputs.plan,
             config=self.config.train,
             seed=self.config.seed,
@@ -247,7 +246,11 @@ class _Run:
 
         def evaluate_validation() -> Evaluation:
             return evaluate(
-                training.objective, self.inputs.validation, self.compute.device, batch_size=self.inputs.plan.batch_size
+                training.objective,
+                self.inputs.validation,
+                self.inputs.validation_rows,
+                self.compute.device,
+                batch_size=self.inputs.plan.batch_size,
             )
 
         fit(
