@@ -17,13 +17,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.profiler import record_function
 
 from weft.config.schema import TrainConfig
 from weft.data.packing import Row, examples_of
 from weft.data.seeds import derive_seed
 from weft.errors import WeftError
 from weft.objectives.base import Objective
+from weft.objectives.stages import stage
 from weft.training.collate import collate, target_count
 from weft.training.evaluate import Evaluation
 from weft.training.plan import Plan
@@ -140,7 +140,7 @@ def take_step(training: Training, step: int, rows: Sequence[Row], rate: float) -
     """
     accelerator, objective = training.accelerator, training.objective
     rank, processes = accelerator.process_index, accelerator.num_processes
-    with record_function("weft.data"):
+    with stage("data"):
         held = [examples_of(row, training.examples) for row in rows]
     examples = list(chain.from_iterable(held))
     targets = sum(map(target_count, examples))  # 0 where all rows are cut from the context of long examples
@@ -148,7 +148,7 @@ def take_step(training: Training, step: int, rows: Sequence[Row], rate: float) -
     losses = []
     for number, chosen in enumerate(micro_batches):
         torch.manual_seed(derive_seed(training.seed, "dropout", step, number, rank))
-        with record_function("weft.data"):
+        with stage("data"):
             batch = collate(
                 chosen or [_without_targets(examples[0])],
                 accelerator.device,
@@ -157,7 +157,7 @@ def take_step(training: Training, step: int, rows: Sequence[Row], rate: float) -
         last = number == len(micro_batches) - 1
         with nullcontext() if last else accelerator.no_sync(objective):
             loss_sum = objective(batch).loss_sum
-            with record_function("weft.backward"):
+            with stage("backward"):
                 accelerator.backward(loss_sum * (processes / (targets or 1.0)))
         losses.append(loss_sum.detach())
     local = torch.stack(losses)
@@ -165,7 +165,7 @@ def take_step(training: Training, step: int, rows: Sequence[Row], rate: float) -
     if not math.isfinite(loss):
         bad = [chosen for chosen, value in zip(micro_batches, local.tolist(), strict=True) if not math.isfinite(value)]
         raise _not_finite("loss", loss, step, bad[0] if bad else examples)
-    with record_function("weft.optimizer"):
+    with stage("optimizer"):
         norm = _clip(training)
         if not math.isfinite(norm) and accelerator.scaler is None:  # a gradient scaler skips such a step by itself
             raise _not_finite("gradient", norm, step, examples)

@@ -111,10 +111,12 @@ def _cells(name: str, part: Mapping[str, float | None]) -> tuple[str, ...]:
 
 
 def _notes(profile: Profile) -> Iterator[str]:
-    fastest, slowest = min(profile.step_seconds), max(profile.step_seconds)
-    spread = f", from {fastest:.4f} s to {slowest:.4f} s" if len(profile.step_seconds) > 1 else ""
+    times = profile.step_seconds
+    steps = (
+        f"mean of {len(times)} steps, from {min(times):.4f} s to {max(times):.4f} s" if len(times) > 1 else "one step"
+    )
     yield (
-        f"mean of {len(profile.step_seconds)} steps{spread}; {profile.tokens:,.0f} tokens a step of which "
+        f"{steps}; {profile.tokens:,.0f} tokens a step of which "
         f"{profile.targets:,.0f} trained; {profile.tokens / profile.seconds:,.0f} tokens/s"
     )
     yield (

@@ -20,6 +20,7 @@ from weft.config.locate import output_dir
 from weft.config.schema import Config
 from weft.data.seeds import derive_seed
 from weft.errors import Interrupted, RunError, WeftError
+from weft.escape import visible
 from weft.models.adapters import add_lora, save_model
 from weft.models.directory import ADAPTER_WEIGHTS
 from weft.models.hardware import choose_autocast, choose_device, choose_dtype, contention
@@ -37,8 +38,10 @@ from weft.training.log import RunLog, read_metrics
 from weft.training.loop import Training, fit
 from weft.training.optimizer import build_optimizer
 from weft.training.preflight import Inputs, open_inputs
+from weft.training.profile import measure
+from weft.training.profile_table import Profile, profile_text
 from weft.training.progress import Progress
-from weft.training.run_dir import CONFIG, METRICS, SUMMARY, Start, choose_start, locked
+from weft.training.run_dir import CONFIG, METRICS, PROFILE, SUMMARY, Start, choose_start, locked
 from weft.training.serving import publish, write_serving_files
 from weft.training.state import State, load_optimizer, read_state, write_state
 from weft.training.summary import summarise, summary_text
@@ -80,6 +83,40 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
             return TrainResult(output_dir=run, summary=_read_summary(run), already_finished=True)
         with _as_user_errors(run):
             return _Run(config, compute, inputs, run, who, start).train(display or ConsoleDisplay(), notices)
+
+
+def profile(loaded: Loaded, steps: int, *, display: Display | None = None) -> Profile:
+    """Measure where the time of a run's first steps goes; write that to ``profile/`` in the run directory, and show it.
+
+    The steps start from the base model, and their weights are thrown away. Whatever else the directory holds, such as
+    this run or another one, stays as it is.
+
+    Args:
+        loaded: the configuration and where it came from.
+        steps: how many to measure, at least 1; where the run has fewer, all of them.
+        display: what shows the profile; by default lines on standard output.
+
+    Raises:
+        WeftError: whatever cannot be used, or the directory is in use.
+    """
+    config = loaded.config
+    compute = _choose_compute(config)
+    inputs = open_inputs(loaded)
+    run = output_dir(config)
+    display = display or ConsoleDisplay()
+    notices = [*inputs.notices, *filter(None, [contention(compute.device)])]
+    if steps > inputs.plan.total_steps:
+        notices.append(f"the run has {inputs.plan.total_steps} steps, so no more than these are measured")
+    with locked(run), _as_user_errors(run), closing(display):
+        for notice in notices:
+            display.show("notice", {"text": notice}, visible(notice))
+        this = _Run(config, compute, inputs, run, {}, Start())
+        training = this.load()
+        facts = run_facts(config, inputs, training.objective, this.environment)
+        display.show("header", facts, visible(run_header(facts)))
+        found = measure(training, min(steps, inputs.plan.total_steps), run / PROFILE, display)
+        display.show("profile", found.as_dict(), "\n" + visible(profile_text(found)))
+        return found
 
 
 def _read_summary(run: Path) -> dict[str, Any]:
@@ -187,7 +224,7 @@ class _Run:
             for notice in notices:
                 log.notice(notice)
             self._say_what_changed(log)
-            training = self._load()
+            training = self.load()
             facts = run_facts(self.config, self.inputs, training.objective, self.environment)
             log.event("header", facts, run_header(facts))
             with interruptible() as stop:
@@ -200,7 +237,7 @@ class _Run:
                 )
             return self._finish(log)
 
-    def _load(self) -> Training:
+    def load(self) -> Training:
         """The model on its device, with the weights and the optimizer of the checkpoint to resume from."""
         accelerator = _accelerator(self.compute)
         model = self._load_model()
