@@ -224,7 +224,7 @@ def test_recomputing_activations_changes_nothing():
     with quiet_transformers():
         objective.model.gradient_checkpointing_enable({"use_reentrant": False})
     recomputed_loss, recomputed = ours(objective, [batch])
-    assert len(calls) == 2 * len(batch)
+    assert len(calls) == 2  # all examples share a row
     assert recomputed_loss == loss
     assert relative(recomputed, whole) < 1e-6
 

@@ -45,7 +45,7 @@ def test_text_for_people(project, capsys):
     assert "./model, 108,096 parameters" in out
     assert "lora, 8,192 trained" in out
     assert "4 examples a step = 2 × 2 micro-batches × 1 processes" in out
-    assert "one document per forward" in out
+    assert "attention  segments (packed rows equal each document alone)" in out
     assert "step 4/4  epoch 2.00  loss" in out
     assert "trained: 4 steps, 2.00 epochs" in out
     assert out.rstrip().endswith("next: weft chat run.yaml tuning.lora.r=4, or weft eval run.yaml tuning.lora.r=4")

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from weft.evaluation.sets import EvalSet
     from weft.types import Example
 
+_EXAMPLES_AT_ONCE = 8
+"""Of a loss."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the configuration, the sets and the models."""
@@ -129,5 +132,7 @@ def _loss(model: PreTrainedModel, examples: Sequence[Example]) -> SetLoss:
     from weft.objectives.causal import CausalObjective
     from weft.training.evaluate import evaluate as loss_of
 
-    result = loss_of(CausalObjective(model), examples, alone(examples), model.device)
+    longest = max(len(example.ids) for example in examples)
+    objective = CausalObjective(model, longest_document=longest, longest_row=_EXAMPLES_AT_ONCE * longest)
+    result = loss_of(objective, examples, alone(examples), model.device, batch_size=_EXAMPLES_AT_ONCE)
     return SetLoss(loss=result.loss, perplexity=result.perplexity, tokens=round(result.targets), examples=len(examples))

@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from weft.errors import ModelError
+from weft.models.isolation import original_attention
 
 _COLDEST = 1e-6
 """A lower temperature takes the likeliest token as well, but leaves the range of float32."""
@@ -90,13 +91,14 @@ def decode(
     stops = torch.tensor(sorted(stop_ids), device=model.device)
     limit = torch.tensor(limits, device=model.device)
     step = 0
-    while len(rows):
-        tokens = sampler.choose(forward.logits(), rows, step)
-        step += 1
-        ended = torch.isin(tokens, stops) | (limit[rows] <= step)
-        yield list(zip(rows.tolist(), tokens.tolist(), ended.tolist(), strict=True))
-        forward.append(tokens, ~ended)
-        rows = rows[~ended]
+    with original_attention(model):  # that of rows, which computing a loss leaves behind, knows no cache
+        while len(rows):
+            tokens = sampler.choose(forward.logits(), rows, step)
+            step += 1
+            ended = torch.isin(tokens, stops) | (limit[rows] <= step)
+            yield list(zip(rows.tolist(), tokens.tolist(), ended.tolist(), strict=True))
+            forward.append(tokens, ~ended)
+            rows = rows[~ended]
 
 
 class _Forward:

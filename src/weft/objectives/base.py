@@ -29,7 +29,9 @@ class Objective(nn.Module):
     model: nn.Module
     """The model as Transformers or PEFT made it: what is saved."""
     rung: str
-    """How the examples of a row are kept apart, for the run's header."""
+    """How the examples of a row are kept apart, for the run's header,"""
+    rung_reason: str
+    """and why so."""
     logits_rung: str
     """How logits are computed where they count and nowhere else (weft.models.parts)."""
 

@@ -27,6 +27,7 @@ def run_facts(
         "dtype": environment["dtype"],
         "mixed_precision": environment["mixed_precision"],
         "attention": objective.rung,
+        "attention_reason": objective.rung_reason,
         "logits": objective.logits_rung,
         "template": inputs.renderer.template.name,
         "examples": len(inputs.train),
@@ -61,8 +62,8 @@ def run_header(facts: Mapping[str, Any]) -> str:
     lines = {
         "model": f"{facts['model']}, {facts['parameters']:,} parameters",
         "tuning": f"{facts['tuning']}, {facts['trained_parameters']:,} trained ({share:.1%})",
-        "on": f"{facts['device']}, {facts['dtype']}{precision}; "
-        f"attention: {facts['attention']}; logits: {facts['logits']}",
+        "on": f"{facts['device']}, {facts['dtype']}{precision}; logits: {facts['logits']}",
+        "attention": f"{facts['attention']} ({facts['attention_reason']})",
         "data": f"{facts['examples']:,} examples, {facts['tokens']:,} tokens of which {facts['trained_tokens']:,} trained, "
         f"longest {facts['longest']:,}; {facts['validation_examples']:,} examples for validation",
         "template": facts["template"],
@@ -73,4 +74,4 @@ def run_header(facts: Mapping[str, Any]) -> str:
         "steps": f"{facts['steps']:,} = {facts['epochs']:.2f} epochs; learning rate up to {facts['learning_rate']:g}, "
         f"{facts['lr_scheduler_type']}",
     }
-    return "\n".join(f"{name:<9} {line}" for name, line in lines.items())
+    return "\n".join(f"{name:<10} {line}" for name, line in lines.items())

@@ -245,7 +245,9 @@ class _Run:
         if self.config.train.gradient_checkpointing:
             with quiet_transformers():  # it is about to be renamed, and older versions know only this name
                 model.gradient_checkpointing_enable({"use_reentrant": False})
-        objective = CausalObjective(model)
+        objective = CausalObjective(
+            model, longest_document=self.inputs.longest_document, longest_row=self.inputs.longest_row
+        )
         optimizer = build_optimizer(objective, self.config.train)
         if self.checkpoint:
             load_optimizer(self.checkpoint, optimizer)
