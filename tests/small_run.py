@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,19 @@ def make_project(directory: Path, model: Path, *, dropout: float = 0.0) -> None:
     shape.write_text(json.dumps({**json.loads(shape.read_text()), "attention_dropout": dropout}))
 
 
-def configure(directory: Path, output: str = "run", *, tuning: dict[str, Any] | None = None, **train: Any) -> Loaded:
-    """Two epochs of three steps over the project's records; ``train`` holds further keys of that section."""
+def configure(
+    directory: Path,
+    output: str = "run",
+    *,
+    tuning: dict[str, Any] | None = None,
+    max_seq_len: int = 1024,
+    datasets: Sequence[dict[str, Any]] = (),
+    **train: Any,
+) -> Loaded:
+    """Two epochs of two steps over the project's records; ``train`` holds further keys of that section."""
     config = Config(
-        model={"name": str(directory / "model")},
+        model={"name": str(directory / "model"), "max_seq_len": max_seq_len},
+        datasets=list(datasets),
         tuning=tuning or {"mode": "lora", "lora": {"r": 4, "dropout": 0.3}},
         train={
             "output_dir": str(directory / output),

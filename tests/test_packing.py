@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import chain, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from small_run import configure, make_project, write_records
 from weft.data.best_fit import best_fit_decreasing
 from weft.data.mixture import Mixture
 from weft.data.packing import Packing, Piece, Row, Rows, examples_of, pack, packing_line
+from weft.training.preflight import open_inputs
 from weft.types import Example, Location
 
 CAPACITY = 12
 LENGTHS = st.lists(st.integers(1, CAPACITY), min_size=1, max_size=60)
+SHORT_LENGTHS = st.lists(st.integers(1, 7), min_size=30, max_size=60)
 SEED = st.integers(0, 2**64 - 1)
 
 
@@ -41,7 +45,7 @@ def brute_force(lengths: list[int], capacity: int) -> list[list[int]]:
     return bins
 
 
-@given(LENGTHS, st.integers(CAPACITY, 3 * CAPACITY))
+@given(LENGTHS | SHORT_LENGTHS, st.integers(CAPACITY, 3 * CAPACITY))
 def test_best_fit_fills_the_bins_that_a_brute_force_fills(lengths: list[int], capacity: int) -> None:
     descending = sorted(lengths, reverse=True)
     bins = best_fit_decreasing(np.array(descending), capacity)
@@ -54,6 +58,8 @@ def test_best_fit_by_hand() -> None:
     lengths = np.array([7, 6, 4, 4, 3, 3, 3, 2, 1])
     # 7 and 6 open bins 0 and 1; the first 4 fits best on 6, the second opens bin 2; 3 fits best on 7; two 3s fill bin 2.
     assert best_fit_decreasing(lengths, 10).tolist() == [0, 1, 1, 2, 0, 2, 2, 3, 3]
+    # 16 and 9 + 7 leave the same room: the bin that was filled last comes first, and takes two of the 2s.
+    assert best_fit_decreasing(np.array([16, 9, 7, 2, 2, 2]), 20).tolist() == [0, 1, 1, 1, 1, 0]
 
 
 # The rows of an epoch: whole examples
@@ -200,6 +206,12 @@ def test_a_whole_example_is_not_copied() -> None:
 # All epochs
 
 
+def test_every_epoch_shuffles_its_rows_anew() -> None:
+    mixture = Mixture({"only": range(9)}, {"only": 1.0}, seed=3)
+    packing = Packing(mixture, np.arange(11, 20), how="bfd", capacity=20, seed=3)  # each is a row, longest first
+    assert len({tuple(contents(packing.rows(epoch))) for epoch in range(4)}) == 4
+
+
 def packing_of(how, sizes=(40,), weights=(1.0,), seed=3) -> Packing:
     ends = np.cumsum([0, *sizes]).tolist()
     sources = {str(number): range(start, end) for number, (start, end) in enumerate(pairwise(ends))}
@@ -235,3 +247,25 @@ def test_a_remainder_that_is_drawn_anew_can_take_other_rows() -> None:
 def test_a_line_for_people() -> None:
     assert packing_line("bfd", rows=1063, capacity=1024, fill=0.9918) == "bfd, 1,063 rows of 1,024 tokens, 99.2% full"
     assert packing_line("none", rows=7, capacity=1024, fill=0.2) == "none, each example is a row of its own"
+
+
+# What a run makes of it
+
+
+@pytest.mark.parametrize("how", ["none", "bfd", "wrapped"])
+def test_no_micro_batch_of_a_run_exceeds_its_longest_row(how, tmp_path: Path, tiny_model_dir: Path) -> None:
+    make_project(tmp_path, tiny_model_dir)
+    write_records(tmp_path / "val.jsonl", 5, subject="the longest of all subjects, by far, and")
+    inputs = open_inputs(configure(tmp_path, packing=how, max_seq_len=200, batch_size=2, grad_accum=1))
+    lengths = [*inputs.train.lengths, *inputs.validation.lengths]
+    assert inputs.longest_document == max(lengths) == max(inputs.validation.lengths)
+    rows = [[*inputs.plan.rows(step)] for step in range(1, inputs.plan.total_steps + 1)]
+    validation = inputs.validation_rows
+    rows += [
+        [validation[number] for number in range(at, min(at + 2, len(validation)))] for at in range(len(validation))
+    ]
+    sizes = [sum(piece.stop - piece.start for piece in chain.from_iterable(taken)) for taken in rows]
+    assert max(sizes) <= inputs.longest_row < 2 * max(sizes)
+    assert validation.cut_examples == 0
+    assert sorted(chain.from_iterable(contents(validation))) == list(range(5))
+    assert any("are cut by train.packing: wrapped" in notice for notice in inputs.notices) == (how == "wrapped")

@@ -155,9 +155,14 @@ def test_the_steps_are_those_of_the_epochs_one_after_the_other(how):
 
 
 def test_a_fraction_is_one_of_its_own_epoch():
-    whole = make_plan(TrainConfig(packing="bfd", batch_size=1, grad_accum=1, epochs=3.0), uneven())
-    more = make_plan(TrainConfig(packing="bfd", batch_size=1, grad_accum=1, epochs=3.5), uneven())
-    assert more.total_steps == whole.total_steps + math.ceil(uneven().row_count(3) / 2)
+    def steps(epochs):
+        config = TrainConfig(packing="bfd", batch_size=1, grad_accum=1, epochs=epochs)
+        return make_plan(config, uneven()).total_steps
+
+    counts = [uneven().row_count(epoch) for epoch in range(6)]
+    halves = [math.ceil(count / 2) for count in counts]
+    assert len(set(halves)) > 1
+    assert [steps(epoch + 0.5) for epoch in range(6)] == [sum(counts[:epoch]) + halves[epoch] for epoch in range(6)]
 
 
 class Counted(Packing):

@@ -55,6 +55,30 @@ def test_a_stop_at_any_step_changes_nothing(project, tuning):
         assert result_of(project / f"stopped-{step}") == result_of(project / "whole")
 
 
+@pytest.mark.parametrize("how", ["bfd", "wrapped"])
+def test_a_stop_changes_nothing_where_examples_are_packed(project, how):
+    """Three epochs of a mixture that draws a remainder, of 2, 3 and 2 steps."""
+    write_records(project / "more.jsonl", 9, subject="city")
+    mixture = [
+        {"path": str(project / f"{name}.jsonl"), "weight": weight} for name, weight in (("train", 1.0), ("more", 2.0))
+    ]
+    keys = {"max_seq_len": 204, "datasets": mixture, "packing": how, "batch_size": 2, "grad_accum": 1, "epochs": 3.0}
+    train(configure(project, "whole", save_strategy="epoch", save_total_limit=None, **keys), display=Quiet())
+    saved = (project / "whole").glob("checkpoint-*")
+    assert sorted(path.name for path in saved) == ["checkpoint-2", "checkpoint-5", "checkpoint-7"]
+    for step in (1, 4):  # neither ends an epoch
+        loaded = configure(project, f"stopped-{step}", **keys)
+        interrupted_at(loaded, step)
+        train(loaded, display=Quiet())
+        assert result_of(project / f"stopped-{step}") == result_of(project / "whole")
+
+
+def test_another_packing_is_another_run(project):
+    interrupted_at(configure(project, packing="bfd", max_seq_len=150), 1)
+    with pytest.raises(RunError, match=r"train\.packing: bfd → none"):
+        train(configure(project, packing="none", max_seq_len=150), display=Quiet())
+
+
 def test_a_stop_at_every_step_changes_nothing(project, tuning):
     train(configure(project, "whole", tuning=tuning), display=Quiet())
     loaded = configure(project, "stopped", tuning=tuning)
