@@ -266,6 +266,8 @@ def test_no_micro_batch_of_a_run_exceeds_its_longest_row(how, tmp_path: Path, ti
     ]
     sizes = [sum(piece.stop - piece.start for piece in chain.from_iterable(taken)) for taken in rows]
     assert max(sizes) <= inputs.longest_row < 2 * max(sizes)
+    at_once = open_inputs(configure(tmp_path, packing=how, max_seq_len=200, batch_size=10**6, grad_accum=1))
+    assert sum(inputs.train.lengths) <= at_once.longest_row <= 7 * 200
     assert validation.cut_examples == 0
     assert sorted(chain.from_iterable(contents(validation))) == list(range(5))
     assert any("are cut by train.packing: wrapped" in notice for notice in inputs.notices) == (how == "wrapped")

@@ -50,7 +50,9 @@ class Inputs:
     def longest_row(self) -> int:
         """Tokens that no micro-batch of the run exceeds."""
         packing = self.plan.packing
-        return self.plan.batch_size * (self.longest_document if packing.how == "none" else packing.capacity)
+        rows = max(packing.visits, len(self.validation_rows or ()))  # no packing makes more rows than examples
+        longest = self.longest_document if packing.how == "none" else packing.capacity
+        return min(self.plan.batch_size, rows) * longest
 
 
 def open_inputs(loaded: Loaded) -> Inputs:
