@@ -99,7 +99,7 @@ def uncounted(model: PreTrainedModel) -> list[str]:
     found = [f"{name} ({count:,} parameters)" for name, count in weights.items() if count]
     config = model.config.get_text_config()
     if not _attends(config):
-        return [*found, "attention"]
+        return [*found, "attention or what takes its place"]
     return found + sorted(set(_layer_kinds(config)) - _windows(config).keys())
 
 

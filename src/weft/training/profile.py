@@ -2,7 +2,7 @@
 
 The steps are those of the run, through its own loop: its data, micro-batches, model and optimizer. The first one is taken
 beforehand, to warm up. Then come the measured steps, timed stage by stage (weft.objectives.stages) without a profiler,
-which would slow them down unevenly; the last of them is taken once more under torch.profiler, for the trace alone.
+which would slow them down unevenly. Two micro-batches with an optimizer step follow under torch.profiler, for the trace.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -39,6 +39,8 @@ from weft.training.progress import Progress
 
 TABLE = "profile.json"
 TRACE = "trace.json"
+TRACED_MICRO_BATCHES = 2
+"""At most: the others of a step look the same, and viewers are slow with hundreds of megabytes."""
 
 _SILENT = "6"
 """The level of torch.profiler's own log on standard error at which nothing is left of it."""
@@ -65,7 +67,7 @@ def measure(training: Training, steps: int, into: Path, display: Display) -> Pro
     linear = _linear_flops_per_token(training, objective, _Watch(display, "warming up", steps))
     clock, watch = StageClock(device), _Watch(display, "measuring", steps)
     with clock.running(), _observed(training.objective) as done:
-        _take(training, 1, steps, watch)
+        _take(training, steps, watch)
     flops = _stage_flops(objective, linear, done, recomputed=training.config.gradient_checkpointing)
     profile = Profile(
         device=device.type,
@@ -82,7 +84,7 @@ def measure(training: Training, steps: int, into: Path, display: Display) -> Pro
         trace=into / TRACE,
     )
     with _writing(into):
-        _write_trace(training, steps, into / TRACE, _Watch(display, "tracing", steps))
+        _write_trace(training, into / TRACE, _Watch(display, "tracing", 1))
         replace_file(into / TABLE, (json.dumps(profile.as_dict(), indent=2) + "\n").encode())
     return profile
 
@@ -117,10 +119,10 @@ class _Watch:
         """Nothing is learned here."""
 
 
-def _take(training: Training, first: int, last: int, watch: _Watch) -> None:
-    """Take the steps from ``first`` to ``last`` as training does, on whatever weights there are, and save nothing."""
-    progress = Progress(step=first - 1)
-    fit(training, progress, recorder=watch, save=lambda _: None, stop_requested=lambda: progress.step == last)
+def _take(training: Training, steps: int, watch: _Watch) -> None:
+    """Take the first ``steps`` steps as training does, on whatever weights there are, and save nothing."""
+    progress = Progress()
+    fit(training, progress, recorder=watch, save=lambda _: None, stop_requested=lambda: progress.step == steps)
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def _linear_flops_per_token(training: Training, objective: Objective, watch: _Wa
         _observed(training.objective) as done,
         counted_linear_layers(linear_layers(objective), lambda: clock.stage) as flops,
     ):
-        _take(training, 1, 1, watch)
+        _take(training, 1, watch)
     return {stage: count / done.tokens for stage, count in flops.items()}
 
 
@@ -169,10 +171,11 @@ def _product_type(training: Training, objective: Objective) -> torch.dtype:
     return autocast.get(training.accelerator.mixed_precision, objective.model.dtype)
 
 
-def _write_trace(training: Training, step: int, path: Path, watch: _Watch) -> None:
+def _write_trace(training: Training, path: Path, watch: _Watch) -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
+    plan = replace(training.plan, grad_accum=min(TRACED_MICRO_BATCHES, training.plan.grad_accum))
     with torch.profiler.profile() as profiler:
-        _take(training, step, step, watch)
+        _take(replace(training, plan=plan), 1, watch)
     aside = path.with_name(f"{ASIDE}{path.name}")
     profiler.export_chrome_trace(str(aside))
     aside.replace(path)

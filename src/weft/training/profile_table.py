@@ -127,7 +127,7 @@ def _notes(profile: Profile) -> Iterator[str]:
         yield f"not counted in FLOP/s: {', '.join(profile.not_counted)}"
     if profile.device != "cpu":
         yield f"every part waits for the {profile.device} device here, so that a step takes a little longer than in training"
-    yield f"trace of one step: {profile.trace} (open it at https://ui.perfetto.dev or in chrome://tracing)"
+    yield f"trace of a short step: {profile.trace} (open it at https://ui.perfetto.dev or in chrome://tracing)"
 
 
 def _where(profile: Profile) -> str:
