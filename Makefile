@@ -28,7 +28,7 @@ RUN = $(strip $(if $(CONFIG),$(call quote,$(CONFIG))) $(OVERRIDES) $(ARGS))
 QUICKSTART := configs/quickstart.yaml
 .DEFAULT_GOAL := help
 .PHONY: help quickstart setup init-model prepare process style render check show train train-tb train-bnb train-bnb-tb train-unsloth \
-	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format docs test test-all
+	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format docs test test-all bench-step bench-peers
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z -]+:.*## / { split($$1, names, " "); printf "  make %-15s %s\n", names[1], $$2 }' Makefile
@@ -133,3 +133,9 @@ test: $(READY) ## The test suite, under ten minutes on two cores
 
 test-all: $(READY) ## ... with the slow tests, under an hour
 	$(BIN)/python -m pytest -m '' $(ARGS)
+
+bench-step: $(READY) ## weft's step against the machine's peak, by tokens and by part; on an idle machine
+	$(BIN)/python -m benchmarks.bench_step $(ARGS)
+
+bench-peers: $(READY) ## weft against TRL and LLaMA-Factory, in environments of their own; on an idle machine
+	$(BIN)/python -m benchmarks.bench_peers $(ARGS)

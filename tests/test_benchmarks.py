@@ -1,0 +1,292 @@
+"""The benchmarks' own arithmetic, rules and tables: no trainer runs here, and no peer is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for `pytest` called as itself; `python -m pytest` has the working directory there
+
+from benchmarks import bench_peers, table  # noqa: E402
+from benchmarks.cases import CASES, EXAMPLES_PER_STEP, PROGRAMS, ROWS_PER_STEP, SHAPES, Bar, Setting  # noqa: E402
+from benchmarks.child import ChildFailed, is_disturbed, run_child, share_of_others  # noqa: E402
+from benchmarks.examples import fingerprint, read_examples, split_row, write_examples  # noqa: E402
+from benchmarks.gate import LossesDiffer, Trace, check_same_steps, check_same_training  # noqa: E402
+from benchmarks.job import Job  # noqa: E402
+from benchmarks.step_summary import fit_line, gemm_share  # noqa: E402
+from benchmarks.stopwatch import Stopwatch  # noqa: E402
+from benchmarks.summary import Run, figures, judge, judge_limit, make_run, spread, verdicts  # noqa: E402
+
+RUN = Run(step=2.0, training=6.0, first_step=9.0, total=13.0, peak_bytes=2**30, threads_busy=0.9, others=0.01)
+
+
+# what is compared
+
+
+def test_every_setting_makes_the_same_step() -> None:
+    for program in PROGRAMS.values():
+        for setting in program.settings:
+            unit = ROWS_PER_STEP if setting.packed else EXAMPLES_PER_STEP
+            assert setting.batch_size * setting.grad_accum == unit
+
+
+def test_parameters_are_those_that_a_peer_counted() -> None:
+    assert SHAPES["tiny"].parameters == 11_145_472
+
+
+def test_the_parent_process_stays_free_of_torch() -> None:
+    code = "import sys, benchmarks.bench_peers, benchmarks.bench_step; print({'torch', 'numpy', 'weft'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_job_survives_its_file(tmp_path: Path) -> None:
+    job = Job(
+        model="m", examples="e", steps=3, batch_size=2, grad_accum=8, packed=False, lora=True,
+        learning_rate=1e-12, record=True, folder="f", report="r",
+    )  # fmt: skip
+    job.write(tmp_path / "job.json")
+    assert Job.read(str(tmp_path / "job.json")) == job
+
+
+# examples and losses
+
+
+def test_a_fingerprint_sees_ids_and_labels_but_not_the_first_label() -> None:
+    found = fingerprint([5, 6, 7], [-100, 6, -100])
+    assert fingerprint([5, 6, 7], [5, 6, -100]) == found
+    assert fingerprint([5, 6, 7], [-100, 6, 7]) != found
+    assert fingerprint([5, 6, 8], [-100, 6, -100]) != found
+
+
+def test_a_packed_row_is_split_into_its_examples_without_padding() -> None:
+    assert list(split_row([1, 2, 3, 0], [-100, 2, -100, -100], [2, 1])) == [([1, 2], [-100, 2]), ([3], [-100])]
+
+
+def test_examples_survive_their_file(tmp_path: Path) -> None:
+    write_examples(tmp_path / "e.jsonl", [([1, 2], [-100, 2]), ([3], [-100])])
+    assert read_examples(tmp_path / "e.jsonl") == {"input_ids": [[1, 2], [3]], "labels": [[-100, 2], [-100]]}
+
+
+def trace(
+    losses: tuple[float, ...] = (2.0, 3.0), targets: tuple[float, ...] = (30, 10), examples: str = "abc"
+) -> Trace:
+    return Trace(losses=losses, targets=targets, examples=tuple(examples))
+
+
+def test_the_mean_is_by_targets() -> None:
+    assert trace().mean == 2.25
+
+
+@pytest.mark.parametrize(
+    "other",
+    [trace((2.5, 2.0), (20, 20), "cab"), trace((2.2501,), (40,)), trace((2.2499,), (40,))],
+    ids=["other batches and order", "a little more", "a little less"],
+)
+def test_programs_that_train_the_same_pass(other: Trace) -> None:
+    check_same_training("weft", {"weft": trace(), "peer": other})
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (trace((2.2505,), (40,)), "mean loss 2.250500, weft: 2.250000"),
+        (trace((float("nan"),), (40,)), "mean loss nan"),
+        (trace((2.25,), (39,)), "39 targets, weft: 40"),
+        (trace(examples="abb"), "1 examples that weft does not have, 1 missing"),
+        (trace(examples="abcc"), "1 examples that weft does not have, 0 missing"),
+    ],
+)
+def test_programs_that_do_not_are_named(other: Trace, says: str) -> None:
+    with pytest.raises(LossesDiffer, match=says):
+        check_same_training("weft", {"weft": trace(), "peer": other})
+
+
+def test_steps_agree_to_a_thousandth() -> None:
+    check_same_steps("weft", {"weft": [10.0, 9.0], "peer": [10.009, 9.0]})
+    with pytest.raises(LossesDiffer, match=r"peer: loss 9.010000 in step 2, weft: 9.000000"):
+        check_same_steps("weft", {"weft": [10.0, 9.0], "peer": [10.0, 9.01]})
+    with pytest.raises(LossesDiffer, match="1 steps, weft: 2"):
+        check_same_steps("weft", {"weft": [10.0, 9.0], "peer": [10.0]})
+
+
+# measuring
+
+
+def test_a_stopwatch_reports_its_times(tmp_path: Path) -> None:
+    watch = Stopwatch()
+    watch.begin()
+    watch.step()
+    watch.step()
+    watch.write(tmp_path / "r.json", losses=[1.0])
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["began"] <= report["step_ends"][0] <= report["step_ends"][1] <= time.monotonic()
+    assert report["peak_bytes"] > 2**20
+    assert report["losses"] == [1.0]
+
+
+def test_a_run_is_what_the_times_say() -> None:
+    report = {"began": 105.0, "step_ends": [109.0, 111.0, 113.0], "cpu_seconds": 12.0, "peak_bytes": 7}
+    run = make_run(report, started=100.0, others=None, threads=2)
+    assert run == Run(step=2.0, training=8.0, first_step=9.0, total=13.0, peak_bytes=7, threads_busy=0.75, others=None)
+
+
+def test_a_child_is_timed_and_its_output_kept(tmp_path: Path) -> None:
+    outcome = run_child([sys.executable, "-c", "import os; print(os.environ['A'])"], tmp_path / "log", {"A": "one"})
+    assert (tmp_path / "log").read_text() == "one\n"
+    assert outcome.cpu_seconds > 0
+    assert outcome.started + outcome.seconds <= time.monotonic()
+
+
+def test_a_child_that_fails_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(ChildFailed, match=r"status 3; the end of .*log:\nwhy"):
+        run_child([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path / "log", {})
+
+
+def test_others_are_whoever_worked_beside_us() -> None:
+    assert share_of_others(busy=12.0, own=9.0, seconds=10.0, cores=2) == 0.15
+    assert share_of_others(busy=9.0, own=9.1, seconds=10.0, cores=2) == 0.0
+    assert [is_disturbed(share) for share in (None, 0.05, 0.051)] == [False, False, True]
+
+
+# medians and verdicts
+
+
+def test_medians_are_taken_one_by_one() -> None:
+    runs = [replace(RUN, step=step, total=total) for step, total in ((2.0, 30.0), (2.2, 10.0), (2.1, 20.0))]
+    found = figures(runs)
+    assert (found.step, found.total, found.peak_bytes) == (2.1, 20.0, 2**30)
+    assert found.spread == pytest.approx(0.2 / 2.1)
+    assert spread([4.0]) == 0.0
+
+
+@pytest.mark.parametrize(("ratio", "reached"), [(3.0, "target"), (2.99, "floor"), (2.5, "floor"), (2.49, "below")])
+def test_a_ratio_reaches_its_bars(ratio: float, reached: str) -> None:
+    assert judge("speed", ratio, Bar(floor=2.5, target=3.0)).reached == reached
+
+
+def test_a_limit_is_kept_or_not() -> None:
+    assert [judge_limit("memory", ratio, 0.7).reached for ratio in (0.7, 0.71)] == ["target", "below"]
+
+
+def test_verdicts_cover_speed_memory_and_start() -> None:
+    weft = figures([replace(RUN, step=1.0, peak_bytes=60, first_step=5.0)])
+    found = {
+        "weft": weft,
+        "trl-padded": figures([replace(RUN, step=4.0, peak_bytes=500, first_step=10.0)]),
+        "trl-packed": figures([replace(RUN, step=1.7, peak_bytes=100, first_step=8.0)]),
+    }
+    judged = {verdict.what: (round(verdict.ratio, 3), verdict.reached) for verdict in verdicts(CASES["small"], found)}
+    assert judged == {
+        "speed against trl-padded": (4.0, "floor"),
+        "speed against trl-packed": (1.7, "floor"),
+        "peak memory by trl-packed's": (0.6, "target"),
+        "first step by TRL's earlier one": (0.625, "below"),
+    }
+
+
+def test_the_share_counts_six_operations_a_weight_and_token() -> None:
+    assert gemm_share(parameters=1000, tokens=10, seconds=2.0, peak=60_000.0) == 0.5
+
+
+def test_a_line_is_found_and_a_curve_refused() -> None:
+    tokens = [1.0, 2.0, 4.0, 8.0, 16.0]
+    line = fit_line(tokens, [3 + 2 * token for token in tokens])
+    assert (line.fixed, line.per_token) == (pytest.approx(3), pytest.approx(2))
+    assert line.is_straight
+    assert not fit_line(tokens, [3 + 2 * token + 0.1 * token**2 for token in tokens]).is_straight
+
+
+# rounds
+
+
+class FakeRunner:
+    """Every run takes a second of a clock that only it moves, and is disturbed as the list says."""
+
+    def __init__(self, others: list[float]):
+        self.others, self.order = others, []
+
+    def run(self, case: str, program: str, setting: Setting, steps: int) -> tuple[dict[str, object], Run]:
+        self.order.append(program)
+        return {}, replace(RUN, others=self.others.pop(0) if self.others else 0.0)
+
+
+SETTINGS = {name: PROGRAMS[name].settings[0] for name in ("weft", "trl-padded")}
+
+
+def test_programs_run_in_turn() -> None:
+    runner = FakeRunner([])
+    rounds = bench_peers._rounds(runner, "tiny", SETTINGS, 4, 3, deadline=time.monotonic() + 60)
+    assert runner.order == ["weft", "trl-padded"] * 3
+    assert [entry["repeated"] for entry in rounds] == [False] * 3
+
+
+def test_a_disturbed_round_is_repeated_once_and_marked() -> None:
+    runner = FakeRunner([0.0, 0.5, 0.0, 0.0, 0.5, 0.0, 0.5, 0.0])
+    first, second = bench_peers._rounds(runner, "tiny", SETTINGS, 4, 2, deadline=time.monotonic() + 60)
+    assert runner.order == ["weft", "trl-padded"] * 4
+    assert (first["repeated"], first["disturbed"]) == (True, [])
+    assert (second["repeated"], second["disturbed"]) == (True, ["weft"])
+
+
+def test_two_rounds_are_run_even_when_the_time_is_up() -> None:
+    assert len(bench_peers._rounds(FakeRunner([]), "tiny", SETTINGS, 4, 3, deadline=time.monotonic())) == 2
+
+
+# the page
+
+
+def a_result() -> dict[str, object]:
+    found = {"weft": figures([RUN]), "trl-padded": figures([replace(RUN, step=8.4)])}
+    case = {
+        "material": {
+            "records": "records",
+            "examples": 64,
+            "tokens": 12_000,
+            "mean": 187.5,
+            "targets": 10_000,
+            "steps": 4,
+        },
+        "settings": {"weft": "3 × 1 rows", "trl-padded": "8 × 2 examples"},
+        "tried": {"trl-padded": {"8 × 2 examples": 8.4, "16 × 1 examples": 9.0}},
+        "losses": {"mean": {"weft": 10.8, "trl-padded": 10.800001}, "by step": {}},
+        "rounds": [{"runs": {}, "repeated": True, "disturbed": ["weft"]}],
+        "figures": bench_peers._plain(found),
+        "verdicts": [vars(verdict) for verdict in verdicts(CASES["small"], found)],
+    }
+    return {
+        "date": "2026-01-02",
+        "command": "python -m benchmarks.bench_peers",
+        "machine": {
+            "processor": "P", "cores": 2, "threads used": 2, "memory bytes": 24 * 2**30, "system": "S", "python": "3.11",
+        },
+        "versions": {"trl": {"trl": "1.16.0"}},
+        "unavailable": {"llamafactory": "no wheel"},
+        "cases": {"small": case},
+    }  # fmt: skip
+
+
+def test_the_page_says_what_was_measured_and_against_which_bars() -> None:
+    text = table.page(a_result())
+    assert "| hidden 512 × 8, vocabulary 32k, full | 4.20 (3.6 / 4.2: target reached) |" in text
+    assert "| TRL padded | 8 × 2 examples | 8.400 |" in text
+    assert "16 × 1 examples: 9.000" in text
+    assert "1 rounds, 1 of them disturbed" in text
+    assert "10.800000 to 10.800001" in text
+    assert "llamafactory is missing: no wheel" in text
+    assert "do not carry over to GPUs" in text
+    assert (
+        "| hidden 512 × 8, vocabulary 32k, full: first step by TRL's earlier one | 1.00 | 0.6 | **not reached** |"
+        in text
+    )
+
+
+def test_a_table_is_markdown() -> None:
+    assert table.markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
