@@ -99,7 +99,7 @@ def test_the_run_directory_is_what_serving_needs(project, capsys, mode, tiny_tok
     settings = json.loads((run / "training_config.json").read_text())
     assert settings["base_model"] == "./model"
     assert settings["config"]["tuning"]["mode"] == mode
-    assert settings["identity"]["examples per step"] == 4
+    assert settings["identity"]["rows per step"] == 4
     assert settings["environment"]["torch"] == torch.__version__
     summary = json.loads((run / "train_summary.json").read_text())
     losses = [line["loss"] for line in read_metrics(run / "metrics.jsonl") if "loss" in line]

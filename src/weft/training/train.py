@@ -158,7 +158,7 @@ def _fingerprints(inputs: Inputs) -> dict[str, Any]:
         "validation data": inputs.validation.fingerprint if inputs.validation else None,
         "template and tokenizer": inputs.renderer.fingerprint,
         "base model": model_fingerprint(inputs.base),
-        "examples per step": inputs.plan.effective_batch,
+        "rows per step": inputs.plan.effective_batch,
         "steps": inputs.plan.total_steps,
     }
 
