@@ -117,7 +117,7 @@ def test_any_lengths(
     assert_as_dense(tensors(sum(lengths)), lengths, window=window, softcap=softcap, causal=causal, **extra)
 
 
-def test_bfloat16_keeps_its_type_and_takes_the_softmax_in_float32() -> None:
+def test_bfloat16_keeps_its_type_and_its_precision() -> None:
     row = [tensor.detach().bfloat16() for tensor in tensors()]
     for options in ({}, {"softcap": 5.0}, {"s_aux": SINKS.detach()}):
         actual, _ = segment_attention(None, *row, None, segments=Segments(LENGTHS), **options)

@@ -23,9 +23,7 @@ _SHORT = (5, 1, 11, 3, 7)
 _UNBOUNDED = 8192
 _ROWS_AT_ONCE = 512
 
-_THRESHOLD = re.compile(
-    r"window|chunk|local_attention|max_position|n_positions|max_seq|floor_scale|topk_tokens|index_topk"
-)
+_THRESHOLD = re.compile(r"window|chunk|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk")
 """Names in configurations for lengths at which models change their ways: windows, chunks, long context."""
 
 

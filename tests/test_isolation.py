@@ -1,0 +1,379 @@
+"""Packing is invisible on every architecture: the expected rung, and the logits and gradients of documents alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    SiglipVisionConfig,
+)
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
+
+from architectures import EXACT, NEGATIVE, ONE_BY_ONE, PACKED_MASK, SEGMENTS, VOCABULARY, Architecture
+from weft.config.schema import LoraConfig
+from weft.models.adapters import add_lora
+from weft.models.attention import ATTENTION, UnsupportedAttention, segment_attention
+from weft.models.attention_by_segment import attend_by_segment
+from weft.models.isolation import Isolation, isolate, original_attention
+from weft.models.parts import Head, Parts, split_model
+from weft.models.probe import probe_lengths, thresholds
+from weft.models.quiet import quiet_transformers
+
+ALL = {**EXACT, **NEGATIVE}
+LENGTHS = (5, 1, 20, 3, 11)  # longer than every window and chunk, and than the context of dynamic frequencies
+CANNOT_ADAPT_ALL = {"Llama4": ["q_proj", "v_proj"], "Mamba": ["in_proj", "x_proj"]}
+"""Where PEFT cannot wrap some linear layers: a router that returns a tuple, an output that a scan reads by itself."""
+BOUNDS = {"longest_document": 40, "longest_row": 60}
+
+
+def plain(architecture: Architecture) -> nn.Module:
+    return architecture.build().train()
+
+
+def checkpointed(architecture: Architecture) -> nn.Module:
+    return with_checkpoints(plain(architecture))
+
+
+def adapted(architecture: Architecture) -> nn.Module:
+    targets = CANNOT_ADAPT_ALL.get(architecture.name, "auto")
+    model = add_lora(architecture.build(), LoraConfig(r=4, dropout=0, target_modules=targets), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.2, generator=generator)
+    return model.train()
+
+
+def adapted_and_checkpointed(architecture: Architecture) -> nn.Module:
+    model = with_checkpoints(adapted(architecture))
+    model.enable_input_require_grads()
+    return model
+
+
+def with_checkpoints(model: nn.Module) -> nn.Module:
+    with quiet_transformers():  # the name is about to change
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def batch(lengths: tuple[int, ...] = LENGTHS) -> dict[str, object]:
+    ids = torch.randint(VOCABULARY, (1, sum(lengths)), generator=torch.Generator().manual_seed(3))
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    return {"input_ids": ids, "position_ids": positions, "lengths": lengths}
+
+
+def gradients(model: nn.Module, logits: Tensor) -> Tensor:
+    direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(4))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad((logits * direction).sum(), trained, allow_unused=True)
+    return torch.cat([gradient.flatten() for gradient in found if gradient is not None])
+
+
+WAYS = [
+    *((name, make) for name in ALL for make in (plain, checkpointed, adapted)),
+    *((name, adapted_and_checkpointed) for name in ("llama", "gemma2", "gpt-oss", "stablelm", "gpt2", "gpt-j", "lfm2")),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys")  # PEFT on experts, which it does adapt
+@pytest.mark.parametrize(("name", "make"), WAYS, ids=[f"{name}-{make.__name__}" for name, make in WAYS])
+def test_packed_is_alone(name: str, make: Callable[[Architecture], nn.Module]) -> None:
+    fresh, model = make(ALL[name]), make(ALL[name])
+    parts = split_model(model)
+    isolation = isolate(model, parts, **BOUNDS)
+    assert isolation.rung == ALL[name].rung, isolation.reason
+
+    row = batch()
+    logits = parts.head(isolation.hidden_at(torch.arange(sum(LENGTHS)), **row))
+    alone = torch.cat([fresh(input_ids=ids).logits[0] for ids in row["input_ids"].split(LENGTHS, dim=1)])
+    assert (logits - alone).abs().max() <= 2e-5
+    expected = gradients(fresh, alone)
+    assert expected.norm() > 1
+    assert (gradients(model, logits) - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_checkpoints_compute_attention_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(
+        "weft.models.attention.attend_by_segment", lambda *row: calls.append(row[3]) or attend_by_segment(*row)
+    )
+    model = checkpointed(EXACT["llama"])
+    isolation = isolate(model, split_model(model), **BOUNDS)
+    calls.clear()
+    isolation.hidden_at(torch.arange(40), **batch()).sum().backward()
+    assert len(calls) == 4  # two layers, forward and again
+    assert all(segments is calls[0] for segments in calls)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt-j", "lfm2"])
+def test_hidden_states_at_some_positions(name: str) -> None:
+    """On each rung: documents with many, with one and without positions, and a row without any."""
+    model = ALL[name].build()
+    isolation = isolate(model, split_model(model), **BOUNDS)
+    everywhere = isolation.hidden_at(torch.arange(40), **batch())
+    positions = torch.tensor([0, 5, 6, 7, 25, 29, 39])
+    torch.testing.assert_close(isolation.hidden_at(positions, **batch()), everywhere[positions])
+    none = isolation.hidden_at(positions[:0], **batch())
+    assert none.shape == (0, 32)
+    none.sum().backward()
+    assert all(parameter.grad is not None for name, parameter in model.base_model.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["llama", "llama4", "dynamic-rope"])
+@pytest.mark.parametrize("rung", ["logits_to_keep", "full logits"])
+def test_finished_logits_are_hidden_states_too(name: str, rung: str) -> None:
+    model = ALL[name].build()
+    parts = Parts(
+        body=lambda **inputs: BaseModelOutput(last_hidden_state=model(**inputs).logits),
+        head=Head(module=nn.Identity()),
+        rung=rung,
+    )
+    isolation = isolate(model, parts, **BOUNDS)
+    assert isolation.rung == ALL[name].rung
+    positions = torch.tensor([0, 5, 39])
+    actual = parts.head(isolation.hidden_at(positions, **batch()))
+    fresh = ALL[name].build()
+    alone = torch.cat([fresh(input_ids=ids).logits[0] for ids in batch()["input_ids"].split(LENGTHS, dim=1)])
+    torch.testing.assert_close(actual, alone[positions], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "rung"),
+    [("llama", SEGMENTS), ("gemma2", SEGMENTS), ("gpt2", SEGMENTS), ("llama4", PACKED_MASK), ("lfm2", ONE_BY_ONE)],
+)
+def test_bfloat16_is_told_from_a_leak(name: str, rung: str) -> None:
+    model = ALL[name].build().bfloat16()
+    assert isolate(model, split_model(model), **BOUNDS).rung == rung
+
+
+# Reasons.
+
+
+def isolated(model: PreTrainedModel, **bounds: int) -> Isolation:
+    return isolate(model, split_model(model), **{**BOUNDS, **bounds})
+
+
+def test_reasons_say_what_was_wrong_above() -> None:
+    equal = "packed rows equal each document alone"
+    assert isolated(EXACT["llama"].build()).reason == equal
+    never = "segments: the attention function was never called"
+    assert isolated(NEGATIVE["gpt-j"].build()).reason == f"{never}; {equal}"
+    assert isolated(NEGATIVE["bloom"].build()).reason.startswith(
+        f"{never}; the model's own packed mask: position 0 of document 2 differs by "
+    )
+
+
+def test_whatever_a_model_raises_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise KeyError("no\nsuch kernel")
+
+    monkeypatch.setattr("weft.models.isolation.segment_attention", broken)
+    isolation = isolated(EXACT["llama"].build())
+    assert isolation.rung == PACKED_MASK
+    assert isolation.reason.startswith("segments: KeyError: 'no\\nsuch kernel'; packed rows")
+
+
+def test_what_attention_cannot_honour_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def biased(*args: object, **kwargs: object) -> object:
+        return segment_attention(*args, **kwargs, position_bias=torch.zeros(1))
+
+    monkeypatch.setattr("weft.models.isolation.segment_attention", biased)
+    isolation = isolated(EXACT["llama"].build())
+    assert isolation.reason.startswith("segments: its attention uses 'position_bias', which is not known here;")
+
+
+def test_an_output_that_is_no_number_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*args: object, **kwargs: object) -> object:
+        return segment_attention(*args, **kwargs)[0] * torch.nan, None
+
+    monkeypatch.setattr("weft.models.isolation.segment_attention", nothing)
+    isolation = isolated(EXACT["llama"].build())
+    assert isolation.rung == PACKED_MASK
+    assert isolation.reason.startswith("segments: position 0 of document 1 differs by nan")
+
+
+def test_a_body_that_refuses_keywords_gets_positions_only() -> None:
+    model = EXACT["llama"].build()
+    forward = model.model.forward
+
+    def narrow(
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: object = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+    ) -> BaseModelOutputWithPast:
+        return forward(input_ids=input_ids, position_ids=position_ids, use_cache=use_cache)
+
+    model.model.forward = narrow
+    isolation = isolated(model)
+    assert (isolation.rung, isolation.carried) == (SEGMENTS, False)
+    expected = isolated(EXACT["llama"].build()).hidden_at(torch.arange(40), **batch())
+    assert torch.equal(isolation.hidden_at(torch.arange(40), **batch()), expected)
+
+
+# What the probe leaves behind.
+
+
+def test_the_probe_leaves_modes_and_random_numbers_alone() -> None:
+    model = EXACT["llama"].build().train()
+    model.model.layers[0].eval()
+    before = torch.get_rng_state()
+    isolated(model)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert not model.model.layers[0].training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt-j", "dynamic-rope", "mpt"])
+def test_each_rung_has_its_attention(name: str) -> None:
+    model = ALL[name].build()
+    original = model.config._attn_implementation
+    for _ in range(2):  # the second time, the original is not what the first time left
+        isolation = isolated(model)
+        assert isolation.rung == ALL[name].rung
+        assert model.config._attn_implementation == (ATTENTION if isolation.rung == SEGMENTS else original)
+        with original_attention(model):
+            assert model.config._attn_implementation == original
+
+
+def test_the_original_attention_comes_back_after_an_error() -> None:
+    model = EXACT["llama"].build()
+    isolated(model)
+    with pytest.raises(RuntimeError, match="stop"), original_attention(model):
+        raise RuntimeError("stop")
+    assert model.config._attn_implementation == ATTENTION
+
+
+@pytest.mark.parametrize("make", [plain, adapted])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gemma3", "gpt-oss", "gpt2", "mistral-window"])
+def test_generation_is_that_of_a_fresh_model(name: str, make: Callable[[Architecture], nn.Module]) -> None:
+    prompts = {
+        "input_ids": torch.tensor([[0, 0, 5, 6, 7, 8, 9], [11, 12, 13, 14, 15, 16, 17]]),
+        "attention_mask": torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7]),
+    }
+    asked = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    fresh, model = make(EXACT[name]).eval(), make(EXACT[name]).eval()
+    isolate(model, split_model(model), **BOUNDS)
+    with original_attention(model):
+        actual = model.generate(**prompts, **asked)
+    assert torch.equal(actual, fresh.generate(**prompts, **asked))
+    with pytest.raises(UnsupportedAttention):
+        model.generate(**prompts, **asked)
+
+
+def test_padding_is_refused() -> None:
+    model = EXACT["llama"].build()
+    isolated(model)
+    row = {name: value for name, value in batch().items() if name != "lengths"}
+    mask = torch.ones_like(row["input_ids"])
+    assert torch.equal(model(**row, attention_mask=mask).logits, model(**row).logits)
+    mask[0, -1] = 0
+    with pytest.raises(UnsupportedAttention, match="padded"):
+        model(**row, attention_mask=mask)
+
+
+def test_a_model_within_a_model_gets_its_own_attention_back() -> None:
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = Gemma3Config(
+        text_config=Gemma3TextConfig(**EXACT["gemma3"].settings),
+        vision_config=SiglipVisionConfig(**vision, image_size=28, patch_size=14),
+        mm_tokens_per_image=4,
+        image_token_index=96,
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    model.set_attn_implementation({"": "sdpa", "text_config": "eager", "vision_config": "sdpa"})
+    configs = (model.config, model.config.text_config, model.config.vision_config)
+    assert isolated(model).rung == SEGMENTS
+    assert [config._attn_implementation for config in configs] == [ATTENTION] * 3
+    with original_attention(model):
+        assert [config._attn_implementation for config in configs] == ["sdpa", "eager", "sdpa"]
+
+
+def test_the_name_of_our_attention_is_not_saved(tmp_path: Path) -> None:
+    fresh, model = EXACT["gemma2"].build(), EXACT["gemma2"].build()
+    isolated(model)
+    fresh.save_pretrained(tmp_path / "fresh")
+    model.save_pretrained(tmp_path / "ours")
+    for name in ("config.json", "generation_config.json"):
+        ours = (tmp_path / "ours" / name).read_text()
+        assert "weft" not in ours
+        assert json.loads(ours) == json.loads((tmp_path / "fresh" / name).read_text())
+
+
+# The documents of the probe.
+
+
+@pytest.mark.parametrize(
+    ("given", "longest_document", "longest_row", "expected"),
+    [
+        (set(), 8192, 8192, (5, 1, 11, 3, 7)),
+        (set(), 4, 8192, (4, 1, 4, 3, 4)),
+        ({4096}, 4096, 4096, (5, 1, 11, 3, 7)),  # a run that never meets it
+        ({100}, 8192, 8192, (5, 1, 129, 11, 3, 7)),
+        ({100}, 110, 8192, (5, 1, 110, 11, 3, 7)),
+        ({16, 100, 5000}, 200, 200, (5, 1, 129, 11, 3, 7)),  # one longer than each that can be met
+        ({100}, 60, 200, (5, 1, 60, 42, 11, 3, 7)),  # no document meets it, but the row does: 129
+        ({100}, 60, 110, (5, 1, 60, 23, 11, 3, 7)),  # of 110
+        ({16, 100}, 50, 200, (5, 1, 24, 50, 28, 11, 3, 7)),
+    ],
+)
+def test_probes_exceed_what_the_run_can_meet_and_no_more(
+    given: set[int], longest_document: int, longest_row: int, expected: tuple[int, ...]
+) -> None:
+    assert probe_lengths(given, longest_document=longest_document, longest_row=longest_row) == expected
+
+
+def test_thresholds_are_found_on_all_levels_of_a_configuration() -> None:
+    config = {
+        "max_position_embeddings": 2048,
+        "hidden_size": 7,
+        "use_sliding_window": True,
+        "sliding_window": None,
+        "text_config": {"attention_chunk_size": 128, "rope_parameters": {"original_max_position_embeddings": 512}},
+        "layers": [{"sliding_window": 16}, {"sliding_window": [32, 64]}],
+        "window_size": -1,
+    }
+    assert thresholds(config) == {2048, 128, 512, 16, 32, 64}
+    assert {4, 64} <= thresholds(EXACT["mistral-window"].build().config.to_dict())
+
+
+def test_lengths_that_a_run_never_meets_are_no_obstacle() -> None:
+    """Frequencies change beyond 16 positions: a run without such documents takes the fast rung."""
+    model = NEGATIVE["dynamic-rope"].build()
+    assert isolated(model, longest_document=16, longest_row=60).rung == SEGMENTS
+    assert isolated(model, longest_document=17, longest_row=60).rung == ONE_BY_ONE
+
+
+def test_a_row_counts_where_documents_do_not() -> None:
+    """Llama 4's temperature goes by the place in the row, here from 48 tokens on."""
+    model = NEGATIVE["llama4"].build(floor_scale=48)
+    assert isolated(model, longest_document=12, longest_row=48).rung == PACKED_MASK
+    assert isolated(model, longest_document=12, longest_row=90).rung == ONE_BY_ONE
+
+
+def test_documents_are_no_longer_than_a_table_of_positions() -> None:
+    for name in ("gpt2", "opt", "gpt-j", "codegen", "mpt"):
+        model = ALL[name].build()
+        assert isolate(model, split_model(model), longest_document=500, longest_row=64).rung == ALL[name].rung
+
+
+def test_a_window_that_attention_ignored_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_window(*args: object, sliding_window: int | None = None, **kwargs: object) -> object:
+        return segment_attention(*args, **kwargs)
+
+    monkeypatch.setattr("weft.models.isolation.segment_attention", without_window)
+    assert isolated(EXACT["mistral-window"].build()).rung == PACKED_MASK
+    assert isolated(LlamaForCausalLM(EXACT["llama"].build().config)).rung == SEGMENTS
