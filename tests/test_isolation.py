@@ -377,3 +377,19 @@ def test_a_window_that_attention_ignored_would_be_seen(monkeypatch: pytest.Monke
     monkeypatch.setattr("weft.models.isolation.segment_attention", without_window)
     assert isolated(EXACT["mistral-window"].build()).rung == PACKED_MASK
     assert isolated(LlamaForCausalLM(EXACT["llama"].build().config)).rung == SEGMENTS
+
+
+def test_under_autocast_both_types_are_compared(monkeypatch):
+    """What only the kernels of half precision get wrong is found, though in single precision all is well."""
+    model = EXACT["llama"].build()
+    assert isolate(model, split_model(model), autocast=torch.bfloat16, **BOUNDS).rung == SEGMENTS
+
+    def leaking(module, query, *args, **kwargs):
+        output, _ = segment_attention(module, query, *args, **kwargs)
+        return (output.roll(1, dims=1) if torch.is_autocast_enabled("cpu") else output), None
+
+    monkeypatch.setattr("weft.models.isolation.segment_attention", leaking)
+    assert isolate(model, split_model(model), **BOUNDS).rung == SEGMENTS
+    found = isolate(model, split_model(model), autocast=torch.bfloat16, **BOUNDS)
+    assert found.rung == PACKED_MASK
+    assert found.reason.startswith("segments: position ")

@@ -31,7 +31,8 @@ def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int) -> PeftMod
     half-precision model. ``target_modules: auto`` takes every linear layer but the output head.
 
     Raises:
-        ConfigError: ``target_modules`` names what the model does not have or what cannot be adapted.
+        ConfigError: ``target_modules`` names what the model does not have or what cannot be adapted, or PEFT cannot adapt
+            this model.
     """
     if settings.target_modules == "auto":
         targets: str | list[str] = "all-linear"
@@ -49,7 +50,15 @@ def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int) -> PeftMod
     )
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
-        return peft.get_peft_model(model, config)
+        try:
+            return peft.get_peft_model(model, config)
+        except ValueError as problem:
+            raise ConfigError(
+                f"PEFT cannot put adapters on this model: {' '.join(str(problem).split())}",
+                where="tuning.lora",
+                fix="name the layers that get one in tuning.lora.target_modules, such as [q_proj, v_proj]; layers of experts "
+                "take none with tuning.lora.dropout above 0",
+            ) from problem
 
 
 def save_model(model: PreTrainedModel | PeftModel, directory: Path, *, base_name: str | None = None) -> None:

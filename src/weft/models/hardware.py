@@ -141,3 +141,8 @@ def _reason(device: torch.device) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether a device, or the machine, had too little memory; PyTorch has no type of its own for the latter."""
+    return isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(problem)

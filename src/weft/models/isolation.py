@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
 from weft.models.attention import ATTENTION, Segments, UnsupportedAttention, segment_attention
-from weft.models.parts import Parts, _evaluating
+from weft.models.hardware import is_out_of_memory
+from weft.models.parts import Parts, evaluating
 from weft.models.probe import Row, complaint, probe_row
 from weft.models.quiet import quiet_transformers
 
@@ -85,17 +86,19 @@ def isolate(
     *,
     longest_document: int | None = None,
     longest_row: int | None = None,
+    autocast: torch.dtype | None = None,
 ) -> Isolation:
     """Find the highest rung on which a packed row gives what each document alone gives, and switch ``model`` to it.
 
-    It costs about two forward passes of a row. Call it before the model is wrapped for distribution. The comparison is
-    the strictest outside of autocast; on CUDA, though, kernels of 16 bits run on float32 weights only inside of it.
+    It costs about two forward passes of a row. Call it before the model is wrapped for distribution.
 
     Args:
         model: a causal model of Transformers, or a PEFT model around one, whose adapters take part.
         parts: its body and head (``weft.models.parts``).
         longest_document: tokens of the longest document of the run; longer ones are not tried. None is 8,192.
         longest_row: tokens of the longest row of the run. None is 8,192.
+        autocast: the type of the run's autocast, if it has one. Then everything is compared in it as well: other kernels
+            run there, but it is too coarse to be the only comparison.
     """
     base = _base(model)
     original = _original.setdefault(base, _implementation(base.config))
@@ -103,13 +106,17 @@ def isolate(
     by_segments = Isolation(rung="segments", parts=parts, carried=_takes_any_keyword(base, parts))
     by_mask = Isolation(rung="the model's own packed mask", parts=parts)
     one_by_one = Isolation(rung="one document per forward", parts=parts)
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         _switch(base, original)
-        alone = _all_hidden(one_by_one, row)
+        alone = {}
+        for dtype in [None] if autocast is None else [None, autocast]:
+            with _computing_in(dtype, row):
+                alone[dtype] = _all_hidden(one_by_one, row)
         problems = []
         for isolation, implementation in ((by_segments, _implementation(base.config, ATTENTION)), (by_mask, original)):
             _switch(base, implementation)
-            problem = _problem(isolation, row, alone)
+            found = (_problem(isolation, row, hidden, dtype) for dtype, hidden in alone.items())
+            problem = next(filter(None, found), None)  # the first one, if any
             if problem is None:
                 return replace(isolation, reason="; ".join([*problems, "packed rows equal each document alone"]))
             problems.append(f"{isolation.rung}: {problem}")
@@ -128,23 +135,29 @@ def original_attention(model: PreTrainedModel | PeftModel) -> Iterator[None]:
         _switch(base, in_use)
 
 
-def _problem(isolation: Isolation, row: Row, alone: Tensor) -> str | None:
+def _problem(isolation: Isolation, row: Row, alone: Tensor, autocast: torch.dtype | None) -> str | None:
     """Why ``isolation`` is no way to run rows of its model, in a few words; None if it is one."""
     try:
-        with _counting_calls() as layers:
-            packed = _all_hidden(isolation, row)
+        with _counting_calls() as layers, _computing_in(autocast, row):
+            problem = complaint(isolation.parts.head, _all_hidden(isolation, row), alone, row.lengths)
     except UnsupportedAttention as error:
         return str(error)
     except Exception as error:  # whatever a model makes of a packed row, there is another way to run it
+        if is_out_of_memory(error):
+            raise
         return textwrap.shorten(f"{type(error).__name__}: {error}", 120)
     if isolation.rung == "segments" and not layers:
         return "the attention function was never called"
-    return complaint(isolation.parts.head, packed, alone, row.lengths)
+    return problem
 
 
 def _all_hidden(isolation: Isolation, row: Row) -> Tensor:
     everywhere = torch.arange(row.input_ids.shape[1], device=row.input_ids.device)
     return isolation.hidden_at(everywhere, input_ids=row.input_ids, position_ids=row.position_ids, lengths=row.lengths)
+
+
+def _computing_in(autocast: torch.dtype | None, row: Row) -> torch.autocast:
+    return torch.autocast(row.input_ids.device.type, autocast, enabled=autocast is not None)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from weft.errors import ModelError
 Rung = Literal["body and head", "logits_to_keep", "full logits"]
 
 _PROBE_LENGTH = 16
-_RELATIVE_TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+RELATIVE_TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+"""By which logits of two ways of computing them may differ, relative to the largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +88,15 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
     Wrappers of PEFT are seen through; their adapters take part. Call it before the model is wrapped for distribution.
 
     Raises:
-        ModelError: the model gives no logits for token ids alone, or they are not numbers.
+        ModelError: the model fails on token ids alone, or gives logits that are not numbers.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     rows = base.get_input_embeddings().weight.shape[0]
     device = base.get_input_embeddings().weight.device
     probe = torch.arange(_PROBE_LENGTH, device=device).mul(7919).remainder(rows).unsqueeze(0)
     positions = torch.arange(1, _PROBE_LENGTH, 2, device=device)
-    with _evaluating(model), torch.no_grad():
-        expected = base(input_ids=probe, use_cache=False).logits[0, positions]
+    with evaluating(model), torch.no_grad():
+        expected = _own_logits(base, probe)[0, positions]
         if not expected.isfinite().all():
             raise ModelError(
                 "its output is not a number (NaN or infinite), so nothing can be learned",
@@ -111,6 +112,18 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
         where=type(base).__name__,
         fix="use a causal language model of Transformers",
     )
+
+
+def _own_logits(base: PreTrainedModel, ids: Tensor) -> Tensor:
+    try:
+        return base(input_ids=ids, use_cache=False).logits
+    except Exception as problem:  # a model's own code; with adapters, also whatever they do not fit
+        raise ModelError(
+            f"fails on a row of {ids.shape[1]} tokens: {type(problem).__name__}: {problem}",
+            where=type(base).__name__,
+            fix="if it has adapters, name the layers that get one in tuning.lora.target_modules, such as [q_proj, v_proj]; "
+            "else use another model",
+        ) from problem
 
 
 def _body_and_head(base: PreTrainedModel) -> Parts:
@@ -143,13 +156,13 @@ def _agrees(parts: Parts, probe: Tensor, positions: Tensor, expected: Tensor) ->
         return False  # the guess does not fit this architecture
     if actual.shape != expected.shape:
         return False
-    tolerance = _RELATIVE_TOLERANCE.get(expected.dtype, 2e-5)
+    tolerance = RELATIVE_TOLERANCE.get(expected.dtype, 2e-5)
     largest = expected.abs().max()
     return bool((actual - expected).abs().max() <= tolerance * largest)
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Dropout off in every module, and each put back as it was."""
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from weft.models.parts import _RELATIVE_TOLERANCE, Head
+from weft.models.parts import RELATIVE_TOLERANCE, Head
 
 _SHORT = (5, 1, 11, 3, 7)
 _UNBOUNDED = 8192
@@ -91,7 +91,7 @@ def complaint(head: Head, packed: Tensor, alone: Tensor, lengths: tuple[int, ...
         actual, expected = (head(hidden) for hidden in rows)
         differences.append((actual.float() - expected.float()).abs().amax(dim=1))
         largest = max(largest, expected.abs().max().item())
-        tolerance = _RELATIVE_TOLERANCE.get(expected.dtype, 2e-5)
+        tolerance = RELATIVE_TOLERANCE.get(expected.dtype, 2e-5)
     difference = torch.cat(differences)
     if difference.max() <= tolerance * largest:  # which what is not a number never is
         return None

@@ -23,7 +23,7 @@ from weft.errors import Interrupted, RunError, WeftError
 from weft.escape import visible
 from weft.models.adapters import add_lora, save_model
 from weft.models.directory import ADAPTER_WEIGHTS
-from weft.models.hardware import choose_autocast, choose_device, choose_dtype, contention
+from weft.models.hardware import choose_autocast, choose_device, choose_dtype, contention, is_out_of_memory
 from weft.models.load import load_model
 from weft.models.quiet import quiet_transformers
 from weft.models.vocab import check_vocab
@@ -133,7 +133,7 @@ def _as_user_errors(run: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as problem:
-        if not (isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(problem)):
+        if not is_out_of_memory(problem):
             raise
         raise WeftError(
             "there is not enough memory for this run",
