@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from weft.models.isolation import isolate
@@ -14,6 +10,7 @@ from weft.models.parts import split_model
 from weft.objectives.base import LossTerms, Objective
 from weft.objectives.batch import Batch
 from weft.objectives.cross_entropy import head_loss
+from weft.objectives.sharded import is_sharded, with_as_many_documents_as_any
 from weft.objectives.stages import stage
 
 
@@ -25,16 +22,26 @@ class CausalObjective(Objective):
             rows; weft.models.isolation.original_attention switches it back for generation.
         longest_document: tokens of the longest example that will come; longer ones are not proven exact. None is 8,192.
         longest_row: tokens of the longest batch that will come, likewise.
+        autocast: the type of the autocast that ``forward`` will run in, if any.
 
     Raises:
         ModelError: the model's body and head could not be found (weft.models.parts).
     """
 
-    def __init__(self, model: PreTrainedModel, *, longest_document: int | None = None, longest_row: int | None = None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        longest_document: int | None = None,
+        longest_row: int | None = None,
+        autocast: torch.dtype | None = None,
+    ):
         super().__init__()
         self.model = model
         self._parts = split_model(model)  # no module of its own: its parts are the model's, and are saved with it
-        self._isolation = isolate(model, self._parts, longest_document=longest_document, longest_row=longest_row)
+        self._isolation = isolate(
+            model, self._parts, longest_document=longest_document, longest_row=longest_row, autocast=autocast
+        )
         self.rung, self.rung_reason = self._isolation.rung, self._isolation.reason
         self.logits_rung = self._parts.rung
         # What FSDP asks of the module that it wraps. It must not see get_output_embeddings: an untied head would
@@ -47,8 +54,8 @@ class CausalObjective(Objective):
 
     def forward(self, batch: Batch) -> LossTerms:
         """The loss terms of ``batch``; without any target, a zero that still has a gradient for every weight."""
-        if self.rung == "one document per forward" and _is_sharded(self):
-            batch = _with_as_many_documents_as_any(batch)
+        if self.rung == "one document per forward" and is_sharded(self):
+            batch = with_as_many_documents_as_any(batch)
         with stage("body_forward"):
             hidden = self._isolation.hidden_at(
                 batch.targets - 1,  # the state that predicts a token is that of the token before it
@@ -60,29 +67,3 @@ class CausalObjective(Objective):
             labels = batch.input_ids[0].index_select(0, batch.targets)
             weights = batch.loss_weights[0].index_select(0, batch.targets)
             return LossTerms(head_loss(self._parts.head, hidden, labels, weights), weights.sum())
-
-
-def _is_sharded(module: torch.nn.Module) -> bool:
-    """Whether FSDP2 splits the weights of ``module`` over processes, so that its forward pass is a meeting of them all."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return False
-    from torch.distributed.fsdp import FSDPModule  # which not every build of torch has
-
-    return isinstance(module, FSDPModule)
-
-
-def _with_as_many_documents_as_any(batch: Batch) -> Batch:
-    """``batch`` with documents of one token and no target at its end: as many as that of the process with the most.
-
-    A process with fewer forward passes than another would leave that one waiting in a pass that it never takes.
-    """
-    most = torch.tensor(len(batch.lengths), device=batch.input_ids.device)
-    dist.all_reduce(most, dist.ReduceOp.MAX)
-    missing = int(most) - len(batch.lengths)
-    return replace(
-        batch,
-        input_ids=F.pad(batch.input_ids, (0, missing)),
-        position_ids=F.pad(batch.position_ids, (0, missing)),
-        loss_weights=F.pad(batch.loss_weights, (0, missing)),
-        lengths=(*batch.lengths, *[1] * missing),
-    )

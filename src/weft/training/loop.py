@@ -179,8 +179,8 @@ def take_step(training: Training, step: int, rows: Sequence[Row], rate: float) -
 
 
 def _clip(training: Training) -> float:
-    weights = [weight for group in training.optimizer.param_groups for weight in group["params"]]
-    return training.accelerator.clip_grad_norm_(weights, training.config.max_grad_norm or math.inf).item()
+    limit = training.config.max_grad_norm or math.inf
+    return training.accelerator.clip_grad_norm_(training.objective.parameters(), limit).item()
 
 
 def _without_targets(example: Example) -> Example:

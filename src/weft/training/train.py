@@ -168,17 +168,21 @@ class _Compute:
     device: torch.device
     dtype: torch.dtype
     """Of the weights in memory."""
-    mixed_precision: str
-    """Accelerate's name of the type of the forward pass; ``no`` for that of the weights."""
+    autocast: torch.dtype | None
+    """Of the forward pass; None for that of the weights."""
+
+    @property
+    def mixed_precision(self) -> str:
+        """Accelerate's name of it."""
+        return {None: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.autocast]
 
 
 def _choose_compute(config: Config) -> _Compute:
     device = choose_device()
-    autocast = choose_autocast(config, device)
     return _Compute(
         device=device,
         dtype=choose_dtype(config, device, trained=config.tuning.mode == "full"),
-        mixed_precision={None: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}[autocast],
+        autocast=choose_autocast(config, device),
     )
 
 
@@ -246,7 +250,10 @@ class _Run:
             with quiet_transformers():  # it is about to be renamed, and older versions know only this name
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         objective = CausalObjective(
-            model, longest_document=self.inputs.longest_document, longest_row=self.inputs.longest_row
+            model,
+            longest_document=self.inputs.longest_document,
+            longest_row=self.inputs.longest_row,
+            autocast=self.compute.autocast,
         )
         optimizer = build_optimizer(objective, self.config.train)
         if self.checkpoint:
