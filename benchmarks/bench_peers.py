@@ -28,7 +28,7 @@ from benchmarks.child import ROOT, ChildFailed, is_disturbed, machine
 from benchmarks.environments import CannotInstall, python_of
 from benchmarks.gate import LossesDiffer, Trace, check_same_steps, check_same_training
 from benchmarks.runner import ALMOST_ZERO, Runner, say
-from benchmarks.summary import Run, figures, verdicts
+from benchmarks.summary import Run, best_setting, figures, verdicts
 from benchmarks.table import page
 
 RESULTS = ROOT / "benchmarks/results"
@@ -75,7 +75,9 @@ def _compare(
         material = runner.prepare(case, args.steps)
         tried = kept.get(case, {})
         settings = {
-            name: Setting(**tried[name]["best"]) if name in tried else PROGRAMS[name].settings[0] for name in programs
+            name: Setting(**tried[name]["best"]) if name in tried else PROGRAMS[name].settings[0]
+            for name in CASES[case].programs
+            if name in programs
         }
         losses, of_case = _check_losses(runner, case, settings, material["steps"])
         versions |= of_case
@@ -152,14 +154,14 @@ def _disturbed(runs: Mapping[str, Run]) -> list[str]:
 
 
 def _tune(runner: Runner, args: argparse.Namespace, programs: Sequence[str], kept: dict[str, Any]) -> None:
-    """Run every setting of every program once, and note the seconds a step and the fastest of each in the file."""
+    """Run every setting of every program once, and note the seconds a step and the best of each in the file."""
     for case in args.row:
         say(f"\n{CASES[case].title}")
         steps = runner.prepare(case, args.steps)["steps"]
-        for name in programs:
-            seconds = {setting: runner.run(case, name, setting, steps)[1].step for setting in PROGRAMS[name].settings}
-            best = min(seconds, key=seconds.__getitem__)
-            by_name = {str(setting): second for setting, second in seconds.items()}
+        for name in (name for name in CASES[case].programs if name in programs):
+            runs = {setting: runner.run(case, name, setting, steps)[1] for setting in PROGRAMS[name].settings}
+            best = best_setting(runs)
+            by_name = {str(setting): run.step for setting, run in runs.items()}
             kept.setdefault(case, {})[name] = {"best": asdict(best), "seconds a step": by_name}
             _write(args.settings, kept)
             say(f"  best for {PROGRAMS[name].title}: {best}")

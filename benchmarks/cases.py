@@ -90,7 +90,7 @@ class Program:
 
 
 PROGRAMS = {
-    "weft": Program(title="weft", environment="weft", settings=(_ALL_ROWS, _ONE_ROW, ALL_AT_ONCE)),
+    "weft": Program(title="weft", environment="weft", settings=(_ONE_ROW, _ALL_ROWS, ALL_AT_ONCE)),
     "trl-padded": Program(title="TRL padded", environment="trl", settings=_PADDED),
     "trl-packed": Program(title="TRL packed", environment="trl", settings=(_ONE_ROW, _ALL_ROWS)),
     "llamafactory-padded": Program(title="LLaMA-Factory padded", environment="llamafactory", settings=_PADDED),
@@ -122,6 +122,12 @@ class Case:
     """The most that weft's peak may be of TRL packed's."""
     stepwise: bool = False
     """Whether losses are also compared step by step at a real learning rate (not with adapters, whose random halves differ)."""
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """weft, and every program of the peers that it has a bar against."""
+        peers = {PROGRAMS[name].environment for name in self.bars}
+        return tuple(name for name, program in PROGRAMS.items() if program.environment in {"weft", *peers})
 
 
 FIRST_STEP = 0.6

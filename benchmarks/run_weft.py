@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--profile", type=int, metavar="N")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
 
     from weft.config.load import load_config
     from weft.training.train import profile, train

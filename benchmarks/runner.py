@@ -51,7 +51,9 @@ class Runner:
                     str(of_case / out),
                 ]
                 self._call("llamafactory", [*words, *layout], "llamafactory-data")
-        return json.loads((of_case / "facts.json").read_text(encoding="utf-8"))
+        facts = json.loads((of_case / "facts.json").read_text(encoding="utf-8"))
+        say(f" {facts['examples']} {facts['records']}, {facts['tokens']:,} tokens, {facts['steps']} steps")
+        return facts
 
     def run(
         self, case: str, program: str, setting: Setting, steps: int, *, rate: float = REAL, record: bool = False

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import FIRST_STEP, Bar, Case
+from benchmarks.cases import FIRST_STEP, Bar, Case, Setting
+
+AS_FAST = 0.03
+"""Settings that differ by less are equally fast; a single run does not tell them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,13 @@ def make_run(report: Mapping[str, Any], *, started: float, others: float | None,
         threads_busy=report["cpu_seconds"] / (training * threads),
         others=others,
     )
+
+
+def best_setting(tried: Mapping[Setting, Run]) -> Setting:
+    """The fastest; of several that are as fast, the one that needs the least memory."""
+    fastest = min(run.step for run in tried.values())
+    as_fast = [setting for setting, run in tried.items() if run.step <= fastest * (1 + AS_FAST)]
+    return min(as_fast, key=lambda setting: tried[setting].peak_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

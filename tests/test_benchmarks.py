@@ -22,7 +22,7 @@ from benchmarks.gate import LossesDiffer, Trace, check_same_steps, check_same_tr
 from benchmarks.job import Job  # noqa: E402
 from benchmarks.step_summary import fit_line, gemm_share  # noqa: E402
 from benchmarks.stopwatch import Stopwatch  # noqa: E402
-from benchmarks.summary import Run, figures, judge, judge_limit, make_run, spread, verdicts  # noqa: E402
+from benchmarks.summary import Run, best_setting, figures, judge, judge_limit, make_run, spread, verdicts  # noqa: E402
 
 RUN = Run(step=2.0, training=6.0, first_step=9.0, total=13.0, peak_bytes=2**30, threads_busy=0.9, others=0.01)
 
@@ -35,6 +35,11 @@ def test_every_setting_makes_the_same_step() -> None:
         for setting in program.settings:
             unit = ROWS_PER_STEP if setting.packed else EXAMPLES_PER_STEP
             assert setting.batch_size * setting.grad_accum == unit
+
+
+def test_a_case_is_run_with_the_peers_that_it_has_bars_against() -> None:
+    assert CASES["tiny-152k"].programs == ("weft", "trl-padded", "trl-packed")
+    assert CASES["tiny"].programs == tuple(PROGRAMS)
 
 
 def test_parameters_are_those_that_a_peer_counted() -> None:
@@ -165,6 +170,16 @@ def test_medians_are_taken_one_by_one() -> None:
     assert (found.step, found.total, found.peak_bytes) == (2.1, 20.0, 2**30)
     assert found.spread == pytest.approx(0.2 / 2.1)
     assert spread([4.0]) == 0.0
+
+
+def test_of_settings_that_are_as_fast_the_smallest_is_best() -> None:
+    fast, small, slow = PROGRAMS["weft"].settings
+    tried = {
+        fast: replace(RUN, step=1.0, peak_bytes=30),
+        small: replace(RUN, step=1.02, peak_bytes=20),
+        slow: replace(RUN, step=1.04, peak_bytes=10),
+    }
+    assert best_setting(tried) == small
 
 
 @pytest.mark.parametrize(("ratio", "reached"), [(3.0, "target"), (2.99, "floor"), (2.5, "floor"), (2.49, "below")])
