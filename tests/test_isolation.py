@@ -169,7 +169,7 @@ def test_reasons_say_what_was_wrong_above() -> None:
     never = "segments: the attention function was never called"
     assert isolated(NEGATIVE["gpt-j"].build()).reason == f"{never}; {equal}"
     assert isolated(NEGATIVE["bloom"].build()).reason.startswith(
-        f"{never}; the model's own packed mask: position 0 of document 2 differs by "
+        f"{never}; the model's own packed mask: position 1 of document 3 differs by "
     )
 
 

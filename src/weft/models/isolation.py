@@ -90,7 +90,7 @@ def isolate(
 ) -> Isolation:
     """Find the highest rung on which a packed row gives what each document alone gives, and switch ``model`` to it.
 
-    It costs about two forward passes of a row. Call it before the model is wrapped for distribution.
+    It costs about a forward pass of a row and one of a document. Call it before the model is wrapped for distribution.
 
     Args:
         model: a causal model of Transformers, or a PEFT model around one, whose adapters take part.
@@ -111,7 +111,7 @@ def isolate(
         alone = {}
         for dtype in [None] if autocast is None else [None, autocast]:
             with _computing_in(dtype, row):
-                alone[dtype] = _all_hidden(one_by_one, row)
+                alone[dtype] = _each_alone(parts, row)
         problems = []
         for isolation, implementation in ((by_segments, _implementation(base.config, ATTENTION)), (by_mask, original)):
             _switch(base, implementation)
@@ -139,7 +139,7 @@ def _problem(isolation: Isolation, row: Row, alone: Tensor, autocast: torch.dtyp
     """Why ``isolation`` is no way to run rows of its model, in a few words; None if it is one."""
     try:
         with _counting_calls() as layers, _computing_in(autocast, row):
-            problem = complaint(isolation.parts.head, _all_hidden(isolation, row), alone, row.lengths)
+            problem = complaint(isolation.parts.head, _packed(isolation, row), alone, row)
     except UnsupportedAttention as error:
         return str(error)
     except Exception as error:  # whatever a model makes of a packed row, there is another way to run it
@@ -151,9 +151,19 @@ def _problem(isolation: Isolation, row: Row, alone: Tensor, autocast: torch.dtyp
     return problem
 
 
-def _all_hidden(isolation: Isolation, row: Row) -> Tensor:
-    everywhere = torch.arange(row.input_ids.shape[1], device=row.input_ids.device)
-    return isolation.hidden_at(everywhere, input_ids=row.input_ids, position_ids=row.position_ids, lengths=row.lengths)
+def _packed(isolation: Isolation, row: Row) -> Tensor:
+    return isolation.hidden_at(
+        row.watched_in_row, input_ids=row.input_ids, position_ids=row.position_ids, lengths=row.lengths
+    )
+
+
+def _each_alone(parts: Parts, row: Row) -> Tensor:
+    """The hidden states of each document's watched positions, the document alone in its forward pass."""
+    found: dict[int, Tensor] = {}
+    for ids, positions in zip(row.input_ids.split(row.lengths, dim=1), row.watched, strict=True):
+        if ids.shape[1] not in found:  # documents of one length are equal
+            found[ids.shape[1]] = parts.hidden_at(positions, input_ids=ids, use_cache=False)
+    return torch.cat([found[length] for length in row.lengths])
 
 
 def _computing_in(autocast: torch.dtype | None, row: Row) -> torch.autocast:

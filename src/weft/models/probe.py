@@ -1,7 +1,7 @@
 """A row of random documents on which a model would show that they are not kept apart, and the comparison.
 
 Changing one document and watching the others is too weak: chunked attention and frequencies that depend on the row
-leave that test clean and the logits wrong. So every logit is compared with that of its document alone.
+leave that test clean and the logits wrong. So logits are compared with those of each document alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from weft.models.parts import RELATIVE_TOLERANCE, Head
 _SHORT = (5, 1, 11, 3, 7)
 _UNBOUNDED = 8192
 _ROWS_AT_ONCE = 512
+_AT_ENDS, _BETWEEN = 8, 32
 
 _THRESHOLD = re.compile(r"window|chunk|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk")
 """Names in configurations for lengths at which models change their ways: windows, chunks, long context."""
@@ -36,6 +37,15 @@ class Row:
     position_ids: Tensor
     """int64 [1, T], from 0 in every document."""
     lengths: tuple[int, ...]
+    """Tokens of each document; documents of one length are equal."""
+    watched: tuple[Tensor, ...]
+    """int64: of each document the positions that are compared, counted in the document."""
+
+    @property
+    def watched_in_row(self) -> Tensor:
+        """int64: the same positions, counted in the row."""
+        starts = accumulate((0, *self.lengths[:-1]))
+        return torch.cat([start + positions for start, positions in zip(starts, self.watched, strict=True)])
 
 
 def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_row: int | None) -> Row:
@@ -53,10 +63,16 @@ def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_ro
         longest_row=longest_row or _UNBOUNDED,
     )
     embeddings = base.get_input_embeddings().weight
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(embeddings.shape[0], (1, sum(lengths)), generator=generator)
-    positions = torch.cat([torch.arange(length) for length in lengths])[None]
-    return Row(input_ids=ids.to(embeddings.device), position_ids=positions.to(embeddings.device), lengths=lengths)
+    vocabulary, device = embeddings.shape[0], embeddings.device
+    documents = [
+        torch.randint(vocabulary, (length,), generator=torch.Generator().manual_seed(length)) for length in lengths
+    ]
+    return Row(
+        input_ids=torch.cat(documents)[None].to(device),
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        lengths=lengths,
+        watched=tuple(_watched(length).to(device) for length in lengths),
+    )
 
 
 def probe_lengths(thresholds: set[int], *, longest_document: int, longest_row: int) -> tuple[int, ...]:
@@ -81,8 +97,9 @@ def thresholds(config: Mapping[str, Any]) -> set[int]:
 
 
 @torch.no_grad()
-def complaint(head: Head, packed: Tensor, alone: Tensor, lengths: tuple[int, ...]) -> str | None:
-    """What is wrong with the hidden states ``packed`` [T, H], beside those of each document ``alone``; None if nothing.
+def complaint(head: Head, packed: Tensor, alone: Tensor, row: Row) -> str | None:
+    """What is wrong with the hidden states [N, H] of the watched positions of ``packed`` documents, beside those of each
+    ``alone``; None if nothing.
 
     Logits may differ by rounding, relative to the largest one, as in ``weft.models.parts``.
     """
@@ -96,9 +113,15 @@ def complaint(head: Head, packed: Tensor, alone: Tensor, lengths: tuple[int, ...
     if difference.max() <= tolerance * largest:  # which what is not a number never is
         return None
     worst = int(difference.argmax())
-    starts = list(accumulate((0, *lengths[:-1])))
-    document = bisect_right(starts, worst)
-    return f"position {worst - starts[document - 1]} of document {document} differs by {difference[worst].item():.2g}"
+    document = bisect_right(list(accumulate(map(len, row.watched))), worst)
+    position = int(torch.cat(row.watched)[worst])
+    return f"position {position} of document {document + 1} differs by {difference[worst].item():.2g}"
+
+
+def _watched(length: int) -> Tensor:
+    """The ends of a document, where it meets others, and some positions between; of a short document all."""
+    ends = [*range(min(_AT_ENDS, length)), *range(max(length - _AT_ENDS, 0), length)]
+    return torch.tensor(sorted({*ends, *range(0, length, 1 + length // _BETWEEN)}))
 
 
 def _clearly_beyond(threshold: int) -> int:
