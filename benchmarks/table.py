@@ -47,7 +47,7 @@ def figure_table(case: Mapping[str, Any]) -> str:
                 PROGRAMS[program].title,
                 case["settings"][program],
                 f"{found['step']:.3f}",
-                f"{found['spread']:.1%}",
+                f"{found['spread']:.1%}" if len(case["rounds"]) > 1 else "–",
                 f"{found['total']:.1f} s",
                 f"{found['first_step']:.1f} s",
                 f"{found['peak_bytes'] / 2**30:.2f} GiB",
@@ -73,18 +73,15 @@ def limit_table(cases: Mapping[str, Mapping[str, Any]]) -> str:
     """Memory and start-up against their limits."""
     rows = [["", "measured", "at most", ""]]
     for key, case in cases.items():
-        for verdict in case["verdicts"]:
-            if verdict["target"] is None:
-                reached = "reached" if verdict["reached"] == "target" else "**not reached**"
-                rows.append(
-                    [
-                        f"{CASES[key].title}: {verdict['what']}",
-                        f"{verdict['ratio']:.2f}",
-                        f"{verdict['floor']:g}",
-                        reached,
-                    ]
-                )
+        for verdict in _limits(case):
+            reached = "reached" if verdict["reached"] == "target" else "**not reached**"
+            what = f"{CASES[key].title}: {verdict['what']}"
+            rows.append([what, f"{verdict['ratio']:.2f}", f"{verdict['floor']:g}", reached])
     return markdown(rows)
+
+
+def _limits(case: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [verdict for verdict in case["verdicts"] if verdict["target"] is None]
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -98,7 +95,7 @@ def page(result: Mapping[str, Any]) -> str:
         f"Command: `{result['command']}`.",
         *(f"{name} is missing: {reason}" for name, reason in result["unavailable"].items()),
         ratio_table(cases),
-        limit_table(cases),
+        *([limit_table(cases)] if any(_limits(case) for case in cases.values()) else []),
     ]
     for key, case in cases.items():
         facts = case["material"]
@@ -106,7 +103,7 @@ def page(result: Mapping[str, Any]) -> str:
             f"### {CASES[key].title}",
             f"{facts['records']}: {facts['examples']} examples, {facts['tokens']:,} tokens ({facts['mean']:.0f} on "
             f"average), {facts['targets'] / facts['tokens']:.0%} of them trained, {facts['steps']} steps, "
-            f"{len(case['rounds'])} rounds{_disturbed(case['rounds'])}. "
+            f"rounds: {len(case['rounds'])}{_disturbed(case['rounds'])}. "
             f"{_losses(case)}",
             figure_table(case),
             *(tried_lines(case) if case["tried"] else []),

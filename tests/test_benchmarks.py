@@ -293,7 +293,7 @@ def test_the_page_says_what_was_measured_and_against_which_bars() -> None:
     assert "| hidden 512 × 8, vocabulary 32k, full | 4.20 (3.6 / 4.2: target reached) |" in text
     assert "| TRL padded | 8 × 2 examples | 8.400 |" in text
     assert "16 × 1 examples: 9.000" in text
-    assert "1 rounds, 1 of them disturbed" in text
+    assert "rounds: 1, 1 of them disturbed" in text
     assert "10.800000 to 10.800001" in text
     assert "llamafactory is missing: no wheel" in text
     assert "do not carry over to GPUs" in text
