@@ -235,3 +235,15 @@ def test_an_adapter_on_the_head_is_trained_chunk_by_chunk(monkeypatch):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for one, other in zip(torch.autograd.grad(loss, leaves), wanted, strict=True):
         assert (one - other).norm() <= 1e-5 * other.norm()
+
+
+def test_a_target_of_no_probability_has_a_finite_loss():
+    """Its probability underflows to 0 in single precision; its logarithm is −200."""
+    linear = nn.Linear(1, 2, bias=False)
+    linear.weight.data = torch.tensor([[200.0], [0.0]])
+    hidden = torch.ones(1, 1, requires_grad=True)
+    loss = head_loss(Head(module=linear), hidden, torch.tensor([1]), torch.ones(1))
+    loss.backward()
+    assert loss.item() == 200
+    assert hidden.grad.item() == 200
+    assert linear.weight.grad.tolist() == [[1], [-1]]

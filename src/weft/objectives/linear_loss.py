@@ -3,8 +3,8 @@
 With z = s·(W h + b), capped to c·tanh(z / c) where there is a soft cap c, and p = softmax(z), the loss of a target y of
 weight w is −w·log p[y], and its gradient with respect to z is w·(p − onehot(y)), times 1 − (z / c)² under a cap. So once
 the loss is known the gradients are two matrix products away, and computing them at once means that logits are neither
-kept for the backward pass nor computed again in it. One buffer holds a chunk's logits, then its log-probabilities, then
-its gradient. The weights w and the scale s are multiplied into the hidden states, which are far narrower than the logits.
+kept for the backward pass nor computed again in it. One buffer holds a chunk's logits, then its probabilities, then its
+gradient. The weights w and the scale s are multiplied into the hidden states, which are far narrower than the logits.
 """
 
 from __future__ import annotations
@@ -127,17 +127,19 @@ def _softmax_loss(
     values = logits.to(torch.promote_types(logits.dtype, torch.float32))  # single precision: the same memory
     if soft_cap is not None:
         values.div_(soft_cap).tanh_().mul_(soft_cap)
+    slope = None if soft_cap is None or not wanted else 1 - (values / soft_cap).square_()
     at_labels = values.gather(1, column)
-    log_probabilities = torch.log_softmax(values, 1, out=values)
-    losses = -log_probabilities.gather(1, column)
+    largest = values.amax(1, keepdim=True)
+    probabilities = torch.softmax(values, 1, out=values)
+    # log Σ exp(z) = z − log p for every entry. The likeliest has a p of at least 1 / V, so its logarithm is exact where
+    # the label's p may be 0; and so one pass of exponentials serves loss and gradient.
+    losses = (largest - probabilities.amax(1, keepdim=True).log_() - at_labels).squeeze(1)
     if not wanted:
-        return losses.squeeze(1), None
-    # log p = z − logsumexp(z), and at the label both are known, so the capped z need not be kept beside log p.
-    slope = None if soft_cap is None else 1 - ((log_probabilities + (at_labels + losses)) / soft_cap).square_()
-    gradient = log_probabilities.exp_().scatter_add_(1, column, torch.full_like(at_labels, -1))
+        return losses, None
+    gradient = probabilities.scatter_add_(1, column, torch.full_like(at_labels, -1))
     if slope is not None:
         gradient.mul_(slope)
-    return losses.squeeze(1), gradient if gradient is logits else logits.copy_(gradient)
+    return losses, gradient if gradient is logits else logits.copy_(gradient)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
