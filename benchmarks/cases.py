@@ -67,14 +67,15 @@ class Setting:
 
 _ONE_ROW = Setting(batch_size=1, grad_accum=ROWS_PER_STEP, packed=True)
 _ALL_ROWS = Setting(batch_size=ROWS_PER_STEP, grad_accum=1, packed=True)
-_DRAWN = Setting(batch_size=8, grad_accum=2)
 _PADDED = (
-    Setting(batch_size=4, grad_accum=4, grouped=True),
-    Setting(batch_size=2, grad_accum=8, grouped=True),
-    Setting(batch_size=8, grad_accum=2, grouped=True),
-    _DRAWN,
+    Setting(batch_size=8, grad_accum=2),
+    Setting(batch_size=4, grad_accum=4),
     Setting(batch_size=EXAMPLES_PER_STEP, grad_accum=1),
+)
+_LEAST_PADDING = (
     Setting(batch_size=1, grad_accum=EXAMPLES_PER_STEP),
+    Setting(batch_size=2, grad_accum=8, grouped=True),
+    Setting(batch_size=4, grad_accum=4, grouped=True),
 )
 ALL_AT_ONCE = Setting(batch_size=EXAMPLES_PER_STEP, grad_accum=1)
 
@@ -92,8 +93,12 @@ class Program:
 PROGRAMS = {
     "weft": Program(title="weft", environment="weft", settings=(_ONE_ROW, _ALL_ROWS, ALL_AT_ONCE)),
     "trl-padded": Program(title="TRL padded", environment="trl", settings=_PADDED),
+    "trl-unpadded": Program(title="TRL, least padding", environment="trl", settings=_LEAST_PADDING),
     "trl-packed": Program(title="TRL packed", environment="trl", settings=(_ONE_ROW, _ALL_ROWS)),
     "llamafactory-padded": Program(title="LLaMA-Factory padded", environment="llamafactory", settings=_PADDED),
+    "llamafactory-unpadded": Program(
+        title="LLaMA-Factory, least padding", environment="llamafactory", settings=_LEAST_PADDING
+    ),
     "llamafactory-packed": Program(
         title="LLaMA-Factory packed", environment="llamafactory", settings=(_ONE_ROW, _ALL_ROWS)
     ),

@@ -48,7 +48,10 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     from weft.config.load import load_config
-    from weft.training.train import profile, train
+    from weft.imports import collecting_later
+
+    with collecting_later():  # as the command imports it
+        from weft.training.train import profile, train
 
     loaded = load_config(args.config, args.overrides)
     recording = Recording()

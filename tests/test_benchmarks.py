@@ -38,7 +38,7 @@ def test_every_setting_makes_the_same_step() -> None:
 
 
 def test_a_case_is_run_with_the_peers_that_it_has_bars_against() -> None:
-    assert CASES["tiny-152k"].programs == ("weft", "trl-padded", "trl-packed")
+    assert CASES["tiny-152k"].programs == ("weft", "trl-padded", "trl-unpadded", "trl-packed")
     assert CASES["tiny"].programs == tuple(PROGRAMS)
 
 

@@ -77,13 +77,23 @@ def test_the_description_says_what_auto_chooses() -> None:
 
 @pytest.mark.parametrize(
     ("busy", "threads", "said"),
-    [(0.0, 2, False), (20.0, 2, False), (50.0, 2, True), (100.0, 2, True), (100.0, 1, False)],
+    [(0.0, 2, False), (0.4, 2, False), (1.0, 2, True), (2.0, 2, True), (2.0, 1, False)],
 )
 def test_a_busy_machine_is_told_apart_from_a_quiet_one(monkeypatch, busy, threads, said):
-    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)
     monkeypatch.setattr(hardware, "_cores", lambda: 2)
     monkeypatch.setattr(hardware.torch, "get_num_threads", lambda: threads)
-    notice = hardware.contention(torch.device("cpu"))
+    notice = hardware.contention(torch.device("cpu"), busy)
     assert (notice is not None) == said
     assert notice is None or "OMP_NUM_THREADS=1" in notice
-    assert hardware.contention(torch.device("cuda")) is None
+    assert hardware.contention(torch.device("cuda"), busy) is None
+
+
+def test_only_the_work_of_others_counts(monkeypatch):
+    """Of four cores 75 % are busy, a whole one with this process."""
+    seconds = iter([10.0, 12.0])
+    own = iter([5.0, 7.0])
+    monkeypatch.setattr(hardware.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(hardware.time, "process_time", lambda: next(own))
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda: 75.0)
+    monkeypatch.setattr(hardware, "_cores", lambda: 4)
+    assert hardware.OtherWork().busy_cores() == 2.0

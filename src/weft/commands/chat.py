@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 
 from weft.commands.arguments import add_config, load
+from weft.imports import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Talk until one side leaves."""
     config = load(args).config
 
-    from weft.inference.chat import chat
+    with collecting_later():
+        from weft.inference.chat import chat
 
     chat(config)
     return 0

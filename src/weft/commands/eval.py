@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, add_json, emit, load
+from weft.imports import collecting_later
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -105,7 +106,9 @@ def evaluate(
         chosen = [sample(one, config.eval.quick_samples, config.seed) for one in chosen]
 
     from weft.errors import RunError
-    from weft.inference.load import find_tuned
+
+    with collecting_later():
+        from weft.inference.load import find_tuned
 
     if compare and find_tuned(config)[0] is None:
         raise RunError("there is no tuned model to compare", fix="run `weft train` first, or evaluate with --untuned")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, load
 from weft.errors import WeftError
+from weft.imports import collecting_later
 
 if TYPE_CHECKING:
     from weft.inference.questions import Question
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         _check_output(args)
 
-    from weft.inference.infer import infer
+    with collecting_later():
+        from weft.inference.infer import infer
 
     rows = [
         {"prompt": question[-1].content, "response": answer.text, "finish": answer.finish}

@@ -20,6 +20,7 @@ import argparse
 from pathlib import Path
 
 from weft.commands.arguments import add_json, emit
+from weft.imports import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,9 @@ def _seed(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Make the model, and say what came of it."""
     from weft.data.template import built_in_source
-    from weft.models.init import init_model
+
+    with collecting_later():
+        from weft.models.init import init_model
 
     report = init_model(
         args.size,

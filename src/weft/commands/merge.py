@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 
 from weft.commands.arguments import add_config, add_json, emit, load
+from weft.imports import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     config = load(args).config
     run_dir = output_dir(config)
 
-    from weft.export.merge import merge
+    with collecting_later():
+        from weft.export.merge import merge
 
     result = merge(model_directory(config.model, weights=True), run_dir, args.out or run_dir / "merged")
     payload = {

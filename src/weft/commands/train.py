@@ -25,6 +25,7 @@ import argparse
 import shlex
 
 from weft.commands.arguments import add_config, console, load
+from weft.imports import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, and say what to do next; or profile."""
     loaded = load(args)
 
-    from weft.training.display import ConsoleDisplay, JsonDisplay
-    from weft.training.train import profile, train
+    with collecting_later():
+        from weft.training.display import ConsoleDisplay, JsonDisplay
+        from weft.training.train import profile, train
 
     display = JsonDisplay() if args.json else ConsoleDisplay(console())
     if args.profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import psutil
@@ -65,8 +66,21 @@ def choose_autocast(config: Config, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if bf16 == "auto" and _has_bfloat16(device) else None
 
 
-def contention(device: torch.device) -> str | None:
-    """What to say where other processes keep the cores busy that torch counts on; None where they do not.
+class OtherWork:
+    """What other processes do with the cores, from when this is made until it is asked."""
+
+    def __init__(self) -> None:
+        psutil.cpu_percent()  # the next call counts from here
+        self._since, self._own = time.monotonic(), time.process_time()
+
+    def busy_cores(self) -> float:
+        """How many cores they kept busy in the mean."""
+        everyone = psutil.cpu_percent() / 100 * _cores()
+        return everyone - (time.process_time() - self._own) / (time.monotonic() - self._since)
+
+
+def contention(device: torch.device, busy: float) -> str | None:
+    """What to say where other processes keep ``busy`` of the cores that torch counts on; None where that leaves enough.
 
     The threads of torch meet after every operation, and spin until the last one is there: with one of two cores busy,
     two threads trained a model of two million parameters 5 to more than 15 times slower than one did (docs/benchmarks.md).
@@ -74,7 +88,6 @@ def contention(device: torch.device) -> str | None:
     threads, cores = torch.get_num_threads(), _cores()
     if device.type != "cpu" or threads == 1:
         return None
-    busy = psutil.cpu_percent(interval=0.2) / 100 * cores
     if busy + threads < cores + 0.5:
         return None
     return (

@@ -127,8 +127,11 @@ def isolate(
 def original_attention(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """The attention that ``model`` came with, inside the block: generation needs its cache and masks."""
     base = _base(model)
-    in_use = _implementation(base.config)
-    _switch(base, _original.get(base, in_use))
+    in_use, original = _implementation(base.config), _original.get(base)
+    if original in (None, in_use):
+        yield
+        return
+    _switch(base, original)
     try:
         yield
     finally:

@@ -23,7 +23,14 @@ from weft.errors import Interrupted, RunError, WeftError
 from weft.escape import visible
 from weft.models.adapters import add_lora, save_model
 from weft.models.directory import ADAPTER_WEIGHTS
-from weft.models.hardware import choose_autocast, choose_device, choose_dtype, contention, is_out_of_memory
+from weft.models.hardware import (
+    OtherWork,
+    choose_autocast,
+    choose_device,
+    choose_dtype,
+    contention,
+    is_out_of_memory,
+)
 from weft.models.load import load_model
 from weft.models.quiet import quiet_transformers
 from weft.models.vocab import check_vocab
@@ -75,7 +82,7 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
     inputs = open_inputs(loaded)
     who = identity(config, _fingerprints(inputs))
     run = output_dir(config)
-    notices = [*inputs.notices, *filter(None, [contention(compute.device)])]
+    notices = [*inputs.notices]
     chosen = config.train.resume_from_checkpoint
     with locked(run, fresh=fresh, needed=[*inputs.files, inputs.base]):
         start = choose_start(run, who, resume_from=Path(chosen) if chosen else None, warn=notices.append)
@@ -104,14 +111,14 @@ def profile(loaded: Loaded, steps: int, *, display: Display | None = None) -> Pr
     inputs = open_inputs(loaded)
     run = output_dir(config)
     display = display or ConsoleDisplay()
-    notices = [*inputs.notices, *filter(None, [contention(compute.device)])]
+    notices = [*inputs.notices]
     if steps > inputs.plan.total_steps:
         notices.append(f"the run has {inputs.plan.total_steps} steps, so no more than these are measured")
     with locked(run), _as_user_errors(run), closing(display):
-        for notice in notices:
-            display.show("notice", {"text": notice}, visible(notice))
         this = _Run(config, compute, inputs, run, {}, Start())
         training = this.load()
+        for notice in [*notices, *this.crowding()]:
+            display.show("notice", {"text": notice}, visible(notice))
         facts = run_facts(config, inputs, training.objective, this.environment)
         display.show("header", facts, visible(run_header(facts)))
         found = measure(training, min(steps, inputs.plan.total_steps), run / PROFILE, display)
@@ -202,6 +209,7 @@ class _Run:
 
     def __init__(self, config: Config, compute: _Compute, inputs: Inputs, run: Path, who: dict[str, Any], start: Start):
         self.config, self.compute, self.inputs, self.run, self.identity = config, compute, inputs, run, who
+        self.others = OtherWork()
         self.checkpoint = start.checkpoint
         self.state = read_state(start.checkpoint) if start.checkpoint else None
         self.progress = self.state.progress if self.state else Progress()
@@ -229,6 +237,8 @@ class _Run:
                 log.notice(notice)
             self._say_what_changed(log)
             training = self.load()
+            for notice in self.crowding():
+                log.notice(notice)
             facts = run_facts(self.config, self.inputs, training.objective, self.environment)
             log.event("header", facts, run_header(facts))
             with interruptible() as stop:
@@ -270,6 +280,10 @@ class _Run:
             config=self.config.train,
             seed=self.config.seed,
         )
+
+    def crowding(self) -> list[str]:
+        """What is to be said about the machine after loading, during which it was watched."""
+        return list(filter(None, [contention(self.compute.device, self.others.busy_cores())]))
 
     def _load_model(self) -> PreTrainedModel:
         if self.config.tuning.mode == "full":
