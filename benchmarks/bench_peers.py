@@ -69,6 +69,14 @@ def _compare(
     began = time.monotonic()
     cases: dict[str, Any] = {}
     versions: dict[str, Any] = {}
+    result = {
+        "date": date.today().isoformat(),
+        "command": shlex.join(["python", "-m", "benchmarks.bench_peers", *map(_from_root, sys.argv[1:])]),
+        "machine": machine(),
+        "versions": versions,
+        "unavailable": dict(unavailable),
+        "cases": cases,
+    }
     for number, case in enumerate(args.row, 1):
         say(f"\n{CASES[case].title}")
         deadline = began + args.minutes * 60 * number / len(args.row)
@@ -92,15 +100,7 @@ def _compare(
             "figures": _plain(found),
             "verdicts": [asdict(verdict) for verdict in verdicts(CASES[case], found)],
         }
-    result = {
-        "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.bench_peers", *sys.argv[1:]]),
-        "machine": machine(),
-        "versions": versions,
-        "unavailable": dict(unavailable),
-        "cases": cases,
-    }
-    _write(args.out, result)
+        _write(args.out, result)  # after every row: a later one may fail
     print(page(result))
 
 
@@ -181,6 +181,11 @@ def _environments(programs: Sequence[str]) -> tuple[dict[str, str], dict[str, st
 
 def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: asdict(value) for name, value in found.items()}
+
+
+def _from_root(word: str) -> str:
+    """A word of the command, without the place of the repository."""
+    return word.removeprefix(f"{ROOT}/")
 
 
 def _write(path: Path, value: Any) -> None:

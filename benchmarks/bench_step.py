@@ -107,7 +107,9 @@ def measure_parts(bench: _Bench, case: str, steps: int) -> dict[str, Any]:
     bench.call("benchmarks.material", case, str(bench.folder))
     config = bench.folder / case / "weft.json"
     settings = {"packing": "bfd", "batch_size": ROWS_PER_STEP, "grad_accum": 1, "max_steps": steps + 1}
-    return {"case": case, **bench.train(config, "--profile", str(steps), **settings)["profile"]}
+    profile = bench.train(config, "--profile", str(steps), **settings)["profile"]
+    del profile["trace"]  # a path of this machine
+    return {"case": case, **profile}
 
 
 def _durations(report: dict[str, Any]) -> list[float]:

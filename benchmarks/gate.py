@@ -49,7 +49,9 @@ def check_same_training(reference: str, traces: Mapping[str, Trace]) -> None:
                 f"{name}: {strange.total()} examples that {reference} does not have, {missing.total()} missing "
                 f"(of {len(expected.examples)}; token ids or trained positions differ)"
             )
-        if sum(trace.targets) != sum(expected.targets):
+        if len(trace.losses) != len(trace.targets):
+            problems.append(f"{name}: {len(trace.losses)} losses for {len(trace.targets)} steps")
+        elif sum(trace.targets) != sum(expected.targets):
             problems.append(f"{name}: {sum(trace.targets):,.0f} targets, {reference}: {sum(expected.targets):,.0f}")
         elif _differ(trace.mean, expected.mean, MEAN_TOLERANCE):
             problems.append(f"{name}: mean loss {trace.mean:.6f}, {reference}: {expected.mean:.6f}")

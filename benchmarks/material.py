@@ -70,7 +70,9 @@ def prepare(name: str, folder: Path, *, steps: int | None = None) -> None:
 
     conversations, source = _conversations()
     _write_records(out / "train.jsonl", conversations)
-    chosen = _choose(_lengths(config), steps)
+    lengths = _lengths(config)
+    assert len(lengths) == len(conversations), "a record was left out, so that lengths belong to other records"
+    chosen = _choose(lengths, steps)
     order = Mixture({"train": range(len(chosen))}, {"train": 1.0}, SEED).order(0)
     records = [conversations[0]] * len(chosen)
     for place, index in zip(order, chosen, strict=True):

@@ -122,7 +122,7 @@ def verdicts(case: Case, found: Mapping[str, Figures]) -> list[Verdict]:
         judged.append(
             judge_limit("peak memory by trl-packed's", weft.peak_bytes / found["trl-packed"].peak_bytes, case.memory)
         )
-    starts = [found[program].first_step for program in ("trl-padded", "trl-packed") if program in found]
+    starts = [found[program].first_step for program in found if program.startswith("trl-")]
     if starts:
-        judged.append(judge_limit("first step by TRL's earlier one", weft.first_step / min(starts), FIRST_STEP))
+        judged.append(judge_limit("first step by TRL's earliest one", weft.first_step / min(starts), FIRST_STEP))
     return judged

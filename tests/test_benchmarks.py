@@ -203,7 +203,7 @@ def test_verdicts_cover_speed_memory_and_start() -> None:
         "speed against trl-padded": (4.0, "floor"),
         "speed against trl-packed": (1.7, "floor"),
         "peak memory by trl-packed's": (0.6, "target"),
-        "first step by TRL's earlier one": (0.625, "below"),
+        "first step by TRL's earliest one": (0.625, "below"),
     }
 
 
@@ -298,7 +298,7 @@ def test_the_page_says_what_was_measured_and_against_which_bars() -> None:
     assert "llamafactory is missing: no wheel" in text
     assert "do not carry over to GPUs" in text
     assert (
-        "| hidden 512 × 8, vocabulary 32k, full: first step by TRL's earlier one | 1.00 | 0.6 | **not reached** |"
+        "| hidden 512 × 8, vocabulary 32k, full: first step by TRL's earliest one | 1.00 | 0.6 | **not reached** |"
         in text
     )
 

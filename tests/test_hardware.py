@@ -80,7 +80,7 @@ def test_the_description_says_what_auto_chooses() -> None:
     [(0.0, 2, False), (0.4, 2, False), (1.0, 2, True), (2.0, 2, True), (2.0, 1, False)],
 )
 def test_a_busy_machine_is_told_apart_from_a_quiet_one(monkeypatch, busy, threads, said):
-    monkeypatch.setattr(hardware, "_cores", lambda: 2)
+    monkeypatch.setattr(hardware, "_cores", lambda: {0, 1})
     monkeypatch.setattr(hardware.torch, "get_num_threads", lambda: threads)
     notice = hardware.contention(torch.device("cpu"), busy)
     assert (notice is not None) == said
@@ -89,11 +89,11 @@ def test_a_busy_machine_is_told_apart_from_a_quiet_one(monkeypatch, busy, thread
 
 
 def test_only_the_work_of_others_counts(monkeypatch):
-    """Of four cores 75 % are busy, a whole one with this process."""
+    """Of the four cores that are ours three are busy, one of them with this process; a fifth is none of our business."""
     seconds = iter([10.0, 12.0])
     own = iter([5.0, 7.0])
     monkeypatch.setattr(hardware.time, "monotonic", lambda: next(seconds))
     monkeypatch.setattr(hardware.time, "process_time", lambda: next(own))
-    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda: 75.0)
-    monkeypatch.setattr(hardware, "_cores", lambda: 4)
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda percpu: [100.0, 100.0, 50.0, 50.0, 100.0])
+    monkeypatch.setattr(hardware, "_cores", lambda: {0, 1, 2, 3})
     assert hardware.OtherWork().busy_cores() == 2.0

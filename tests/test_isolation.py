@@ -21,6 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPa
 
 from architectures import EXACT, NEGATIVE, ONE_BY_ONE, PACKED_MASK, SEGMENTS, VOCABULARY, Architecture
 from weft.config.schema import LoraConfig
+from weft.errors import ModelError
 from weft.models.adapters import add_lora
 from weft.models.attention import ATTENTION, UnsupportedAttention, segment_attention
 from weft.models.attention_by_segment import attend_by_segment
@@ -393,3 +394,33 @@ def test_under_autocast_both_types_are_compared(monkeypatch):
     found = isolate(model, split_model(model), autocast=torch.bfloat16, **BOUNDS)
     assert found.rung == PACKED_MASK
     assert found.reason.startswith("segments: position ")
+
+
+def test_a_long_document_leaves_nothing_behind_for_the_next():
+    """Dynamic frequencies stay those of the longest document so far, unless they are asked for anew."""
+    model = NEGATIVE["dynamic-rope"].build()
+    isolation = isolate(model, split_model(model), **BOUNDS)
+    assert isolation.rung == ONE_BY_ONE
+    found = {}
+    for lengths in ((30, 24), (24, 30)):
+        documents = {length: torch.arange(length)[None] % VOCABULARY for length in lengths}
+        hidden = isolation.hidden_at(
+            torch.arange(54),
+            input_ids=torch.cat([documents[length] for length in lengths], dim=1),
+            position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+            lengths=lengths,
+        )
+        found[lengths] = dict(zip(lengths, hidden.split(lengths), strict=True))
+    fresh = NEGATIVE["dynamic-rope"].build()
+    for length in (24, 30):
+        torch.testing.assert_close(found[30, 24][length], found[24, 30][length], rtol=0, atol=0)
+    alone = fresh.base_model(input_ids=torch.arange(24)[None], use_cache=False).last_hidden_state[0]
+    torch.testing.assert_close(found[30, 24][24], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_shared_configuration_is_refused():
+    model = EXACT["llama"].build()
+    isolate(model, split_model(model), **BOUNDS)
+    second = LlamaForCausalLM(model.config)
+    with pytest.raises(ModelError, match="shares its configuration"):
+        isolate(second, split_model(second), **BOUNDS)

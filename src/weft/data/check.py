@@ -16,6 +16,7 @@ from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
+from weft.errors import ConfigError
 from weft.types import Conversation, Location
 
 NOTES = {
@@ -135,12 +136,18 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
         seen |= set(digests) if name == "train" else set()
     model = _model(config, renderer) if renderer else None
-    packing = _packing(config, stores["train"], files["train"]) if renderer else None
+    packing: PackingCheck | None = None
+    unmixed: list[Warn] = []
+    if renderer:
+        try:
+            packing = _packing(config, stores["train"], files["train"])
+        except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
+            unmixed = [Warn(what=problem.what, fix=problem.fix or "")]
     return CheckReport(
         sets=tuple(sets),
         model=model,
         packing=packing,
-        warnings=tuple(_warnings(config, sets, model, packing)),
+        warnings=(*unmixed, *_warnings(config, sets, model, packing)),
         notices=tuple(notices),
     )
 

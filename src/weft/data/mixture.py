@@ -53,10 +53,6 @@ class Mixture:
         """The examples of an epoch in the order of their visit: int64 [epoch_length], not to be changed."""
         return self._order(epoch)
 
-    def index(self, epoch: int, position: int) -> int:
-        """The example at one position of an epoch."""
-        return int(self._order(epoch)[position])
-
     def _draw(self, epoch: int) -> np.ndarray:
         random = np.random.Generator(np.random.PCG64(derive_seed(self._seed, "order", epoch)))
         visits = [_visits(source, count, random) for source, count in zip(self._sources, self._counts, strict=True)]

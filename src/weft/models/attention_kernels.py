@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from weft.models.segments import Scoring, Segments
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Scoring], Tensor]
 """query [1, Hq, T, D], key [1, Hkv, T, D], value [1, Hkv, T, Dv] → [1, T, Hq, Dv]."""
 
+_VARLEN_ARGUMENTS = {"scale", "window_size", "enable_gqa"}  # which it has from torch 2.12
 _LARGEST_HEAD = 256  # of FlashAttention 2, which varlen_attn calls as well
 
 
@@ -29,15 +30,17 @@ def choose_kernel(query: Tensor, value: Tensor, scoring: Scoring) -> Kernel | No
     """The kernel for this hardware, these types and this scoring, or None where document by document is the way."""
     if not query.is_cuda or torch.version.hip or torch.cuda.get_device_capability(query.device) < (8, 0):
         return None
-    return suitable_kernel(query, value, scoring, flash_attention=_installed("flash_attn"))
+    return suitable_kernel(query, value, scoring, flash_attention=_has_flash_attention())
 
 
 def suitable_kernel(query: Tensor, value: Tensor, scoring: Scoring, *, flash_attention: bool) -> Kernel | None:
     """:func:`choose_kernel` on an NVIDIA GPU of compute capability 8.0 or more."""
     sizes = (query.shape[-1], value.shape[-1])
-    if _computed_type(query) == torch.float32 or max(sizes) > _LARGEST_HEAD or any(size % 8 for size in sizes):
+    if _computed_type(query) == torch.float32 or sizes[0] > _LARGEST_HEAD or any(size % 8 for size in sizes):
         return None
-    if scoring.plain and not scoring.dropout:
+    if sizes[1] > sizes[0]:
+        return None
+    if scoring.plain and not scoring.dropout and _VARLEN_ARGUMENTS <= signature(varlen_attn).parameters.keys():
         return attend_varlen
     if scoring.sinks is None and flash_attention:
         return attend_flash
@@ -110,35 +113,47 @@ def block_mask(segments: Segments, reach: int | None, device: torch.device) -> B
     """Which blocks of tokens see which, and within them which tokens, for FlexAttention."""
 
     def make() -> BlockMask:
-        lengths = torch.tensor(segments.lengths, device=device)
-        document = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)
+        lengths, total, causal = torch.tensor(segments.lengths, device=device), sum(segments.lengths), segments.causal
+        document = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths, output_size=total)
 
         def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             seen = document[query] == document[key]
-            if segments.causal:
+            if causal:
                 seen = seen & (key <= query)
             if reach is not None:
                 seen = seen & ((query - key).abs() <= reach)
             return seen
 
-        return create_block_mask(visible, None, None, len(document), len(document), device=device)
+        return _create_block_mask(device.type)(visible, None, None, total, total, device=device)
 
     return segments.derived(("block mask", reach, device), make)
 
 
 @cache
-def _installed(module: str) -> bool:
-    return find_spec(module) is not None
+def _has_flash_attention() -> bool:
+    """Whether FlashAttention 2.6 or later works here; other things go by its name too."""
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError:
+        return False
+    return "softcap" in signature(flash_attn_varlen_func).parameters
+
+
+@cache
+def _create_block_mask(device_type: str) -> Callable[..., BlockMask]:
+    """Compiled, it never holds the whole mask that it looks at."""
+    return torch.compile(create_block_mask, dynamic=True) if device_type == "cuda" else create_block_mask
 
 
 @cache
 def _flex_attention(device_type: str) -> Callable[..., tuple[Tensor, object]]:
-    return torch.compile(flex_attention) if device_type == "cuda" else flex_attention
+    return torch.compile(flex_attention, dynamic=True) if device_type == "cuda" else flex_attention
 
 
 def _row(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """[T, heads, D] in a type of 16 bits; values get zeros where they are narrower than keys, as these kernels need."""
-    value = F.pad(value, (0, query.shape[-1] - value.shape[-1]))
+    if value.shape[-1] < query.shape[-1]:
+        value = F.pad(value, (0, query.shape[-1] - value.shape[-1]))
     query, key, value = (tensor[0].transpose(0, 1).to(_computed_type(tensor)) for tensor in (query, key, value))
     return query, key, value
 

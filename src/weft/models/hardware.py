@@ -70,12 +70,13 @@ class OtherWork:
     """What other processes do with the cores, from when this is made until it is asked."""
 
     def __init__(self) -> None:
-        psutil.cpu_percent()  # the next call counts from here
+        psutil.cpu_percent(percpu=True)  # the next call counts from here
         self._since, self._own = time.monotonic(), time.process_time()
 
     def busy_cores(self) -> float:
         """How many cores they kept busy in the mean."""
-        everyone = psutil.cpu_percent() / 100 * _cores()
+        percent = psutil.cpu_percent(percpu=True)
+        everyone = sum(percent[core] for core in _cores() if core < len(percent)) / 100
         return everyone - (time.process_time() - self._own) / (time.monotonic() - self._since)
 
 
@@ -85,7 +86,7 @@ def contention(device: torch.device, busy: float) -> str | None:
     The threads of torch meet after every operation, and spin until the last one is there: with one of two cores busy,
     two threads trained a model of two million parameters 5 to more than 15 times slower than one did (docs/benchmarks.md).
     """
-    threads, cores = torch.get_num_threads(), _cores()
+    threads, cores = torch.get_num_threads(), len(_cores())
     if device.type != "cpu" or threads == 1:
         return None
     if busy + threads < cores + 0.5:
@@ -122,7 +123,7 @@ def _describe_cpu() -> dict[str, Any]:
     matrix_units = [name for name in ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16") if capabilities.get(name)]
     memory = psutil.virtual_memory()
     return {
-        "cores": _cores(),
+        "cores": len(_cores()),
         "torch threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bfloat16 instructions": matrix_units,
@@ -131,8 +132,9 @@ def _describe_cpu() -> dict[str, Any]:
     }
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cores() -> set[int]:
+    """The cores that this process may use, by their numbers."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _describe_gpus() -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How the documents of a row are kept from seeing each other: the highest rung that is proven exact on this model (law 7).
 
 Architectures differ in what they let an attention function know, and some mix tokens elsewhere: in convolutions, in
-recurrent states, in position frequencies that depend on the row. None of that is guessed from names. At start-up a packed
+recurrent states, in position frequencies that depend on the row. Which of them do is not guessed from names. At start-up a packed
 row is compared with each of its documents alone, under the attention that the model came with.
 """
 
@@ -21,6 +21,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
+from weft.errors import ModelError
 from weft.models.attention import ATTENTION, Segments, UnsupportedAttention, segment_attention
 from weft.models.hardware import is_out_of_memory
 from weft.models.parts import Parts, evaluating
@@ -45,6 +46,8 @@ class Isolation:
     parts: Parts
     carried: bool = False
     """Whether the model takes ``segments`` as a keyword, rather than positions only."""
+    rotary: tuple[nn.Module, ...] = ()
+    """Where the model keeps the longest length that it met, for frequencies that depend on it."""
 
     def hidden_at(
         self, positions: Tensor, *, input_ids: Tensor, position_ids: Tensor, lengths: tuple[int, ...]
@@ -75,9 +78,18 @@ class Isolation:
         counts = torch.searchsorted(positions, ends).diff(prepend=ends.new_zeros(1)).tolist()
         starts = accumulate((0, *lengths[:-1]))
         documents = zip(positions.split(counts), starts, input_ids.split(lengths, dim=1), strict=True)
-        return torch.cat(
-            [self.parts.hidden_at(here - start, input_ids=ids, use_cache=False) for here, start, ids in documents]
-        )
+        return torch.cat([self.alone(ids, here - start) for here, start, ids in documents])
+
+    def alone(self, input_ids: Tensor, positions: Tensor) -> Tensor:
+        """The hidden states [N, H] of one document, int64 [1, L], whatever documents came before it.
+
+        ``rope_type: dynamic`` goes on with the frequencies of a longer document that came before; Transformers asks for
+        new ones where a document is longer than all that it remembers.
+        """
+        for module in self.rotary:
+            for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
+                setattr(module, name, 0)
+        return self.parts.hidden_at(positions, input_ids=input_ids, use_cache=False)
 
 
 def isolate(
@@ -99,19 +111,31 @@ def isolate(
         longest_row: tokens of the longest row of the run. None is 8,192.
         autocast: the type of the run's autocast, if it has one. Then everything is compared in it as well: other kernels
             run there, but it is too coarse to be the only comparison.
+
+    Raises:
+        ModelError: the model shares its configuration object with one that was isolated before.
     """
     base = _base(model)
-    original = _original.setdefault(base, _implementation(base.config))
+    if base not in _original:
+        _original[base] = _implementation(base.config)
+        if base.config._attn_implementation == ATTENTION:
+            raise ModelError(
+                "shares its configuration with a model that runs rows already, so its own attention is not known",
+                where=type(base).__name__,
+                fix="give it a copy of the configuration",
+            )
+    original = _original[base]
     row = probe_row(base, longest_document=longest_document, longest_row=longest_row)
     by_segments = Isolation(rung="segments", parts=parts, carried=_takes_any_keyword(base, parts))
     by_mask = Isolation(rung="the model's own packed mask", parts=parts)
-    one_by_one = Isolation(rung="one document per forward", parts=parts)
+    rotary = tuple(module for module in base.modules() if hasattr(module, "max_seq_len_cached"))
+    one_by_one = Isolation(rung="one document per forward", parts=parts, rotary=rotary)
     with evaluating(model), torch.no_grad():
         _switch(base, original)
         alone = {}
         for dtype in [None] if autocast is None else [None, autocast]:
             with _computing_in(dtype, row):
-                alone[dtype] = _each_alone(parts, row)
+                alone[dtype] = _each_alone(one_by_one, row)
         problems = []
         for isolation, implementation in ((by_segments, _implementation(base.config, ATTENTION)), (by_mask, original)):
             _switch(base, implementation)
@@ -160,12 +184,12 @@ def _packed(isolation: Isolation, row: Row) -> Tensor:
     )
 
 
-def _each_alone(parts: Parts, row: Row) -> Tensor:
+def _each_alone(one_by_one: Isolation, row: Row) -> Tensor:
     """The hidden states of each document's watched positions, the document alone in its forward pass."""
     found: dict[int, Tensor] = {}
     for ids, positions in zip(row.input_ids.split(row.lengths, dim=1), row.watched, strict=True):
         if ids.shape[1] not in found:  # documents of one length are equal
-            found[ids.shape[1]] = parts.hidden_at(positions, input_ids=ids, use_cache=False)
+            found[ids.shape[1]] = one_by_one.alone(ids, positions)
     return torch.cat([found[length] for length in row.lengths])
 
 

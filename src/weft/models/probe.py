@@ -21,10 +21,12 @@ from weft.models.parts import RELATIVE_TOLERANCE, Head
 
 _SHORT = (5, 1, 11, 3, 7)
 _UNBOUNDED = 8192
+_UNNAMED = 256
+"""A document longer than this is always among those compared, for the blocks of a model that no name tells of."""
 _ROWS_AT_ONCE = 512
 _AT_ENDS, _BETWEEN = 8, 32
 
-_THRESHOLD = re.compile(r"window|chunk|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk")
+_THRESHOLD = re.compile(r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk")
 """Names in configurations for lengths at which models change their ways: windows, chunks, long context."""
 
 

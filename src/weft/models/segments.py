@@ -73,7 +73,7 @@ class Segments:
         """Where each document starts, then T: int32 [documents + 1], as variable-length kernels take them."""
 
         def make() -> Tensor:
-            return torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32, device=device)
+            return torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32).to(device, non_blocking=True)
 
         return self.derived(("boundaries", device), make)
 

@@ -146,5 +146,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """``total`` += ``left`` @ ``right``, summed in the type of ``total``."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)
+    elif total.is_cuda:  # the only device whose products have a wider type than their factors
+        total.add_(torch.mm(left, right, out_dtype=total.dtype))
     else:
         total.add_(torch.mm(left, right))

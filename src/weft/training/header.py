@@ -18,6 +18,8 @@ def run_facts(
     weights = list(objective.parameters())
     plan, report = inputs.plan, inputs.train.report
     packing, rows = plan.packing, plan.packing.rows(0)
+    # Counting the epochs exactly would pack all of them where they differ.
+    epochs = plan.epochs_done(plan.total_steps) if packing.alike else plan.total_steps / plan.steps_in(0)
     return {
         "model": config.model.name,
         "tuning": config.tuning.mode,
@@ -45,7 +47,7 @@ def run_facts(
         "processes": plan.processes,
         "effective_batch": plan.effective_batch,
         "steps": plan.total_steps,
-        "epochs": plan.epochs_done(plan.total_steps),
+        "epochs": epochs,
         "learning_rate": config.train.learning_rate,
         "lr_scheduler_type": config.train.lr_scheduler_type,
     }

@@ -53,10 +53,6 @@ class Plan:
             self._borders.append(self._borders[-1] + self.steps_in(len(self._borders) - 1))
         return self._borders[epoch]
 
-    def epoch(self, step: int) -> int:
-        """The epoch that ``step`` belongs to."""
-        return self._split(step - 1)[0]
-
     def ends_epoch(self, step: int) -> bool:
         """Whether ``step`` takes the last rows of its epoch."""
         return self._split(step)[1] == 0
@@ -143,7 +139,7 @@ def _rows_per_step(config: TrainConfig, packing: Packing, processes: int) -> tup
     ``batch_size: auto`` is as many rows as fit into :data:`TOKENS_PER_MICRO_BATCH`, but no more than about
     :data:`EFFECTIVE_BATCH` examples a step ask for, and ``grad_accum: auto`` as many micro-batches as they ask for then.
     """
-    wanted = EFFECTIVE_BATCH * packing.row_count(0) / packing.visits / processes
+    wanted = min(EFFECTIVE_BATCH, packing.visits) * packing.row_count(0) / packing.visits / processes
     fits = max(1, TOKENS_PER_MICRO_BATCH // packing.capacity)
     batch_size, grad_accum = config.batch_size, config.grad_accum
     if batch_size == "auto":
