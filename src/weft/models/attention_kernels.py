@@ -40,7 +40,7 @@ def suitable_kernel(query: Tensor, value: Tensor, scoring: Scoring, *, flash_att
         return None
     if sizes[1] > sizes[0]:
         return None
-    if scoring.plain and not scoring.dropout and _VARLEN_ARGUMENTS <= signature(varlen_attn).parameters.keys():
+    if scoring.plain and not scoring.dropout and signature(varlen_attn).parameters.keys() >= _VARLEN_ARGUMENTS:
         return attend_varlen
     if scoring.sinks is None and flash_attention:
         return attend_flash

@@ -26,7 +26,9 @@ _UNNAMED = 256
 _ROWS_AT_ONCE = 512
 _AT_ENDS, _BETWEEN = 8, 32
 
-_THRESHOLD = re.compile(r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk")
+_THRESHOLD = re.compile(
+    r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk"
+)
 """Names in configurations for lengths at which models change their ways: windows, chunks, long context."""
 
 
