@@ -1,7 +1,8 @@
 """weft's step by itself: ``make bench-step``, or ``python -m benchmarks.bench_step``.
 
 share   which part of the machine's rate of matrix products a step reaches, every position a target
-line    whether the time of a step is a straight line in its tokens, documents of 512, all of a step in one flat row
+line    whether the time of a step is a straight line in its tokens, documents of 512, in the micro-batches that
+        `batch_size: auto` makes (--one-row: all of a step in one flat row)
 parts   where the time of a step on real records goes
 
 Every measurement is a run of ``weft train`` (parts: of ``weft train --profile``) in a fresh process.
@@ -31,6 +32,8 @@ PARTS = ("share", "line", "parts")
 ROWS, LENGTH = 8, 1024
 """Of a step whose share is measured."""
 DOCUMENT = 512
+TOKENS_PER_MICRO_BATCH = 4096
+"""What `batch_size: auto` fills (weft.training.plan, which loads too much to be asked here)."""
 LINE_TOKENS = (4096, 8192, 16384, 32768, 65536)
 
 
@@ -73,10 +76,10 @@ class _Bench:
 
 
 def measure_share(bench: _Bench, shape: str, steps: int) -> dict[str, Any]:
-    """The share of the peak, which is taken before and after the run; the better one counts."""
+    """The share of the peak, which is taken before and after the run; the better one counts. A row at a time is fastest."""
     config = bench.documents(shape, length=LENGTH, count=ROWS * steps)
     before = bench.peak()
-    report = bench.train(config, batch_size=ROWS, grad_accum=1, max_steps=steps)
+    report = bench.train(config, batch_size=1, grad_accum=ROWS, max_steps=steps)
     peak = max(before, bench.peak())
     seconds = median(_durations(report))
     share = gemm_share(parameters=SHAPES[shape].parameters, tokens=ROWS * LENGTH, seconds=seconds, peak=peak)
@@ -90,16 +93,18 @@ def measure_share(bench: _Bench, shape: str, steps: int) -> dict[str, Any]:
     }
 
 
-def measure_line(bench: _Bench, sizes: Sequence[int], steps: int) -> dict[str, Any]:
+def measure_line(bench: _Bench, sizes: Sequence[int], steps: int, *, one_row: bool) -> dict[str, Any]:
     """Seconds of a step by its tokens."""
     config = bench.documents("tiny", length=DOCUMENT, count=max(sizes) // DOCUMENT)
     seconds = []
     for tokens in sizes:
-        report = bench.train(config, batch_size=tokens // DOCUMENT, grad_accum=1, max_steps=steps)
+        micro_batches = 1 if one_row else tokens // TOKENS_PER_MICRO_BATCH
+        size = tokens // DOCUMENT // micro_batches
+        report = bench.train(config, batch_size=size, grad_accum=micro_batches, max_steps=steps)
         seconds.append(median(_durations(report)))
         _say(f"  {tokens:,} tokens: {seconds[-1]:.3f} s, {report['peak_bytes'] / 2**30:.2f} GiB")
     line = fit_line(sizes, seconds)
-    return {"tokens": list(sizes), "seconds": seconds, "straight": line.is_straight, **asdict(line)}
+    return {"tokens": list(sizes), "one row": one_row, "seconds": seconds, "straight": line.is_straight, **asdict(line)}
 
 
 def measure_parts(bench: _Bench, case: str, steps: int) -> dict[str, Any]:
@@ -170,6 +175,7 @@ def main() -> int:
         "--shapes", nargs="+", choices=SHAPES, default=["small", "tiny"], help="whose share is measured"
     )
     parser.add_argument("--tokens", nargs="+", type=int, default=LINE_TOKENS, help="tokens a step, for the line")
+    parser.add_argument("--one-row", action="store_true", help="for the line: all of a step in one flat row")
     parser.add_argument("--case", choices=CASES, default="small", help="whose parts are measured")
     parser.add_argument("--steps", type=int, default=4, help="of every run; the first is not counted (default: 4)")
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs/benchmarks", help="for models, data and runs")
@@ -190,7 +196,7 @@ def main() -> int:
             result["share"] = [measure_share(bench, shape, args.steps) for shape in args.shapes]
         if "line" in args.only:
             _say("step time by tokens")
-            result["line"] = measure_line(bench, args.tokens, args.steps)
+            result["line"] = measure_line(bench, args.tokens, args.steps, one_row=args.one_row)
         if "parts" in args.only:
             _say("parts of a step")
             result["parts"] = measure_parts(bench, args.case, args.steps)
