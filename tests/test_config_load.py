@@ -156,6 +156,16 @@ def test_text_in_files_stays_as_written(text: str, write: Callable[..., None]) -
     assert (config.run_name, config.data.style) == (text, text)
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [('"aaa\n    # b"', "aaa # b"), ('"aaa\\\n    # b"', "aaa# b"), ('"a\n\n    b"', "a\nb"), ("'a\n    b'", "a b")],
+)
+def test_a_folded_text(written: str, text: str, write: Callable[..., None]) -> None:
+    """Of a line break within quotes a space is left, and nothing where a backslash stands before it (YAML 1.2, 7.3.1)."""
+    write(mine=f"data:\n  style: {written}")
+    assert load("mine.yaml").config.data.style == text
+
+
 def test_the_last_of_repeated_overrides_wins() -> None:
     assert load(None, "seed=1", "train={epochs: 1}", "seed=2", "train.epochs=2").config.seed == 2
 
