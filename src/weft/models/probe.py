@@ -22,7 +22,7 @@ from weft.models.parts import RELATIVE_TOLERANCE, Head
 _SHORT = (5, 1, 11, 3, 7)
 _UNBOUNDED = 8192
 _UNNAMED = 256
-"""A document longer than this is always among those compared, for the blocks of a model that no name tells of."""
+"""Always among the thresholds, for the blocks of a model that no name tells of."""
 _ROWS_AT_ONCE = 512
 _AT_ENDS, _BETWEEN = 8, 32
 
@@ -81,11 +81,12 @@ def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_ro
 
 def probe_lengths(thresholds: set[int], *, longest_document: int, longest_row: int) -> tuple[int, ...]:
     """The documents of a probe: one that exceeds the largest threshold within reach exceeds all smaller ones as well."""
+    named = {*thresholds, _UNNAMED}
     short = [min(length, longest_document) for length in _SHORT]
     long = []
-    if reached := [threshold for threshold in thresholds if threshold < longest_document]:
+    if reached := [threshold for threshold in named if threshold < longest_document]:
         long.append(min(_clearly_beyond(max(reached)), longest_document))
-    if reached := [threshold for threshold in thresholds if threshold < longest_row]:
+    if reached := [threshold for threshold in named if threshold < longest_row]:
         missing = min(_clearly_beyond(max(reached)), longest_row) - sum(short) - sum(long)
         long += [min(longest_document, missing - done) for done in range(0, missing, longest_document)]
     return (*short[:2], *long, *short[2:])  # short ones on both sides, for what leaks forwards and backwards
