@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from weft.config.schema import TrainConfig
 from weft.data.mixture import Mixture
 from weft.data.packing import Packing
+from weft.errors import ConfigError
 from weft.training.plan import Plan, make_plan
 
 
@@ -101,10 +102,26 @@ def test_a_fraction_that_binary_numbers_miss_is_not_a_step_more():
     assert plan_of(1600, epochs=0.07).total_steps == 7  # 0.07 * 100 is 7.000000000000001
 
 
-@given(st.integers(1, 10_000_000).map(lambda thousandths: thousandths / 1000), st.integers(1, 20_000))
-def test_epochs_that_are_alike_take_their_steps_times_their_number(epochs, steps_per_epoch):
-    plan = plan_of(steps_per_epoch, batch_size=1, grad_accum=1, epochs=epochs)
-    assert plan.total_steps == max(1, math.ceil(epochs * steps_per_epoch - 1e-9))
+@given(st.integers(1, 10_000_000), st.integers(1, 20_000))
+def test_epochs_that_are_alike_take_their_steps_times_their_number(thousandths, steps_per_epoch):
+    plan = plan_of(steps_per_epoch, batch_size=1, grad_accum=1, epochs=thousandths / 1000)
+    assert plan.total_steps == -(-thousandths * steps_per_epoch // 1000)
+
+
+def test_steps_beyond_what_floats_count_are_exact():
+    plan = plan_of(20_001, batch_size=1, grad_accum=1, epochs=1e12)
+    assert plan.total_steps == 20_001 * 10**12
+
+
+@pytest.mark.parametrize("epochs", [1.1e12, 1e308])
+def test_more_epochs_than_anyone_means(epochs):
+    with pytest.raises(ConfigError) as refused:
+        plan_of(40, epochs=epochs)
+    assert str(refused.value) == (
+        f"train.epochs: {epochs:g} epochs are too many, 1,000,000,000,000 is the most here\n"
+        "  fix: set train.max_steps instead, which goes before train.epochs"
+    )
+    assert plan_of(40, epochs=epochs, max_steps=7).total_steps == 7
 
 
 def test_epochs_done_counts_examples():
@@ -162,6 +179,29 @@ def test_a_fraction_is_one_of_its_own_epoch():
     halves = [math.ceil(count / 2) for count in counts]
     assert len(set(halves)) > 1
     assert [steps(epoch + 0.5) for epoch in range(6)] == [sum(counts[:epoch]) + halves[epoch] for epoch in range(6)]
+
+
+@pytest.mark.parametrize("how", ["bfd", "wrapped"])
+def test_more_epochs_than_can_be_packed_are_refused(how):
+    packing = uneven(how)
+    for epochs in (147_058.5, 1e9, 1e308):
+        with pytest.raises(
+            ConfigError, match=r"train\.epochs: .* 147,058 is the most here: these differ in their number of rows"
+        ):
+            make_plan(TrainConfig(packing=how, epochs=epochs), packing)
+    assert make_plan(TrainConfig(packing=how, epochs=1e308, max_steps=7), packing).total_steps == 7
+
+
+def test_many_epochs_of_few_examples_and_some_of_many_are_counted():
+    def plan(visits, epochs):
+        packing = uneven("wrapped")
+        packing.visits = visits
+        return make_plan(TrainConfig(packing="wrapped", batch_size=1, grad_accum=1, epochs=epochs), packing)
+
+    assert plan(36, 1000).total_steps == sum(uneven("wrapped").row_count(epoch) for epoch in range(1000))
+    assert plan(10**9, 100).total_steps == sum(uneven("wrapped").row_count(epoch) for epoch in range(100))
+    with pytest.raises(ConfigError, match=r"100\.5 epochs are too many, 100 is the most here"):
+        plan(10**9, 100.5)
 
 
 class Counted(Packing):

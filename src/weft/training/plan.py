@@ -6,16 +6,24 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import TypeVar
 
 from weft.config.schema import TrainConfig
 from weft.data.packing import Packing, Row
+from weft.errors import ConfigError
 
 EFFECTIVE_BATCH = 16
 """Examples per optimizer step where ``batch_size`` or ``grad_accum`` is ``auto``."""
 TOKENS_PER_MICRO_BATCH = 4096
 """What ``batch_size: auto`` fills, if every row were as long as the longest one."""
+MOST_EPOCHS = 10**12
+"""More are a slip of the hand."""
+MOST_PACKED = 20_000_000
+"""Examples that are packed only to count steps: up to a minute, at 1 to 3 µs each and as much as 100 of them an epoch."""
+ALWAYS_PACKED = 100
+"""Epochs that are packed however many examples they have, because training them takes far longer."""
 
 Item = TypeVar("Item")
 
@@ -151,7 +159,20 @@ def _rows_per_step(config: TrainConfig, packing: Packing, processes: int) -> tup
 
 
 def _steps(epochs: float, plan: Plan) -> int:
-    whole, part = divmod(epochs, 1)
-    steps = plan.steps_before(int(whole)) + (part * plan.steps_in(int(whole)) if part else 0)
-    # 1e-9: 0.07 epochs of 100 steps are 7 steps, though 0.07 * 100 is a little more in binary.
-    return max(1, math.ceil(steps - 1e-9))
+    _check_number(epochs, plan.packing)
+    whole, part = divmod(Fraction(str(epochs)), 1)  # as it was written: 0.07 · 100 is 7, and a little more in binary
+    return plan.steps_before(whole) + (math.ceil(part * plan.steps_in(whole)) if part else 0)
+
+
+def _check_number(epochs: float, packing: Packing) -> None:
+    """Refuse what would never be counted."""
+    most, reason = MOST_EPOCHS, ""
+    if not packing.alike:
+        most = max(ALWAYS_PACKED, MOST_PACKED // (packing.visits + 100))
+        reason = ": these differ in their number of rows, so that counting the steps means packing them all"
+    if epochs > most:
+        raise ConfigError(
+            f"{epochs:g} epochs are too many, {most:,} is the most here{reason}",
+            where="train.epochs",
+            fix="set train.max_steps instead, which goes before train.epochs",
+        )
