@@ -143,6 +143,15 @@ def test_another_configuration_is_refused_and_fresh_moves_the_old_run_aside(proj
     assert rank == {"run": 2, "run.old-1": 16}
 
 
+def test_fresh_does_not_move_the_checkpoint_that_it_was_told_to_resume_from(project, capsys):
+    weft(capsys)
+    code, _, err = weft(capsys, "train.resume_from_checkpoint=run/checkpoint-2", "--fresh")
+    assert code == 2
+    assert "run: it cannot be moved aside, because run/checkpoint-2 lies in it and is needed" in err
+    assert (project / "run/checkpoint-2/MANIFEST.json").is_file()
+    assert not (project / "run.old-1").exists()
+
+
 @pytest.fixture
 def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong must be said before weights load (law 11)."""

@@ -83,9 +83,10 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
     who = identity(config, _fingerprints(inputs))
     run = output_dir(config)
     notices = [*inputs.notices]
-    chosen = config.train.resume_from_checkpoint
-    with locked(run, fresh=fresh, needed=[*inputs.files, inputs.base]):
-        start = choose_start(run, who, resume_from=Path(chosen) if chosen else None, warn=notices.append)
+    named = config.train.resume_from_checkpoint
+    chosen = Path(named) if named else None
+    with locked(run, fresh=fresh, needed=list(filter(None, [*inputs.files, inputs.base, chosen]))):
+        start = choose_start(run, who, resume_from=chosen, warn=notices.append)
         if start.finished:
             return TrainResult(output_dir=run, summary=_read_summary(run), already_finished=True)
         with _as_user_errors(run):
