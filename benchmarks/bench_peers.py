@@ -5,28 +5,27 @@ learning rate of almost zero and reports its examples and losses, which must agr
 is 1); then the programs run in turn, A B C A B C, each time in a fresh process, and a round during which the machine did
 other work is repeated once. Logging, evaluation and saving are outside of what is timed.
 
-    make bench-peers                                      the whole table, less than 40 minutes on two cores
-    make bench-peers ARGS="--row tiny --rounds 1"
+    make bench-peers                                      the whole table, more than an hour on two cores
+    make bench-peers ARGS="--row tiny --rounds 1"         a row of it; the results of the others are kept
     make bench-peers ARGS="--tune"                        try every setting of every program, and keep the best for later runs
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import at_least
 from benchmarks.cases import ALL_AT_ONCE, CASES, PROGRAMS, Setting
-from benchmarks.child import ROOT, ChildFailed, is_disturbed, machine
+from benchmarks.child import ROOT, ChildFailed, is_disturbed
 from benchmarks.environments import CannotInstall, python_of
 from benchmarks.gate import LossesDiffer, Trace, check_same_steps, check_same_training
+from benchmarks.results_file import keep, measured, read_results, write_json
 from benchmarks.runner import ALMOST_ZERO, Runner, say
 from benchmarks.summary import Run, best_setting, figures, verdicts
 from benchmarks.table import page
@@ -43,7 +42,7 @@ def main() -> int:
     pythons, unavailable = _environments(programs)
     programs = [name for name in programs if PROGRAMS[name].environment in pythons]
     runner = Runner(folder=folder, pythons=pythons)
-    kept = json.loads(args.settings.read_text(encoding="utf-8")) if args.settings.is_file() else {}
+    kept = read_results(args.settings)
     try:
         if args.tune:
             _tune(runner, args, programs, kept)
@@ -67,16 +66,7 @@ def _compare(
 ) -> None:
     """Measure, write the results and print the page."""
     began = time.monotonic()
-    cases: dict[str, Any] = {}
-    versions: dict[str, Any] = {}
-    result = {
-        "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.bench_peers", *map(_from_root, sys.argv[1:])]),
-        "machine": machine(),
-        "versions": versions,
-        "unavailable": dict(unavailable),
-        "cases": cases,
-    }
+    results: dict[str, Any] = {}
     for number, case in enumerate(args.row, 1):
         say(f"\n{CASES[case].title}")
         deadline = began + args.minutes * 60 * number / len(args.row)
@@ -87,11 +77,13 @@ def _compare(
             for name in CASES[case].programs
             if name in programs
         }
-        losses, of_case = _check_losses(runner, case, settings, material["steps"])
-        versions |= of_case
+        losses, versions = _check_losses(runner, case, settings, material["steps"])
         rounds = _rounds(runner, case, settings, material["steps"], args.rounds, deadline)
         found = {name: figures([entry["runs"][name] for entry in rounds]) for name in settings}
-        cases[case] = {
+        entry = {
+            "measured": measured("bench_peers", sys.argv[1:]),
+            "versions": versions,
+            "unavailable": dict(unavailable),
             "material": material,
             "settings": {name: str(setting) for name, setting in settings.items()},
             "tried": {name: tried[name]["seconds a step"] for name in settings if name in tried},
@@ -100,8 +92,8 @@ def _compare(
             "figures": _plain(found),
             "verdicts": [asdict(verdict) for verdict in verdicts(CASES[case], found)],
         }
-        _write(args.out, result)  # after every row: a later one may fail
-    print(page(result))
+        results = keep(args.out, case, entry, order=tuple(CASES))  # after every row: a later one may fail
+    print(page(results))
 
 
 def _check_losses(
@@ -117,7 +109,7 @@ def _check_losses(
     for name, setting in settings.items():
         found, _ = runner.run(case, name, setting, steps, rate=ALMOST_ZERO, record=True)
         columns = {column: tuple(found[column]) for column in ("losses", "targets", "examples")}
-        traces[name] = Trace(**columns)
+        traces[name] = Trace(trained_parameters=found["trained_parameters"], **columns)
         versions[PROGRAMS[name].environment] = found["versions"]
     check_same_training("weft", traces)
     by_step = {}
@@ -159,12 +151,18 @@ def _tune(runner: Runner, args: argparse.Namespace, programs: Sequence[str], kep
         say(f"\n{CASES[case].title}")
         steps = runner.prepare(case, args.steps)["steps"]
         for name in (name for name in CASES[case].programs if name in programs):
-            runs = {setting: runner.run(case, name, setting, steps)[1] for setting in PROGRAMS[name].settings}
+            runs = {setting: _undisturbed(runner, case, name, setting, steps) for setting in PROGRAMS[name].settings}
             best = best_setting(runs)
             by_name = {str(setting): run.step for setting, run in runs.items()}
             kept.setdefault(case, {})[name] = {"best": asdict(best), "seconds a step": by_name}
-            _write(args.settings, kept)
+            write_json(args.settings, kept)
             say(f"  best for {PROGRAMS[name].title}: {best}")
+
+
+def _undisturbed(runner: Runner, case: str, program: str, setting: Setting, steps: int) -> Run:
+    """A run, or a second one where the machine did other work during the first."""
+    _, run = runner.run(case, program, setting, steps)
+    return runner.run(case, program, setting, steps)[1] if is_disturbed(run.others) else run
 
 
 def _environments(programs: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -183,16 +181,6 @@ def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: asdict(value) for name, value in found.items()}
 
 
-def _from_root(word: str) -> str:
-    """A word of the command, without the place of the repository."""
-    return word.removeprefix(f"{ROOT}/")
-
-
-def _write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -204,11 +192,11 @@ def _arguments() -> argparse.Namespace:
         default=list(PROGRAMS),
         help="what weft is compared with (default: all)",
     )
-    add("--rounds", type=int, default=3, help="at most so many (default: 3)")
+    add("--rounds", type=at_least(1), default=2, help="at most so many (default: 2)")
     add(
-        "--minutes", type=float, default=38, help="begin no third round of a row after its share of these (default: 38)"
+        "--minutes", type=float, default=60, help="begin no third round of a row after its share of these (default: 60)"
     )
-    add("--steps", type=int, help="optimizer steps of a run, 2 at least (default: by row)")
+    add("--steps", type=at_least(2), help="optimizer steps of a run; the first is not counted (default: by row)")
     add("--tune", action="store_true", help="try all settings instead, and keep the best of each program")
     add("--folder", type=Path, default=ROOT / "outputs/benchmarks", help="for models, data and runs")
     add("--out", type=Path, default=RESULTS / "peers-cpu.json", help="the file of results")

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.arguments import at_least
 from benchmarks.cases import CASES, ROWS_PER_STEP, SHAPES
-from benchmarks.child import ROOT, ChildFailed, is_disturbed, machine, quiet_environment, run_child
+from benchmarks.child import ROOT, ChildFailed, is_disturbed, quiet_environment, run_child
+from benchmarks.results_file import keep, measured, measured_line
 from benchmarks.step_summary import LINE_TOLERANCE, SHARE_FLOOR, fit_line, gemm_share
 from benchmarks.table import markdown
 
@@ -75,14 +75,19 @@ class _Bench:
         return max(self.call("benchmarks.gemm", str(self.folder / "report.json"))["flops_per_second"].values())
 
 
-def measure_share(bench: _Bench, shape: str, steps: int) -> dict[str, Any]:
-    """The share of the peak, which is taken before and after the run; the better one counts. A row at a time is fastest."""
+def measure_share(bench: _Bench, shapes: Sequence[str], steps: int) -> dict[str, Any]:
+    """Of each shape the share of the peak, which is taken before and after the run; the better one counts."""
+    return {"shapes": [_share(bench, shape, steps) for shape in shapes]}
+
+
+def _share(bench: _Bench, shape: str, steps: int) -> dict[str, Any]:
     config = bench.documents(shape, length=LENGTH, count=ROWS * steps)
     before = bench.peak()
     report = bench.train(config, batch_size=1, grad_accum=ROWS, max_steps=steps)
     peak = max(before, bench.peak())
     seconds = median(_durations(report))
     share = gemm_share(parameters=SHAPES[shape].parameters, tokens=ROWS * LENGTH, seconds=seconds, peak=peak)
+    _say(f"  {shape}: {seconds:.3f} s, {share:.1%} of {peak / 1e9:.0f} GFLOP/s")
     return {
         "shape": shape,
         "step seconds": seconds,
@@ -93,18 +98,27 @@ def measure_share(bench: _Bench, shape: str, steps: int) -> dict[str, Any]:
     }
 
 
-def measure_line(bench: _Bench, sizes: Sequence[int], steps: int, *, one_row: bool) -> dict[str, Any]:
-    """Seconds of a step by its tokens."""
+def measure_line(bench: _Bench, sizes: Sequence[int], steps: int, rounds: int, *, one_row: bool) -> dict[str, Any]:
+    """Seconds of a step by its tokens. The sizes run in turn, because a machine's speed changes from minute to minute."""
     config = bench.documents("tiny", length=DOCUMENT, count=max(sizes) // DOCUMENT)
-    seconds = []
-    for tokens in sizes:
-        micro_batches = 1 if one_row else tokens // TOKENS_PER_MICRO_BATCH
-        size = tokens // DOCUMENT // micro_batches
-        report = bench.train(config, batch_size=size, grad_accum=micro_batches, max_steps=steps)
-        seconds.append(median(_durations(report)))
-        _say(f"  {tokens:,} tokens: {seconds[-1]:.3f} s, {report['peak_bytes'] / 2**30:.2f} GiB")
+    durations: dict[int, list[float]] = {tokens: [] for tokens in sizes}
+    for _ in range(rounds):
+        for tokens in sizes:
+            micro_batches = 1 if one_row else tokens // TOKENS_PER_MICRO_BATCH
+            size = tokens // DOCUMENT // micro_batches
+            report = bench.train(config, batch_size=size, grad_accum=micro_batches, max_steps=steps)
+            durations[tokens] += _durations(report)
+            _say(f"  {tokens:,} tokens: {median(_durations(report)):.3f} s, {report['peak_bytes'] / 2**30:.2f} GiB")
+    seconds = [median(durations[tokens]) for tokens in sizes]
     line = fit_line(sizes, seconds)
-    return {"tokens": list(sizes), "one row": one_row, "seconds": seconds, "straight": line.is_straight, **asdict(line)}
+    return {
+        "tokens": list(sizes),
+        "one row": one_row,
+        "rounds": rounds,
+        "seconds": seconds,
+        "straight": line.is_straight,
+        **asdict(line),
+    }
 
 
 def measure_parts(bench: _Bench, case: str, steps: int) -> dict[str, Any]:
@@ -123,45 +137,50 @@ def _durations(report: dict[str, Any]) -> list[float]:
     return [after - before for before, after in pairwise(ends)]
 
 
-def page(result: dict[str, Any]) -> str:
+def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What was measured, as Markdown for docs/benchmarks.md."""
-    found = result["machine"]
-    parts = [
-        f"{result['date']}; {found['processor']}, {found['cores']} cores, {found['threads used']} threads, "
-        f"{found['memory bytes'] / 2**30:.0f} GiB, {found['system']}, Python {found['python']}, float32, "
-        f"`{result['command']}`; {result['disturbed']} measurements disturbed by other work."
+    tables = {"share": _share_table, "line": _line_table, "parts": _parts_table}
+    return "\n\n".join(
+        text for name, entry in results.items() for text in (*tables[name](entry), _measured(entry["measured"]))
+    )
+
+
+def _share_table(found: Mapping[str, Any]) -> list[str]:
+    rows = [["every position a target, 8 × 1,024 tokens a step", "seconds a step", "GEMM peak", "share", "floor"]]
+    for entry in found["shapes"]:
+        shape, peak = SHAPES[entry["shape"]], entry["peak flops per second"]
+        floor = f"{SHARE_FLOOR:.0%}" if entry["shape"] == "small" else "–"
+        name = f"hidden {shape.hidden} × {shape.layers}, vocabulary {shape.vocabulary:,}"
+        rows.append([name, f"{entry['step seconds']:.3f}", f"{peak / 1e9:.0f} GFLOP/s", f"{entry['share']:.1%}", floor])
+    return [markdown(rows)]
+
+
+def _line_table(line: Mapping[str, Any]) -> list[str]:
+    rows = [["tokens a step, documents of 512", "seconds", "µs a token", "beside the line"]]
+    for tokens, seconds, deviation in zip(line["tokens"], line["seconds"], line["deviations"], strict=True):
+        rows.append([f"{tokens:,}", f"{seconds:.3f}", f"{seconds / tokens * 1e6:.1f}", f"{deviation:+.1%}"])
+    verdict = "straight" if line["straight"] else "**not straight**"
+    way = "One flat row a step" if line["one row"] else f"Micro-batches of {TOKENS_PER_MICRO_BATCH:,} tokens"
+    return [
+        markdown(rows),
+        f"{way}, median of {line['rounds']} runs in turn. The line: {line['fixed']:.3f} s + "
+        f"{line['per_token'] * 1e6:.1f} µs a token; {verdict} to ±{LINE_TOLERANCE:.0%}.",
     ]
-    if "share" in result:
-        rows = [["every position a target, 8 × 1,024 tokens a step", "seconds a step", "GEMM peak", "share", "floor"]]
-        for entry in result["share"]:
-            shape, peak = SHAPES[entry["shape"]], entry["peak flops per second"]
-            floor = f"{SHARE_FLOOR:.0%}" if entry["shape"] == "small" else "–"
-            name = f"hidden {shape.hidden} × {shape.layers}, vocabulary {shape.vocabulary:,}"
-            rows.append(
-                [name, f"{entry['step seconds']:.3f}", f"{peak / 1e9:.0f} GFLOP/s", f"{entry['share']:.1%}", floor]
-            )
-        parts.append(markdown(rows))
-    if "line" in result:
-        line = result["line"]
-        rows = [["tokens a step, documents of 512", "seconds", "µs a token", "beside the line"]]
-        for tokens, seconds, deviation in zip(line["tokens"], line["seconds"], line["deviations"], strict=True):
-            rows.append([f"{tokens:,}", f"{seconds:.3f}", f"{seconds / tokens * 1e6:.1f}", f"{deviation:+.1%}"])
-        verdict = "straight" if line["straight"] else "**not straight**"
-        parts += [
-            markdown(rows),
-            f"The line: {line['fixed']:.3f} s + {line['per_token'] * 1e6:.1f} µs a token; {verdict} to "
-            f"±{LINE_TOLERANCE:.0%}.",
-        ]
-    if "parts" in result:
-        profile = result["parts"]
-        rows = [["part of a step", "seconds", "share"]]
-        rows += [[name, f"{part['seconds']:.3f}", f"{part['share']:.1%}"] for name, part in profile["parts"].items()]
-        title = CASES[profile["case"]].title
-        parts += [
-            markdown(rows),
-            f"{title}, {profile['tokens_per_step']:,.0f} tokens a step, mean of {profile['steps']}.",
-        ]
-    return "\n\n".join(parts)
+
+
+def _parts_table(profile: Mapping[str, Any]) -> list[str]:
+    rows = [["part of a step", "seconds", "share"]]
+    rows += [[name, f"{part['seconds']:.3f}", f"{part['share']:.1%}"] for name, part in profile["parts"].items()]
+    title = CASES[profile["case"]].title
+    return [
+        markdown(rows),
+        f"{title}, {profile['tokens_per_step']:,.0f} tokens a step, mean of {profile['steps']}.",
+    ]
+
+
+def _measured(found: Mapping[str, Any]) -> str:
+    others = f" {found['disturbed']} runs were disturbed by other work." if found["disturbed"] else ""
+    return f"{measured_line(found)}{others}"
 
 
 def _say(text: str) -> None:
@@ -169,45 +188,56 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument(
-        "--shapes", nargs="+", choices=SHAPES, default=["small", "tiny"], help="whose share is measured"
-    )
-    parser.add_argument("--tokens", nargs="+", type=int, default=LINE_TOKENS, help="tokens a step, for the line")
-    parser.add_argument("--one-row", action="store_true", help="for the line: all of a step in one flat row")
-    parser.add_argument("--case", choices=CASES, default="small", help="whose parts are measured")
-    parser.add_argument("--steps", type=int, default=4, help="of every run; the first is not counted (default: 4)")
-    parser.add_argument("--folder", type=Path, default=ROOT / "outputs/benchmarks", help="for models, data and runs")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "benchmarks/results/step-cpu.json", help="the file of results"
-    )
-    args = parser.parse_args()
+    args = _arguments()
     args.folder.mkdir(parents=True, exist_ok=True)
     bench = _Bench(args.folder.resolve())
-    result: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "benchmarks.bench_step", *sys.argv[1:]]),
-        "machine": machine(),
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "share": lambda: measure_share(bench, args.shapes, args.steps),
+        "line": lambda: measure_line(bench, args.tokens, args.steps, args.rounds, one_row=args.one_row),
+        "parts": lambda: measure_parts(bench, args.case, args.steps),
     }
+    results: dict[str, Any] = {}
     try:
-        if "share" in args.only:
-            _say("share of the machine's rate of matrix products")
-            result["share"] = [measure_share(bench, shape, args.steps) for shape in args.shapes]
-        if "line" in args.only:
-            _say("step time by tokens")
-            result["line"] = measure_line(bench, args.tokens, args.steps, one_row=args.one_row)
-        if "parts" in args.only:
-            _say("parts of a step")
-            result["parts"] = measure_parts(bench, args.case, args.steps)
+        for name in args.only:
+            _say(name)
+            bench.disturbed = 0
+            found = measures[name]()
+            entry = {"measured": measured("bench_step", sys.argv[1:]) | {"disturbed": bench.disturbed}, **found}
+            results = keep(args.out, name, entry, order=PARTS)
     except ChildFailed as problem:
         _say(str(problem))
         return 1
-    result["disturbed"] = bench.disturbed
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(page(result))
+    print(page(results))
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--only", nargs="+", choices=PARTS, default=PARTS, help="what is measured; results of the rest are kept")
+    add("--shapes", nargs="+", choices=SHAPES, default=["small", "tiny"], help="whose share is measured")
+    add("--tokens", nargs="+", type=int, default=LINE_TOKENS, help="tokens a step, for the line")
+    add("--one-row", action="store_true", help="for the line: all of a step in one flat row")
+    add("--rounds", type=at_least(1), default=3, help="for the line: runs of each size (default: 3)")
+    add("--case", choices=CASES, default="small", help="whose parts are measured")
+    add("--steps", type=at_least(2), default=3, help="of every run; the first is not counted (default: 3)")
+    add("--folder", type=Path, default=ROOT / "outputs/benchmarks", help="for models, data and runs")
+    add("--out", type=Path, default=ROOT / "benchmarks/results/step-cpu.json", help="the file of results")
+    args = parser.parse_args()
+    if problem := _line_problem(args.tokens):
+        parser.error(f"--tokens: {problem}")
+    return args
+
+
+def _line_problem(sizes: Sequence[int]) -> str | None:
+    """Why no line can be drawn through steps of these sizes, or None."""
+    if len(set(sizes)) < 2:
+        return "a line needs two different sizes"
+    if any(size <= 0 or size % TOKENS_PER_MICRO_BATCH for size in sizes):
+        return f"sizes are multiples of {TOKENS_PER_MICRO_BATCH:,}"
+    if any(max(sizes) % size for size in sizes):
+        return "every size divides the largest, so that all train the same documents"
+    return None
 
 
 if __name__ == "__main__":

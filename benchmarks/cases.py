@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 EXAMPLES_PER_STEP = 16
 ROWS_PER_STEP = 3
@@ -11,6 +13,8 @@ LENGTH_LIMIT = 1024
 """Tokens of the longest example, and of a packed row."""
 SEED = 42
 """Of the random weights and of weft's order of examples."""
+TOKENIZER_SIZE = 16_384
+"""Entries, fewer than the models have: what costs time is the model's vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,12 @@ SHAPES = {
 }
 
 LORA_RANK, LORA_ALPHA = 16, 32
+
+
+def model_directory(folder: Path, shape: str) -> Path:
+    """Where the model of ``shape`` lies; a name of its own for all that it is made of, so that no older one is taken for it."""
+    made_of = hashlib.sha256(repr((SHAPES[shape], SEED, TOKENIZER_SIZE)).encode()).hexdigest()
+    return folder / "models" / f"{shape}-{made_of[:8]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +152,7 @@ CASES = {
     "small": Case(
         title="hidden 512 × 8, vocabulary 32k, full",
         shape="small",
-        steps=3,
+        steps=4,
         memory=0.7,
         bars={
             "trl-padded": Bar(floor=3.6, target=4.2),
@@ -153,7 +163,7 @@ CASES = {
     "tiny": Case(
         title="hidden 256 × 4, vocabulary 32k, full",
         shape="tiny",
-        steps=4,
+        steps=6,
         memory=0.5,
         stepwise=True,
         bars={
@@ -165,13 +175,13 @@ CASES = {
     "tiny-152k": Case(
         title="hidden 256 × 4, vocabulary 152k, full",
         shape="tiny-152k",
-        steps=3,
+        steps=4,
         bars={"trl-padded": Bar(floor=7.2, target=8.5), "trl-packed": Bar(floor=3.3, target=3.9)},
     ),
     "small-lora": Case(
         title="hidden 512 × 8, LoRA r = 16",
         shape="small",
-        steps=3,
+        steps=4,
         lora=True,
         bars={
             "trl-padded": Bar(floor=3.7, target=4.4),

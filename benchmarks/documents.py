@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from benchmarks.cases import SEED, SHAPES
+from benchmarks.cases import SEED, SHAPES, model_directory
 from benchmarks.material import make_model, weft_config
 from weft.config.load import load_config
 from weft.training.preflight import open_inputs
@@ -26,7 +26,7 @@ TEMPLATE = (
 
 def write_documents(shape: str, folder: Path, *, length: int, count: int) -> Path:
     """``count`` documents of ``length`` tokens, and a configuration that trains ``shape`` on them, whose path is returned."""
-    model = folder / "models" / shape
+    model = model_directory(folder, shape)
     if not model.exists():
         make_model(SHAPES[shape], model)
     out = folder / f"{shape}-{length}"

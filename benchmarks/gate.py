@@ -26,6 +26,8 @@ class Trace:
     """Of each step."""
     examples: tuple[str, ...]
     """A fingerprint of each example's ids and labels (benchmarks.examples), in any order."""
+    trained_parameters: int
+    """How many numbers the optimizer changes: adapters that begin at zero do not show in the first losses."""
 
     @property
     def mean(self) -> float:
@@ -34,7 +36,7 @@ class Trace:
 
 
 def check_same_training(reference: str, traces: Mapping[str, Trace]) -> None:
-    """All programs have the examples of ``reference``, as many targets, and the same mean loss.
+    """All programs have the examples of ``reference``, as many targets and trained parameters, and the same mean loss.
 
     Raises:
         LossesDiffer: with everything that differs.
@@ -48,6 +50,10 @@ def check_same_training(reference: str, traces: Mapping[str, Trace]) -> None:
             problems.append(
                 f"{name}: {strange.total()} examples that {reference} does not have, {missing.total()} missing "
                 f"(of {len(expected.examples)}; token ids or trained positions differ)"
+            )
+        if trace.trained_parameters != expected.trained_parameters:
+            problems.append(
+                f"{name}: {trace.trained_parameters:,} parameters trained, {reference}: {expected.trained_parameters:,}"
             )
         if len(trace.losses) != len(trace.targets):
             problems.append(f"{name}: {len(trace.losses)} losses for {len(trace.targets)} steps")

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.material CASE FOLDER`` writes into FOLDER:
 
-    models/<shape>/         weights and tokenizer, the same for every program
+    models/<shape>-…/       weights and tokenizer, the same for every program
     <case>/train.jsonl      records for weft, and <case>/weft.json, its configuration
     <case>/drawn.jsonl      examples for the others, in the order in which weft takes them
     <case>/grouped.jsonl    the same, those of each step in order of their length
@@ -29,7 +29,9 @@ from benchmarks.cases import (
     ROWS_PER_STEP,
     SEED,
     SHAPES,
+    TOKENIZER_SIZE,
     Shape,
+    model_directory,
 )
 from benchmarks.child import ROOT
 from benchmarks.examples import CONTEXT, write_examples
@@ -49,7 +51,6 @@ from weft.training.preflight import open_inputs
 
 ALPACA = ROOT.parent / "shared/data/alpaca_en.json"
 QUICKSTART = ROOT / "examples/quickstart/raw"
-_TOKENIZER_SIZE = 16_384
 _FILL = 0.97
 """How full the packed rows are at least."""
 _STEADY = 0.1
@@ -60,7 +61,7 @@ def prepare(name: str, folder: Path, *, steps: int | None = None) -> None:
     """Write a case's material, with ``steps`` steps in place of its own."""
     case = CASES[name]
     steps = steps or case.steps
-    model = folder / "models" / case.shape
+    model = model_directory(folder, case.shape)
     if not model.exists():
         make_model(SHAPES[case.shape], model)
     out = folder / name
@@ -103,9 +104,8 @@ def make_model(shape: Shape, out: Path) -> None:
     """A Qwen2 with random weights of standard deviation 1 / √hidden, as weft.models.init, and a tokenizer.
 
     The usual 0.02 gives a small model that barely looks at its context; then a wrong mask would hardly show in the loss.
-    The tokenizer has fewer entries than the model: what costs time is the model's vocabulary.
     """
-    tokenizer = train_tokenizer(read_corpus([ALPACA if ALPACA.is_file() else QUICKSTART]), _TOKENIZER_SIZE)
+    tokenizer = train_tokenizer(read_corpus([ALPACA if ALPACA.is_file() else QUICKSTART]), TOKENIZER_SIZE)
     ids = {token: index for index, token in enumerate(CONTROL_TOKENS)}
     config = Qwen2Config(
         vocab_size=shape.vocabulary,

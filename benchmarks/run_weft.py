@@ -62,6 +62,7 @@ def main() -> None:
         result = train(loaded, display=recording)
         if args.record:
             more |= _losses(result.output_dir) | {"examples": _examples(loaded)}
+            more["trained_parameters"] = recording.header["trained_parameters"]
     recording.stopwatch.write(args.report, header=dict(recording.header), **more)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, PROGRAMS, Setting
+from benchmarks.cases import CASES, PROGRAMS, Setting, model_directory
 from benchmarks.child import ChildFailed, Outcome, is_disturbed, quiet_environment, run_child, threads
 from benchmarks.job import Job
 from benchmarks.summary import Run, make_run
@@ -98,7 +98,7 @@ class Runner:
         order = "grouped" if setting.grouped else "drawn"
         saved = "packed" if setting.packed else order
         job = Job(
-            model=str(self.folder / "models" / CASES[case].shape),
+            model=str(model_directory(self.folder, CASES[case].shape)),
             examples=str(
                 self.folder / case / (f"{order}.jsonl" if environment == "trl" else saved)
             ),  # TRL packs itself

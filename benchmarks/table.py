@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.cases import CASES, PROGRAMS
+from benchmarks.results_file import measured_line
 
 _MARKS = {"target": "target reached", "floor": "floor reached", "below": "**below the floor**"}
 
@@ -84,16 +85,10 @@ def _limits(case: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [verdict for verdict in case["verdicts"] if verdict["target"] is None]
 
 
-def page(result: Mapping[str, Any]) -> str:
-    """The whole section: machine, versions, tables, what was disturbed."""
-    machine, cases = result["machine"], result["cases"]
+def page(cases: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole section: tables, machines, versions, what was disturbed; ``cases`` as in the JSON file."""
     parts = [
-        f"{result['date']}; {machine['processor']}, {machine['cores']} cores, {machine['threads used']} threads, "
-        f"{machine['memory bytes'] / 2**30:.0f} GiB, {machine['system']}, Python {machine['python']}, float32. "
         "CPU ratios do not carry over to GPUs.",
-        "Versions: " + "; ".join(f"{name}: {_versions(found)}" for name, found in result["versions"].items()) + ".",
-        f"Command: `{result['command']}`.",
-        *(f"{name} is missing: {reason}" for name, reason in result["unavailable"].items()),
         ratio_table(cases),
         *([limit_table(cases)] if any(_limits(case) for case in cases.values()) else []),
     ]
@@ -101,6 +96,9 @@ def page(result: Mapping[str, Any]) -> str:
         facts = case["material"]
         parts += [
             f"### {CASES[key].title}",
+            measured_line(case["measured"]),
+            "Versions: " + "; ".join(f"{name}: {_versions(found)}" for name, found in case["versions"].items()) + ".",
+            *(f"{name} is missing: {reason}" for name, reason in case["unavailable"].items()),
             f"{facts['records']}: {facts['examples']} examples, {facts['tokens']:,} tokens ({facts['mean']:.0f} on "
             f"average), {facts['targets'] / facts['tokens']:.0%} of them trained, {facts['steps']} steps, "
             f"rounds: {len(case['rounds'])}{_disturbed(case['rounds'])}. "

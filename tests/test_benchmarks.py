@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -10,19 +11,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benchmarks import bench_peers, bench_step, run_weft, table
+from benchmarks.cases import (
+    CASES,
+    EXAMPLES_PER_STEP,
+    PROGRAMS,
+    ROWS_PER_STEP,
+    SHAPES,
+    Bar,
+    Setting,
+    model_directory,
+)
+from benchmarks.child import ROOT, ChildFailed, is_disturbed, run_child, share_of_others
+from benchmarks.examples import fingerprint, read_examples, split_row, write_examples
+from benchmarks.gate import LossesDiffer, Trace, check_same_steps, check_same_training
+from benchmarks.job import Job
+from benchmarks.results_file import keep, measured, read_results
+from benchmarks.step_summary import fit_line, gemm_share
+from benchmarks.stopwatch import Stopwatch
+from benchmarks.summary import Run, best_setting, figures, judge, judge_limit, make_run, spread, verdicts
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # for `pytest` called as itself; `python -m pytest` has the working directory there
-
-from benchmarks import bench_peers, table  # noqa: E402
-from benchmarks.cases import CASES, EXAMPLES_PER_STEP, PROGRAMS, ROWS_PER_STEP, SHAPES, Bar, Setting  # noqa: E402
-from benchmarks.child import ChildFailed, is_disturbed, run_child, share_of_others  # noqa: E402
-from benchmarks.examples import fingerprint, read_examples, split_row, write_examples  # noqa: E402
-from benchmarks.gate import LossesDiffer, Trace, check_same_steps, check_same_training  # noqa: E402
-from benchmarks.job import Job  # noqa: E402
-from benchmarks.step_summary import fit_line, gemm_share  # noqa: E402
-from benchmarks.stopwatch import Stopwatch  # noqa: E402
-from benchmarks.summary import Run, best_setting, figures, judge, judge_limit, make_run, spread, verdicts  # noqa: E402
+from small_run import EXAMPLES, configure, make_project
+from weft.training import plan
 
 RUN = Run(step=2.0, training=6.0, first_step=9.0, total=13.0, peak_bytes=2**30, threads_busy=0.9, others=0.01)
 
@@ -50,6 +60,41 @@ def test_the_parent_process_stays_free_of_torch() -> None:
     code = "import sys, benchmarks.bench_peers, benchmarks.bench_step; print({'torch', 'numpy', 'weft'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "says"),
+    [
+        ("bench_step", "--only nonsense", "invalid choice: 'nonsense'"),
+        ("bench_step", "--steps 1", "1 is less than 2"),
+        ("bench_step", "--rounds 0", "0 is less than 1"),
+        ("bench_step", "--tokens 4096", "a line needs two different sizes"),
+        ("bench_step", "--tokens 100 8192", "sizes are multiples of 4,096"),
+        ("bench_step", "--tokens 0 8192", "sizes are multiples of 4,096"),
+        ("bench_step", "--tokens 12288 16384", "every size divides the largest"),
+        ("bench_peers", "--row huge", "invalid choice: 'huge'"),
+        ("bench_peers", "--steps 1", "1 is less than 2"),
+        ("bench_peers", "--steps x", "invalid whole_number value: 'x'"),
+        ("bench_peers", "--rounds 0", "0 is less than 1"),
+    ],
+)
+def test_odd_arguments_are_refused_before_anything_runs(module: str, words: str, says: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *words.split()], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+
+
+def test_the_line_is_measured_in_the_micro_batches_that_weft_makes() -> None:
+    assert bench_step.TOKENS_PER_MICRO_BATCH == plan.TOKENS_PER_MICRO_BATCH
+
+
+def test_another_model_has_another_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = model_directory(tmp_path, "tiny")
+    assert before == model_directory(tmp_path, "tiny") != model_directory(tmp_path, "small")
+    monkeypatch.setitem(SHAPES, "tiny", replace(SHAPES["tiny"], layers=5))
+    assert model_directory(tmp_path, "tiny") != before
 
 
 def test_a_job_survives_its_file(tmp_path: Path) -> None:
@@ -83,7 +128,7 @@ def test_examples_survive_their_file(tmp_path: Path) -> None:
 def trace(
     losses: tuple[float, ...] = (2.0, 3.0), targets: tuple[float, ...] = (30, 10), examples: str = "abc"
 ) -> Trace:
-    return Trace(losses=losses, targets=targets, examples=tuple(examples))
+    return Trace(losses=losses, targets=targets, examples=tuple(examples), trained_parameters=7)
 
 
 def test_the_mean_is_by_targets() -> None:
@@ -105,6 +150,7 @@ def test_programs_that_train_the_same_pass(other: Trace) -> None:
         (trace((2.2505,), (40,)), "mean loss 2.250500, weft: 2.250000"),
         (trace((float("nan"),), (40,)), "mean loss nan"),
         (trace((2.25,), (39,)), "39 targets, weft: 40"),
+        (replace(trace(), trained_parameters=8), "8 parameters trained, weft: 7"),
         (trace(examples="abb"), "1 examples that weft does not have, 1 missing"),
         (trace(examples="abcc"), "1 examples that weft does not have, 0 missing"),
     ],
@@ -133,7 +179,7 @@ def test_a_stopwatch_reports_its_times(tmp_path: Path) -> None:
     watch.write(tmp_path / "r.json", losses=[1.0])
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["began"] <= report["step_ends"][0] <= report["step_ends"][1] <= time.monotonic()
-    assert report["peak_bytes"] > 2**20
+    assert 2**20 < report["peak_bytes"] < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert report["losses"] == [1.0]
 
 
@@ -159,6 +205,23 @@ def test_others_are_whoever_worked_beside_us() -> None:
     assert share_of_others(busy=12.0, own=9.0, seconds=10.0, cores=2) == 0.15
     assert share_of_others(busy=9.0, own=9.1, seconds=10.0, cores=2) == 0.0
     assert [is_disturbed(share) for share in (None, 0.05, 0.051)] == [False, False, True]
+
+
+def test_a_run_of_weft_reports_what_the_gate_and_the_table_need(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(tmp_path, tiny_model_dir)
+    settings = configure(tmp_path, logging_steps=1, max_steps=3).config.model_dump(exclude_none=True)
+    (tmp_path / "weft.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("sys.argv", ["run_weft", f"{tmp_path}/weft.json", f"{tmp_path}/report.json", "--record"])
+    run_weft.main()
+    report = json.loads((tmp_path / "report.json").read_text())
+    run = make_run(report, started=report["began"], others=None, threads=1)
+    assert run.step > 0
+    assert run.total == run.training == pytest.approx(run.first_step + 2 * run.step)
+    assert len(report["losses"]) == len(report["targets"]) == 3
+    assert len(report["examples"]) == EXAMPLES
+    assert report["trained_parameters"] == report["header"]["trained_parameters"]
 
 
 # medians and verdicts
@@ -258,9 +321,18 @@ def test_two_rounds_are_run_even_when_the_time_is_up() -> None:
 # the page
 
 
+MACHINE = {
+    "processor": "P", "cores": 2, "threads used": 2, "memory bytes": 24 * 2**30, "system": "S", "python": "3.11",
+}  # fmt: skip
+MEASURED = {"date": "2026-01-02", "command": "python -m benchmarks.bench_peers", "machine": MACHINE}
+
+
 def a_result() -> dict[str, object]:
     found = {"weft": figures([RUN]), "trl-padded": figures([replace(RUN, step=8.4)])}
     case = {
+        "measured": MEASURED,
+        "versions": {"trl": {"trl": "1.16.0"}},
+        "unavailable": {"llamafactory": "no wheel"},
         "material": {
             "records": "records",
             "examples": 64,
@@ -276,16 +348,7 @@ def a_result() -> dict[str, object]:
         "figures": bench_peers._plain(found),
         "verdicts": [vars(verdict) for verdict in verdicts(CASES["small"], found)],
     }
-    return {
-        "date": "2026-01-02",
-        "command": "python -m benchmarks.bench_peers",
-        "machine": {
-            "processor": "P", "cores": 2, "threads used": 2, "memory bytes": 24 * 2**30, "system": "S", "python": "3.11",
-        },
-        "versions": {"trl": {"trl": "1.16.0"}},
-        "unavailable": {"llamafactory": "no wheel"},
-        "cases": {"small": case},
-    }  # fmt: skip
+    return {"small": case}
 
 
 def test_the_page_says_what_was_measured_and_against_which_bars() -> None:
@@ -298,8 +361,48 @@ def test_the_page_says_what_was_measured_and_against_which_bars() -> None:
     assert "llamafactory is missing: no wheel" in text
     assert "do not carry over to GPUs" in text
     assert (
+        "2026-01-02; P, 2 cores, 2 threads, 24 GiB, S, Python 3.11, float32; `python -m benchmarks.bench_peers`."
+        in text
+    )
+    assert (
         "| hidden 512 × 8, vocabulary 32k, full: first step by TRL's earliest one | 1.00 | 0.6 | **not reached** |"
         in text
+    )
+
+
+def test_the_step_page_has_share_line_and_parts() -> None:
+    line = fit_line([4096, 8192], [2.0, 4.0])
+    share = {"shape": "small", "step seconds": 10.0, "peak flops per second": 200e9, "share": 0.585}
+    text = bench_step.page({
+        "share": {"measured": MEASURED | {"disturbed": 0}, "shapes": [share]},
+        "line": {
+            "measured": MEASURED | {"disturbed": 2}, "tokens": [4096, 8192], "seconds": [2.0, 4.0], "rounds": 3,
+            "one row": False, "straight": line.is_straight, **vars(line),
+        },
+        "parts": {
+            "measured": MEASURED | {"disturbed": 0}, "case": "small", "tokens_per_step": 3000.0, "steps": 4,
+            "parts": {"optimizer": {"seconds": 0.5, "share": 0.25}},
+        },
+    })  # fmt: skip
+    assert "| hidden 512 × 8, vocabulary 32,000 | 10.000 | 200 GFLOP/s | 58.5% | 58% |" in text
+    assert "| 8,192 | 4.000 | 488.3 | +0.0% |" in text
+    assert "median of 3 runs in turn. The line: 0.000 s + 488.3 µs a token; straight to ±5%." in text
+    assert "| optimizer | 0.500 | 25.0% |" in text
+    assert text.count("runs were disturbed") == 1
+
+
+def test_a_new_measurement_replaces_only_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "results/a.json"
+    assert read_results(file) == {}
+    keep(file, "line", {"a": 1}, order=bench_step.PARTS)
+    keep(file, "share", {"a": 2}, order=bench_step.PARTS)
+    assert keep(file, "line", {"a": 3}, order=bench_step.PARTS) == {"share": {"a": 2}, "line": {"a": 3}}
+    assert list(read_results(file)) == ["share", "line"]
+
+
+def test_no_path_of_the_machine_is_kept() -> None:
+    assert measured("bench_step", ["--out", f"{ROOT}/a b.json"])["command"] == (
+        "python -m benchmarks.bench_step --out 'a b.json'"
     )
 
 

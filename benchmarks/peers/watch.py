@@ -22,11 +22,15 @@ class Watch(TrainerCallback):
         self._losses: list[float] = []
         self._targets: list[int] = []
         self._examples: list[str] = []
+        self._trained_parameters = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Everything is loaded."""
         if self._job.record:
             self._note(kwargs["train_dataloader"].dataset)
+            self._trained_parameters = sum(
+                weight.numel() for weight in kwargs["model"].parameters() if weight.requires_grad
+            )
         self._stopwatch.begin()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -45,6 +49,7 @@ class Watch(TrainerCallback):
             losses=self._losses,
             targets=self._targets,
             examples=self._examples,
+            trained_parameters=self._trained_parameters,
             versions={name: version(name) for name in packages},
         )
 
