@@ -427,5 +427,6 @@ def test_a_shared_configuration_is_refused():
     model = EXACT["llama"].build()
     isolate(model, split_model(model), **BOUNDS)
     second = LlamaForCausalLM(model.config)
-    with pytest.raises(ModelError, match="shares its configuration"):
-        isolate(second, split_model(second), **BOUNDS)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="shares its configuration"):
+            isolate(second, split_model(second), **BOUNDS)

@@ -117,13 +117,13 @@ def isolate(
     """
     base = _base(model)
     if base not in _original:
-        _original[base] = _implementation(base.config)
         if base.config._attn_implementation == ATTENTION:
             raise ModelError(
                 "shares its configuration with a model that runs rows already, so its own attention is not known",
                 where=type(base).__name__,
                 fix="give it a copy of the configuration",
             )
+        _original[base] = _implementation(base.config)
     original = _original[base]
     row = probe_row(base, longest_document=longest_document, longest_row=longest_row)
     by_segments = Isolation(rung="segments", parts=parts, carried=_takes_any_keyword(base, parts))
