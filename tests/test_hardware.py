@@ -77,7 +77,16 @@ def test_the_description_says_what_auto_chooses() -> None:
 
 @pytest.mark.parametrize(
     ("busy", "threads", "said"),
-    [(0.0, 2, False), (0.4, 2, False), (1.0, 2, True), (2.0, 2, True), (2.0, 1, False)],
+    [
+        (0.0, 2, False),
+        (0.4, 2, False),
+        (1.0, 2, True),
+        (2.0, 2, True),
+        (2.0, 1, False),
+        (0.0, 4, False),  # more threads than cores, and nobody else
+        (0.4, 4, False),
+        (0.5, 4, True),
+    ],
 )
 def test_a_busy_machine_is_told_apart_from_a_quiet_one(monkeypatch, busy, threads, said):
     monkeypatch.setattr(hardware, "_cores", lambda: {0, 1})

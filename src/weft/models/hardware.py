@@ -89,7 +89,7 @@ def contention(device: torch.device, busy: float) -> str | None:
     threads, cores = torch.get_num_threads(), len(_cores())
     if device.type != "cpu" or threads == 1:
         return None
-    if busy + threads < cores + 0.5:
+    if busy < 0.5 or busy + threads < cores + 0.5:
         return None
     return (
         f"other processes keep {busy:.1f} of {cores} cores busy, and torch's {threads} threads wait for the slowest one: "
