@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -215,12 +217,24 @@ def test_ctrl_c_leaves_no_half_profile(project, weft, monkeypatch):
     assert not (project / "run/profile").exists()
 
 
-def test_a_disk_that_refuses(project, weft):
+def test_a_profile_that_could_not_be_written_is_refused_before_weights_load(project, weft, monkeypatch):
+    monkeypatch.setattr("weft.training.train.load_model", None)
     (project / "run").mkdir()
     (project / "run/profile").write_text("in the way")
     code, _, err = weft("--profile", "1")
     assert code == 2
-    assert "run/profile: the profile could not be written: File exists" in err
+    assert "run/profile: nothing can be written into it: profile is a file" in err
+
+
+def test_a_disk_that_is_full_in_the_end(project, weft, monkeypatch):
+    def full(path: Path, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("weft.training.profile.replace_file", full)
+    code, _, err = weft("--profile", "1")
+    assert code == 2
+    assert "run/profile/profile.json: the run directory could not be written: No space left on device" in err
+    assert "make room" in err
 
 
 class TestClock:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from weft.errors import RunError
 from weft.objectives.base import Objective
 from weft.objectives.batch import Batch
 from weft.objectives.stages import STAGES, Stage, StageClock
@@ -58,7 +57,7 @@ def measure(training: Training, steps: int, into: Path, display: Display) -> Pro
         display: told about every step.
 
     Raises:
-        RunError: the files cannot be written.
+        OSError: the files cannot be written.
         WeftError: a loss or gradient is not finite.
     """
     device, objective = training.accelerator.device, training.accelerator.unwrap_model(training.objective)
@@ -83,9 +82,9 @@ def measure(training: Training, steps: int, into: Path, display: Display) -> Pro
         peak_size=peak_size,
         trace=into / TRACE,
     )
-    with _writing(into):
-        _write_trace(training, into / TRACE, _Watch(display, "tracing", 1))
-        replace_file(into / TABLE, (json.dumps(profile.as_dict(), indent=2) + "\n").encode())
+    into.mkdir(exist_ok=True)
+    _write_trace(training, into / TRACE, _Watch(display, "tracing", 1))
+    replace_file(into / TABLE, (json.dumps(profile.as_dict(), indent=2) + "\n").encode())
     return profile
 
 
@@ -179,16 +178,3 @@ def _write_trace(training: Training, path: Path, watch: _Watch) -> None:
     aside = path.with_name(f"{ASIDE}{path.name}")
     profiler.export_chrome_trace(str(aside))
     aside.replace(path)
-
-
-@contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    try:
-        directory.mkdir(exist_ok=True)
-        yield
-    except OSError as problem:
-        raise RunError(
-            f"the profile could not be written: {problem.strerror or problem}",
-            where=problem.filename or str(directory),
-            fix="make room or mend the disk, then run the same command",
-        ) from problem

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from weft.config.load import Loaded
 from weft.config.locate import output_dir
 from weft.config.schema import Config
+from weft.data.files import check_directory
 from weft.data.seeds import derive_seed
 from weft.errors import Interrupted, RunError, WeftError
 from weft.escape import visible
@@ -116,6 +117,7 @@ def profile(loaded: Loaded, steps: int, *, display: Display | None = None) -> Pr
     if steps > inputs.plan.total_steps:
         notices.append(f"the run has {inputs.plan.total_steps} steps, so no more than these are measured")
     with locked(run), _as_user_errors(run), closing(display):
+        check_directory(run / PROFILE)
         this = _Run(config, compute, inputs, run, {}, Start())
         training = this.load()
         for notice in [*notices, *this.crowding()]:
@@ -155,7 +157,7 @@ def _as_user_errors(run: Path) -> Iterator[None]:
         raise RunError(
             f"the run directory could not be written: {problem.strerror or problem}",
             where=problem.filename or str(run),
-            fix="make room or mend the disk, then run the same command: it resumes from the newest checkpoint",
+            fix="make room or mend the disk, then run the same command; training resumes from the newest checkpoint",
         ) from problem
 
 
