@@ -39,7 +39,7 @@ def summarise(
         "targets": progress.targets,
         "seconds": progress.seconds,
         "tokens_per_second": progress.tokens / progress.seconds,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
     }
 
@@ -65,6 +65,15 @@ def _first_last_best(values: Sequence[float]) -> dict[str, float] | None:
     return {"first": values[0], "last": values[-1], "best": min(values)} if values else None
 
 
-def _peak_memory() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # the one thing on which getrusage differs
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_memory(status: Path = Path("/proc/self/status")) -> int:
+    """The most memory that this process has held (resident set size), in bytes.
+
+    Linux has it by address space, as ``VmHWM`` of ``status``; ``getrusage`` there also counts what the parent held when it
+    forked.
+    """
+    try:
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024  # the one thing on which getrusage differs
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
