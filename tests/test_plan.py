@@ -14,6 +14,7 @@ from weft.config.schema import TrainConfig
 from weft.data.mixture import Mixture
 from weft.data.packing import Packing
 from weft.errors import ConfigError
+from weft.training.header import planned_epochs
 from weft.training.plan import Plan, make_plan
 
 
@@ -202,6 +203,20 @@ def test_many_epochs_of_few_examples_and_some_of_many_are_counted():
     assert plan(10**9, 100).total_steps == sum(uneven("wrapped").row_count(epoch) for epoch in range(100))
     with pytest.raises(ConfigError, match=r"100\.5 epochs are too many, 100 is the most here"):
         plan(10**9, 100.5)
+
+
+@pytest.mark.parametrize("how", ["bfd", "wrapped"])
+def test_the_header_says_the_epochs_that_were_asked_for(how):
+    def planned(**keys):
+        config = TrainConfig(packing=how, batch_size=1, grad_accum=1, **keys)
+        return planned_epochs(config, make_plan(config, uneven(how)))
+
+    counts = [uneven(how).row_count(epoch) for epoch in range(6)]
+    assert sum(counts) != 6 * counts[0]  # or this test shows nothing
+    assert planned(epochs=6) == 6
+    assert planned(epochs=5.5) == 5 + math.ceil(counts[5] / 2) / counts[5]
+    assert planned(max_steps=1) == 1 / counts[0]
+    assert planned(max_steps=10**9) == 10**9 / counts[0]  # about
 
 
 class Counted(Packing):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from weft.config.schema import Config
+from weft.config.schema import Config, TrainConfig
 from weft.data.packing import packing_line
 from weft.objectives.base import Objective
+from weft.training.plan import Plan
 from weft.training.preflight import Inputs
 
 
@@ -18,8 +19,6 @@ def run_facts(
     weights = list(objective.parameters())
     plan, report = inputs.plan, inputs.train.report
     packing, rows = plan.packing, plan.packing.rows(0)
-    # Counting the epochs exactly would pack all of them where they differ.
-    epochs = plan.epochs_done(plan.total_steps) if packing.alike else plan.total_steps / plan.steps_in(0)
     return {
         "model": config.model.name,
         "tuning": config.tuning.mode,
@@ -47,10 +46,16 @@ def run_facts(
         "processes": plan.processes,
         "effective_batch": plan.effective_batch,
         "steps": plan.total_steps,
-        "epochs": epochs,
+        "epochs": planned_epochs(config.train, plan),
         "learning_rate": config.train.learning_rate,
         "lr_scheduler_type": config.train.lr_scheduler_type,
     }
+
+
+def planned_epochs(config: TrainConfig, plan: Plan) -> float:
+    """The epochs that a plan takes; as if all were like the first where only packing every one of them would tell."""
+    counted = plan.packing.alike or config.max_steps is None or plan.total_steps <= plan.steps_in(0)
+    return plan.epochs_done(plan.total_steps) if counted else plan.total_steps / plan.steps_in(0)
 
 
 def run_header(facts: Mapping[str, Any]) -> str:
