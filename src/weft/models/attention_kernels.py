@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from inspect import signature
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.flex_attention import AuxRequest, BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import AuxOutput, AuxRequest, BlockMask, create_block_mask, flex_attention
 from torch.nn.attention.varlen import varlen_attn
 
 from weft.models.segments import Scoring, Segments
@@ -22,7 +23,11 @@ from weft.models.segments import Scoring, Segments
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Scoring], Tensor]
 """query [1, Hq, T, D], key [1, Hkv, T, D], value [1, Hkv, T, Dv] → [1, T, Hq, Dv]."""
 
-_VARLEN_ARGUMENTS = {"scale", "window_size", "enable_gqa"}  # which it has from torch 2.12
+_VARLEN_TAKES_ALL = signature(varlen_attn).parameters.keys() >= {
+    "scale",
+    "window_size",
+    "enable_gqa",
+}  # from torch 2.12
 _LARGEST_HEAD = 256  # of FlashAttention 2, which varlen_attn calls as well
 
 
@@ -40,7 +45,7 @@ def suitable_kernel(query: Tensor, value: Tensor, scoring: Scoring, *, flash_att
         return None
     if sizes[1] > sizes[0]:
         return None
-    if scoring.plain and not scoring.dropout and signature(varlen_attn).parameters.keys() >= _VARLEN_ARGUMENTS:
+    if scoring.plain and not scoring.dropout and _VARLEN_TAKES_ALL:
         return attend_varlen
     if scoring.sinks is None and flash_attention:
         return attend_flash
@@ -49,40 +54,34 @@ def suitable_kernel(query: Tensor, value: Tensor, scoring: Scoring, *, flash_att
 
 def attend_varlen(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scoring: Scoring) -> Tensor:
     """Scaled products, a window, grouped queries."""
-    row = _row(query, key, value)
-    boundaries = segments.boundaries(query.device)
-    output = varlen_attn(
-        *row,
-        boundaries,
-        boundaries,
-        segments.longest,
-        segments.longest,
+    return _over_row(
+        varlen_attn,
+        query,
+        key,
+        value,
+        segments,
         scale=scoring.scaling,
         window_size=_window(segments, scoring),
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return output[None, ..., : value.shape[-1]]
 
 
 def attend_flash(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scoring: Scoring) -> Tensor:
     """What :func:`attend_varlen` does, with dropout and a soft cap (flash-attn 2.6 or later)."""
     from flash_attn import flash_attn_varlen_func
 
-    row = _row(query, key, value)
-    boundaries = segments.boundaries(query.device)
-    output = flash_attn_varlen_func(
-        *row,
-        boundaries,
-        boundaries,
-        segments.longest,
-        segments.longest,
+    return _over_row(
+        flash_attn_varlen_func,
+        query,
+        key,
+        value,
+        segments,
         dropout_p=scoring.dropout,
         softmax_scale=scoring.scaling,
         causal=segments.causal,
         window_size=_window(segments, scoring),
         softcap=scoring.softcap or 0.0,
     )
-    return output[None, ..., : value.shape[-1]]
 
 
 def attend_flex(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scoring: Scoring) -> Tensor:
@@ -92,7 +91,7 @@ def attend_flex(query: Tensor, key: Tensor, value: Tensor, segments: Segments, s
         return scoring.softcap * torch.tanh(score / scoring.softcap)
 
     query, key, value = (tensor.to(_computed_type(tensor)) for tensor in (query, key, value))
-    output, extra = _flex_attention(query.device.type)(
+    found = _flex_attention(query.device.type)(
         query,
         key,
         value,
@@ -100,13 +99,16 @@ def attend_flex(query: Tensor, key: Tensor, value: Tensor, segments: Segments, s
         block_mask=block_mask(segments, scoring.reach, query.device),
         scale=scoring.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
-        return_aux=AuxRequest(lse=True),
+        return_aux=None if scoring.sinks is None else AuxRequest(lse=True),
     )
-    if scoring.sinks is not None:
-        # A sink of score s takes the share exp(s) / (exp(s) + Σ exp(scores)) from all other weights.
-        kept = torch.sigmoid(extra.lse - scoring.sinks.view(1, -1, 1)).unsqueeze(-1)
-        output = (output * kept).to(output.dtype)
+    output = found if scoring.sinks is None else _with_sinks(*found, scoring.sinks)
     return output.transpose(1, 2)
+
+
+def _with_sinks(output: Tensor, extra: AuxOutput, sinks: Tensor) -> Tensor:
+    """A sink of score s takes the share exp(s) / (exp(s) + Σ exp(scores)) from all other weights."""
+    kept = torch.sigmoid(extra.lse - sinks.view(1, -1, 1)).unsqueeze(-1)
+    return (output * kept).to(output.dtype)
 
 
 def block_mask(segments: Segments, reach: int | None, device: torch.device) -> BlockMask:
@@ -146,8 +148,17 @@ def _create_block_mask(device_type: str) -> Callable[..., BlockMask]:
 
 
 @cache
-def _flex_attention(device_type: str) -> Callable[..., tuple[Tensor, object]]:
+def _flex_attention(device_type: str) -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=True) if device_type == "cuda" else flex_attention
+
+
+def _over_row(
+    kernel: Callable[..., Tensor], query: Tensor, key: Tensor, value: Tensor, segments: Segments, **options: Any
+) -> Tensor:
+    """A kernel for variable lengths, queries and keys having the same boundaries: → [1, T, Hq, Dv]."""
+    boundaries, longest = segments.boundaries(query.device), segments.longest
+    output = kernel(*_row(query, key, value), boundaries, boundaries, longest, longest, **options)
+    return output[None, ..., : value.shape[-1]]
 
 
 def _row(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
