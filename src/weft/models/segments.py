@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Derived = TypeVar("Derived")
 
 
 class UnsupportedAttention(ValueError):
@@ -26,7 +29,7 @@ class Segments:
     """Tokens of each document, in order; they sum to T."""
     causal: bool = True
     """Whether a token sees only what is before it. ``module.is_causal`` is true on every decoder and says nothing."""
-    _derived: dict[tuple[object, ...], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _derived: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_positions(cls, position_ids: Tensor) -> Segments:
@@ -77,8 +80,8 @@ class Segments:
 
         return self.derived(("boundaries", device), make)
 
-    def derived(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
-        """What ``make`` gives, made once per ``key``."""
+    def derived(self, key: tuple[object, ...], make: Callable[[], Derived]) -> Derived:
+        """What ``make`` gives, made once per ``key``: a tensor, or what a kernel takes in place of one."""
         if key not in self._derived:
             self._derived[key] = make()
         return self._derived[key]
