@@ -23,11 +23,8 @@ from weft.models.segments import Scoring, Segments
 Kernel = Callable[[Tensor, Tensor, Tensor, Segments, Scoring], Tensor]
 """query [1, Hq, T, D], key [1, Hkv, T, D], value [1, Hkv, T, Dv] → [1, T, Hq, Dv]."""
 
-_VARLEN_TAKES_ALL = signature(varlen_attn).parameters.keys() >= {
-    "scale",
-    "window_size",
-    "enable_gqa",
-}  # from torch 2.12
+_VARLEN_TAKES_ALL = {"scale", "window_size", "enable_gqa"} <= signature(varlen_attn).parameters.keys()
+"""It does from torch 2.12."""
 _LARGEST_HEAD = 256  # of FlashAttention 2, which varlen_attn calls as well
 
 
