@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -262,15 +263,26 @@ class TestClock:
             assert clock.stage is None
 
 
-def test_the_peak_is_that_of_the_best_size_that_does_not_take_long(monkeypatch):
-    monkeypatch.setattr(peak, "_SIZES", (128, 256, 10**6))
-    rate, size = peak.peak_flops_per_second(torch.device("cpu"), torch.float32)
-    assert size in (128, 256)
-    matrix = torch.randn(256, 256)
-    start = time.perf_counter()
-    for _ in range(20):
-        matrix @ matrix
-    assert rate > 0.5 * 20 * 2 * 256**3 / (time.perf_counter() - start)
+@pytest.mark.parametrize(
+    ("seconds", "products", "best", "best_size"),
+    [
+        (0.3, {1024: [0.01, 0.2, 0.05, 0.2], 2048: [0.01, 0.5]}, 0.05, 1024),
+        (2.0, {1024: [9.0, 1.0, 1.0], 2048: [9.0, 4.0], 4096: []}, 4.0, 2048),
+    ],
+)
+def test_the_peak_is_that_of_the_fastest_product(monkeypatch, seconds, products, best, best_size):
+    """Of each size those that ``seconds`` hold count, after one that does not; 4 times as long is too long for one."""
+    monkeypatch.setattr(peak, "_seconds", lambda left, right, out: products[len(out)].pop(0))
+    found = peak.peak_flops_per_second(torch.device("cpu"), torch.float32, seconds=seconds)
+    assert found == (2 * best_size**3 / best, best_size)
+    assert not any(products.values())
+
+
+def test_a_product_is_timed(monkeypatch):
+    """By a clock that moves on by a second whenever it is read."""
+    monkeypatch.setattr(time, "perf_counter", count().__next__)
+    monkeypatch.setattr(peak, "_SIZES", (64, 96))
+    assert peak.peak_flops_per_second(torch.device("cpu"), torch.float32, seconds=1) == (2 * 96**3, 96)
 
 
 def test_the_table():
