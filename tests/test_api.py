@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import weft
+from weft.cli import main
 from weft.errors import WeftError
 
 
@@ -19,7 +20,9 @@ def test_importing_weft_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_from_records_to_an_answer(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_records_to_an_answer(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [json.dumps({"prompt": f"Say {word}.", "response": word * 3}) for word in "abcdefgh"]
     Path("raw.jsonl").write_text("\n".join(rows) + "\n")
@@ -37,7 +40,12 @@ def test_from_records_to_an_answer(tiny_model_dir: Path, tmp_path: Path, monkeyp
     assert report.evaluated == prepared.splits["train"].records
     talk = weft.chat("my.yaml", system="Be brief.", **same)
     assert talk.system == "Be brief."
-    assert isinstance("".join(talk.ask("Say a.")), str)
+    answer = "".join(talk.ask("Say a."))
+    assert answer
+    capsys.readouterr()
+    overrides = ["data.system_prompt=Be brief.", *(f"{key}={value}" for key, value in same.items())]
+    assert main(["infer", "my.yaml", *overrides, "--prompt", "Say a.", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["response"] == answer
 
 
 def test_two_underscores_stand_for_the_dot_and_values_keep_their_type(tmp_path: Path) -> None:
