@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -97,7 +98,7 @@ def test_exit_codes(
 def test_output_is_escaped_where_its_encoding_is_small_and_dropped_where_it_is_closed(tmp_path: Path) -> None:
     (tmp_path / "raw.jsonl").write_text('{"input": "\u27e6", "target": "a"}', encoding="utf-8")
     ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
-    words = f"{sys.executable} -m weft prepare data.raw_path=raw.jsonl data.style=\u27e6"
+    words = f"{shlex.quote(sys.executable)} -m weft prepare data.raw_path=raw.jsonl data.style=\u27e6"
     for redirect, out in (("", "style, in every system message: \\u27e6\n"), (">&-", "")):
         command = ["bash", "-c", f"{words} {redirect}"]
         done = subprocess.run(
@@ -132,7 +133,8 @@ def test_an_error_message_cannot_steer_the_terminal(
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     rows = "".join(json.dumps({"input": f"q{n}", "target": "a" * 200}) + "\n" for n in range(2000))
     (tmp_path / "raw.jsonl").write_text(rows)
-    command = f"{sys.executable} -m weft prepare data.raw_path=raw.jsonl --json | head -n 1; echo ${{PIPESTATUS[0]}}"
+    words = f"{shlex.quote(sys.executable)} -m weft prepare data.raw_path=raw.jsonl --json"
+    command = f"{words} | head -n 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     weft = tmp_path / ".venv/bin/weft"
-    weft.write_text(f'#!/bin/sh\nexec {sys.executable} -m weft "$@"\n')
+    weft.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m weft "$@"\n')
     weft.chmod(0o755)
     (tmp_path / ".venv/.ready").touch()
     return tmp_path
