@@ -31,7 +31,7 @@ from weft.objectives import cross_entropy, linear_loss
 from weft.objectives.causal import CausalObjective
 
 PROCESSES = 2
-SECONDS = 30
+SECONDS = 120
 """After these a process that still waits for another one says where, and ends."""
 
 
