@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from small_examples import VOCABULARY, make_examples
 from weft.config.schema import LoraConfig, PackingMethod, TrainConfig
 from weft.data.mixture import Mixture
 from weft.data.packing import Packing
@@ -30,9 +31,9 @@ from weft.training.loop import Training, fit
 from weft.training.optimizer import build_optimizer
 from weft.training.plan import make_plan
 from weft.training.progress import Progress
-from weft.types import Example, Location
+from weft.types import Example
 
-VOCABULARY, HIDDEN, ROW = 64, 32, 24
+HIDDEN, ROW = 32, 24
 SEED = 3
 BODY = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -121,7 +122,7 @@ def train(case: Case, wrap: Wrap) -> Outcome:
     optimizer = build_optimizer(objective, config)
     gradients: list[dict[str, Tensor]] = []
     optimizer.register_step_pre_hook(lambda *_: gradients.append(_gradients(objective)))
-    examples, held_out = make_examples(case.examples, seed=5), make_examples(5, seed=6)
+    examples, held_out = make_examples(case.examples), make_examples(5, seed=6)
     training = Training(
         objective=wrapped,
         optimizer=accelerator.prepare(optimizer),
@@ -187,19 +188,6 @@ def make_objective(case: Case) -> CausalObjective:
         with quiet_transformers():
             model.gradient_checkpointing_enable({"use_reentrant": False})
     return CausalObjective(model)
-
-
-def make_examples(count: int, seed: int) -> list[Example]:
-    """Of 4 to 11 tokens that are context, half a target or a whole one."""
-    random = np.random.default_rng(seed)
-    made = []
-    for line in range(1, count + 1):
-        length = int(random.integers(4, 12))
-        weights = random.choice(np.array([0, 0.5, 1], np.float32), length)
-        weights[-1] = 1
-        ids = random.integers(0, VOCABULARY, length).astype(np.int32)
-        made.append(Example(ids=ids, loss_weights=weights, location=Location(path="train.jsonl", line=line)))
-    return made
 
 
 def _packing(examples: list[Example], how: PackingMethod) -> Packing:

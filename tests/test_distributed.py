@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from distributed_cases import CASES, HIDDEN, VOCABULARY, Outcome, make_objective, train
+from distributed_cases import CASES, HIDDEN, Outcome, make_objective, train
 from distributed_worker import PROCESSES, RUNS
+from small_examples import VOCABULARY
 
 torch.set_num_threads(1)  # on tensors this small, threads only wait for each other
 

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from small_examples import VOCABULARY, make_examples
 from weft.config.schema import TrainConfig
 from weft.data.mixture import Mixture
 from weft.data.packing import Packing, Row, alone, pack
@@ -24,11 +25,9 @@ from weft.training.loop import Training, fit, take_step
 from weft.training.optimizer import build_optimizer, optimizer_tensors, restore_optimizer
 from weft.training.plan import make_plan
 from weft.training.progress import Progress
-from weft.types import Example, Location
+from weft.types import Example
 
 torch.set_num_threads(1)  # on tensors this small, threads only wait for each other
-
-VOCABULARY = 64
 
 
 class Events:
@@ -49,18 +48,6 @@ class Events:
 
     def save(self, progress: Progress) -> None:
         self.saved.append(progress.step)
-
-
-def make_examples(count: int) -> list[Example]:
-    random = np.random.default_rng(5)
-    made = []
-    for line in range(1, count + 1):
-        length = int(random.integers(4, 12))
-        weights = random.choice(np.array([0, 0.5, 1], np.float32), length)
-        weights[-1] = 1
-        ids = random.integers(0, VOCABULARY, length).astype(np.int32)
-        made.append(Example(ids=ids, loss_weights=weights, location=Location(path="train.jsonl", line=line)))
-    return made
 
 
 def make_training(
