@@ -15,6 +15,7 @@ from weft.cli import main
 from weft.config.schema import Config
 from weft.errors import ConfigError
 from weft.evaluation.sets import EvalSet, find_sets, sample
+from weft.models.isolation import Isolation, isolate
 from weft.types import Conversation, Location, Message
 
 QUESTIONS = ["What is the capital of France?", "Hello", "How are you?", "Who?", "What is Paris?"]
@@ -123,6 +124,26 @@ def test_compare_shows_both_models_set_by_set(tuned: str, capsys: pytest.Capture
     assert reports[0] == _report("val_untuned")
     assert reports[3] == _report("unseen_ones")
     assert reports[1]["model"]["weights"] == "run"
+
+
+def test_a_model_is_proven_once_and_for_the_longest_example_of_all_sets(
+    tuned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = []
+
+    def watched(*args: object, **bounds: int) -> Isolation:
+        proven.append((bounds["longest_document"], bounds["longest_row"]))
+        return isolate(*args, **bounds)
+
+    monkeypatch.setattr("weft.objectives.causal.isolate", watched)
+    assert main(["eval", tuned, "--set", "other.jsonl", "eval.metrics=[loss]"]) == 0
+    ((longest_of_two, _),) = proven
+    proven.clear()
+    _append("val.jsonl", json.dumps({"prompt": "longer than all others " * 5, "response": "Yes."}))
+    assert main(["eval", tuned, "--compare", "--set", "unseen_ones", "--set", "val"]) == 0
+    longest = proven[0][0]
+    assert proven == [(longest, 8 * longest)] * 2  # two models, two sets
+    assert longest > longest_of_two
 
 
 def test_another_template_than_that_of_training_is_told(tuned: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from weft.config.schema import Config
     from weft.evaluation.report import EvalReport, SetLoss
     from weft.evaluation.sets import EvalSet
+    from weft.inference.evaluate import LossFunction
     from weft.types import Example
 
 _EXAMPLES_AT_ONCE = 8
@@ -126,16 +127,25 @@ def _evaluate_model(config: Config, chosen: Sequence[EvalSet], quick: bool, *, u
     answerer = load_answerer(config, untuned=untuned)
     if answerer.notice:
         print(f"({answerer.notice})", file=sys.stderr)
-    return evaluate_sets(answerer, chosen, config, quick=quick, loss=_loss)
+    return evaluate_sets(answerer, chosen, config, quick=quick, make_loss=_make_loss)
 
 
-def _loss(model: PreTrainedModel, examples: Sequence[Example]) -> SetLoss:
-    from weft.data.packing import alone
+def _make_loss(model: PreTrainedModel, longest: int) -> LossFunction:
+    import numpy as np
+
+    from weft.data.packing import pack
     from weft.evaluation.report import SetLoss
     from weft.objectives.causal import CausalObjective
     from weft.training.evaluate import evaluate as loss_of
 
-    longest = max(len(example.ids) for example in examples)
     objective = CausalObjective(model, longest_document=longest, longest_row=_EXAMPLES_AT_ONCE * longest)
-    result = loss_of(objective, examples, alone(examples), model.device, batch_size=_EXAMPLES_AT_ONCE)
-    return SetLoss(loss=result.loss, perplexity=result.perplexity, tokens=round(result.targets), examples=len(examples))
+
+    def loss(examples: Sequence[Example]) -> SetLoss:
+        lengths = np.array([len(example.ids) for example in examples])
+        rows = pack(np.arange(len(examples)), lengths, how="none", capacity=longest)
+        found = loss_of(objective, examples, rows, model.device, batch_size=_EXAMPLES_AT_ONCE)
+        return SetLoss(
+            loss=found.loss, perplexity=found.perplexity, tokens=round(found.targets), examples=len(examples)
+        )
+
+    return loss

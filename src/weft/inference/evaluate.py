@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from transformers import PreTrainedModel
@@ -24,12 +25,35 @@ from weft.version import __version__
 
 _SHOWN = 20
 
-LossFunction = Callable[[PreTrainedModel, Sequence[Example]], SetLoss]
-"""The loss of a model on examples. Training owns its definition, and this room may not import training: it is handed in."""
+LossFunction = Callable[[Sequence[Example]], SetLoss]
+"""The loss on examples of the model that it was made for."""
+LossMaker = Callable[[PreTrainedModel, int], LossFunction]
+"""Makes that of a model, for examples of so many tokens at most; before the first loss it proves that the model keeps
+examples apart. Training owns its definition, and this room may not import training: it is handed in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RenderedSet:
+    """An evaluation set as the model reads it."""
+
+    name: str
+    sources: tuple[str, ...]
+    kept: Sequence[tuple[Conversation, Rendering]]
+    """The conversations that training would take, with their examples."""
+    dropped: Counter[str]
+    """How many others there are, by reason."""
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        return [conversation for conversation, _ in self.kept]
+
+    @property
+    def examples(self) -> list[Example]:
+        return [example for _, rendering in self.kept for example in rendering.examples]
 
 
 def evaluate(
-    answerer: Answerer, sets: Sequence[EvalSet], config: Config, *, quick: bool, loss: LossFunction
+    answerer: Answerer, sets: Sequence[EvalSet], config: Config, *, quick: bool, make_loss: LossMaker
 ) -> list[EvalReport]:
     """Evaluate ``answerer`` on every set by the metrics of ``eval.metrics``, and write the reports into the run directory.
 
@@ -38,38 +62,38 @@ def evaluate(
         sets: what to evaluate it on.
         config: settings of generation and evaluation, and the run directory.
         quick: whether the sets are samples; it marks the reports.
-        loss: computes the loss.
+        make_loss: called once, where a loss is asked for.
 
     Raises:
         DataError: no record of a set can be evaluated, or a report cannot be written.
         Problems: records do not render, and ``on_bad_row`` is ``error``.
     """
+    rendered = [_render(answerer.renderer, evaluated, config) for evaluated in sets]
+    loss = None
+    if "loss" in config.eval.metrics:
+        loss = make_loss(answerer.model, max(len(example.ids) for one in rendered for example in one.examples))
     reports = []
-    for evaluated in sets:
-        report, predictions = _evaluate_set(answerer, evaluated, config, quick=quick, loss=loss)
+    for one in rendered:
+        report, predictions = _evaluate_set(answerer, one, config, quick=quick, loss=loss)
         write_report(output_dir(config), report, predictions)
         reports.append(report)
     return reports
 
 
 def _evaluate_set(
-    answerer: Answerer, evaluated: EvalSet, config: Config, *, quick: bool, loss: LossFunction
+    answerer: Answerer, rendered: _RenderedSet, config: Config, *, quick: bool, loss: LossFunction | None
 ) -> tuple[EvalReport, list[Prediction]]:
-    kept, dropped = _render(answerer.renderer, evaluated, config)
     metrics = [name for name in config.eval.metrics if name in METRICS]
     start = time.perf_counter()
-    predictions = (
-        _predict(answerer, [conversation for conversation, _ in kept], evaluated.name, config) if metrics else []
-    )
+    predictions = _predict(answerer, rendered.conversations, rendered.name, config) if metrics else []
     seconds = time.perf_counter() - start
-    examples = [example for _, rendering in kept for example in rendering.examples]
     report = EvalReport(
-        set_name=evaluated.name,
-        sources=evaluated.sources,
-        evaluated=len(kept),
+        set_name=rendered.name,
+        sources=rendered.sources,
+        evaluated=len(rendered.kept),
         score=score(predictions, metrics) if metrics else None,
-        loss=loss(answerer.model, examples) if "loss" in config.eval.metrics else None,
-        dropped=Counter(evaluated.dropped) + dropped,
+        loss=loss(rendered.examples) if loss else None,
+        dropped=rendered.dropped,
         tuned=answerer.tuned,
         quick=quick,
         model={"name": answerer.name, "weights": str(answerer.directory)},
@@ -83,10 +107,7 @@ def _evaluate_set(
     return report, predictions
 
 
-def _render(
-    renderer: Renderer, evaluated: EvalSet, config: Config
-) -> tuple[list[tuple[Conversation, Rendering]], Counter[str]]:
-    """The conversations that training would take, with their examples, and how many others there are, by reason."""
+def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _RenderedSet:
     renderings = renderer.render_batch(evaluated.conversations)
     errors = [rendering.error for rendering in renderings if rendering.error]
     if errors and config.on_bad_row == "error":
@@ -105,7 +126,9 @@ def _render(
             where=", ".join(evaluated.sources),
             fix="mend the records, or raise model.max_seq_len where they are too long",
         )
-    return kept, +dropped
+    return _RenderedSet(
+        name=evaluated.name, sources=evaluated.sources, kept=kept, dropped=Counter(evaluated.dropped) + dropped
+    )
 
 
 def _predict(answerer: Answerer, conversations: Sequence[Conversation], name: str, config: Config) -> list[Prediction]:
