@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from small_examples import VOCABULARY, make_examples
 from weft.config.schema import TrainConfig
 from weft.data.mixture import Mixture
-from weft.data.packing import Packing, Row, alone, pack
+from weft.data.packing import Packing, Row, pack
 from weft.errors import WeftError
 from weft.objectives.base import LossTerms, Objective
 from weft.objectives.causal import CausalObjective
@@ -183,7 +183,7 @@ def test_a_step_is_the_mean_over_its_targets():
     examples = make_examples(4)
     training = make_training(examples, optim="sgd", batch_size=3, grad_accum=2, max_grad_norm=0.0)
     before = weights(training)
-    result = take_step(training, 1, alone(examples), 0.5)
+    result = take_step(training, 1, training.plan.rows(1), 0.5)
     reference = make_training(examples)
     targets = sum(float(example.loss_weights[1:].sum()) for example in examples)
     loss = torch.zeros(())
@@ -204,7 +204,7 @@ def test_the_gradient_is_clipped_to_its_norm():
     examples = make_examples(4)
     training = make_training(examples, optim="sgd", batch_size=4, grad_accum=1, max_grad_norm=0.01)
     before = weights(training)
-    result = take_step(training, 1, alone(examples), 1.0)
+    result = take_step(training, 1, training.plan.rows(1), 1.0)
     assert result.grad_norm > 0.1
     assert (weights(training) - before).norm().item() == pytest.approx(0.01, rel=1e-3)
 
@@ -265,7 +265,7 @@ def test_dropout_depends_on_seed_step_and_micro_batch_alone():
 
     def loss(step: int, **changes: Any) -> float:
         torch.rand(3)  # whatever ran before
-        return take_step(replace(training, **changes), step, alone(examples), 1e-30).loss_sum
+        return take_step(replace(training, **changes), step, training.plan.rows(1), 1e-30).loss_sum
 
     assert loss(1) == loss(1)
     assert loss(1) != loss(2)

@@ -162,11 +162,6 @@ def packing_line(how: str, *, rows: int, capacity: int, fill: float) -> str:
     return f"{how}, {rows:,} rows of {capacity:,} tokens, {fill:.1%} full"
 
 
-def alone(examples: Sequence[Example]) -> list[Row]:
-    """Each example as a row of its own."""
-    return [(Piece(example=index, start=0, stop=len(example.ids)),) for index, example in enumerate(examples)]
-
-
 def examples_of(row: Row, examples: Sequence[Example]) -> list[Example]:
     """What a row holds, in order: a whole example as it is; of a piece the ids and weights, the first of which is context
     where the piece continues another.

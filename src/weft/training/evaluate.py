@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from weft.data.packing import Row, Rows, examples_of
+from weft.data.packing import Rows, examples_of
 from weft.objectives.base import Objective
 from weft.training.collate import collate, target_count
 from weft.types import Example
@@ -34,7 +34,7 @@ class Evaluation:
 def evaluate(
     objective: Objective,
     examples: Sequence[Example],
-    rows: Rows | Sequence[Row],
+    rows: Rows,
     device: torch.device | str = "cpu",
     *,
     batch_size: int = 8,
