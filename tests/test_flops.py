@@ -29,7 +29,6 @@ from weft.training.collate import collate
 from weft.training.flops import (
     attention_flops,
     counted_linear_layers,
-    fused_head,
     head_flops,
     linear_layers,
     uncounted,
@@ -100,9 +99,7 @@ def test_a_llama(checkpointing, tied, lora):
         model.gradient_checkpointing_enable({"use_reentrant": False})
     objective = CausalObjective(model)
     counted, seen = run(objective)
-    head = fused_head(objective)
-    assert head is not None
-    assert counted.total() + head_flops(head, TARGETS) == products(seen)
+    assert counted.total() + head_flops(objective.fused_head, TARGETS) == products(seen)
     assert counted.keys() == {"body_forward", "backward"}
 
 
@@ -112,14 +109,14 @@ def test_a_full_step_is_six_operations_per_weight_and_token():
     assert weights == 3 * (32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 48)
     counted, _ = run(objective)
     assert counted == {"body_forward": 2 * weights * sum(LENGTHS), "backward": 4 * weights * sum(LENGTHS)}
-    assert head_flops(fused_head(objective), 10) == 3 * 2 * 96 * 32 * 10
+    assert head_flops(objective.fused_head, 10) == 3 * 2 * 96 * 32 * 10
 
 
 def test_a_head_with_an_adapter_is_counted_where_it_runs():
     model = add_lora(tiny_llama(), LoraConfig(r=4, dropout=0.0, target_modules=["lm_head", "q_proj"]), seed=0)
     objective = CausalObjective(model)
     counted, seen = run(objective)
-    assert fused_head(objective) is None
+    assert objective.fused_head is None
     assert counted["head_loss"] == 2 * TARGETS * (96 * 32 + 4 * 32 + 4 * 96)
     assert counted.total() == products(seen)
 
@@ -135,7 +132,7 @@ def test_transposed_layers_and_attention_of_gpt2():
     assert 2 * 3 * attention_flops(config, LENGTHS) == seen.get_flop_counts()["Global"][aten.bmm]
     objective = CausalObjective(model)
     counted, seen = run(objective)
-    assert counted.total() + head_flops(fused_head(objective), TARGETS) == products(seen)
+    assert counted.total() + head_flops(objective.fused_head, TARGETS) == products(seen)
 
 
 def test_attention_sees_as_far_as_its_window():

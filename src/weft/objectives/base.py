@@ -34,6 +34,8 @@ class Objective(nn.Module):
     """and why so."""
     logits_rung: str
     """How logits are computed where they count and nowhere else (weft.models.parts)."""
+    fused_head: nn.Linear | None
+    """The head, where weft.objectives.linear_loss computes its products; then it is not called as a module."""
 
     def forward(self, batch: Batch) -> LossTerms:
         """The loss terms of one batch."""

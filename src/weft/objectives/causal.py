@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from weft.models.isolation import isolate
@@ -47,6 +48,11 @@ class CausalObjective(Objective):
         # What FSDP asks of the module that it wraps. It must not see get_output_embeddings: an untied head would
         # become a unit of its own, and the loss would meet a sharded weight.
         self._no_split_modules = model._no_split_modules
+
+    @property
+    def fused_head(self) -> nn.Linear | None:
+        """A property, because a module that is set as an attribute becomes a part of its own."""
+        return self._parts.head.linear
 
     def tie_weights(self) -> None:
         """Tie what the model ties, after a wrapper has replaced its weights."""

@@ -16,7 +16,6 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from weft.models.parts import Head
 from weft.objectives.base import Objective
 from weft.objectives.stages import Stage
 
@@ -57,15 +56,8 @@ def linear_layers(objective: Objective) -> list[nn.Module]:
 
     That head must not get a hook: it would no longer be seen as a plain linear layer (weft.models.parts).
     """
-    head = fused_head(objective)
+    head = objective.fused_head
     return [module for module in objective.model.modules() if isinstance(module, _LINEAR) and module is not head]
-
-
-def fused_head(objective: Objective) -> nn.Linear | None:
-    """The head whose products weft.objectives.linear_loss computes, if it does so for this model."""
-    if objective.logits_rung != "body and head":
-        return None
-    return Head(module=objective.model.get_output_embeddings()).linear
 
 
 def head_flops(head: nn.Linear, targets: int) -> int:

@@ -26,7 +26,6 @@ from weft.training.display import Display
 from weft.training.flops import (
     attention_flops,
     counted_linear_layers,
-    fused_head,
     head_flops,
     linear_layers,
     uncounted,
@@ -159,9 +158,8 @@ def _stage_flops(
     attention = attention_flops(objective.model.config.get_text_config(), done.lengths)
     flops["body_forward"] += attention
     flops["backward"] += attention * (3 if recomputed else 2)
-    head = fused_head(objective)
-    if head is not None:
-        flops["head_loss"] += head_flops(head, done.targets)
+    if objective.fused_head is not None:
+        flops["head_loss"] += head_flops(objective.fused_head, done.targets)
     return flops
 
 
