@@ -199,11 +199,13 @@ def _choose_compute(config: Config) -> _Compute:
 def _accelerator(compute: _Compute) -> Accelerator:
     try:
         return Accelerator(cpu=compute.device.type == "cpu", mixed_precision=compute.mixed_precision)
-    except ValueError as problem:  # it keeps the precision of the first run for the life of the process
+    except ValueError as problem:
         raise RunError(
-            "an earlier run in this process trained with another precision",
+            f"Accelerate refuses: {problem}",
             where="train.bf16, train.fp16",
-            fix="train each precision in a process of its own",
+            # It keeps the precision of the first run for the life of the process.
+            fix="if an earlier run in this process trained with another precision, give each a process of its own; "
+            "if not, set both keys to false",
         ) from problem
 
 
