@@ -1,9 +1,10 @@
 """Attention that never crosses from one document of a row to the next, registered with Transformers (law 7).
 
 A row is ``[1, T]`` without padding, and no T×T mask exists: attention runs on each document alone, on the CPU by
-splitting the row and on CUDA with kernels for variable lengths. Where the documents lie comes as a ``segments`` keyword,
-or from ``position_ids`` in models that drop keywords which they do not know. What a model asks for is done or refused,
-never ignored: ``weft.models.isolation`` then takes another way.
+splitting the row and on CUDA with kernels for variable lengths. Where the row is split, a window takes a mask of the
+longest document's size, and a soft cap or sinks store scores of each document's size for every head. Where the documents
+lie comes as a ``segments`` keyword, or from ``position_ids`` in models that drop keywords which they do not know. What a
+model asks for is done or refused, never ignored: ``weft.models.isolation`` then takes another way.
 """
 
 from __future__ import annotations
