@@ -9,6 +9,8 @@ import torch
 from weft.objectives.stages import wait_for
 
 _SIZES = (1024, 2048, 4096)
+_MORE_SIZES = (8192,)
+"""Of accelerators, which need larger products than a processor to be busy everywhere."""
 _SECONDS = 0.3
 _TOO_LONG = 4
 """Times the budget: a size of which one product would take longer, at the best rate so far, is not tried."""
@@ -25,7 +27,7 @@ def peak_flops_per_second(device: torch.device, dtype: torch.dtype, *, seconds: 
         seconds: the budget of each size.
     """
     best, best_size = 0.0, 0
-    for size in _SIZES:
+    for size in _SIZES if device.type == "cpu" else _SIZES + _MORE_SIZES:
         operations = 2 * size**3
         if best and operations > _TOO_LONG * seconds * best:
             break
