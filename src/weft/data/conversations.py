@@ -86,11 +86,9 @@ def read_conversations(
 
 def with_system_prompt(conversation: Conversation, system_prompt: str | None) -> Conversation:
     """The conversation, with this system message if it has none of its own."""
-    return (
-        conversation
-        if system_prompt is None
-        else replace(conversation, messages=under(conversation.messages, system_prompt))
-    )
+    if system_prompt is None or conversation.messages[0].role == "system":
+        return conversation
+    return replace(conversation, messages=under(conversation.messages, system_prompt))
 
 
 def under(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:
