@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from weft.data.conversations import canonical
 from weft.data.formats import FORMATS, RowError, detect, parse_record
-from weft.types import Conversation, Location, Message, Record
+from weft.types import Conversation, Location, Message, Record, Setting, ToolCall
 
 S, U, A = "Be kind.", "Hi?", "Hello."
 TURN = [("user", U), ("assistant", A)]
@@ -25,8 +26,30 @@ def messages(data: Any, format: Any = "auto") -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in parse(data, format).messages]
 
 
+def test_a_call_that_a_content_spells_out_is_answered_too() -> None:
+    calling = '<tool_call>{"name": "f"}</tool_call>'
+    data = turns(("user", U), ("assistant", calling), ("tool", "4"), ("tool", "5"), ("assistant", A))
+    assert [role for role, _ in messages(data)] == ["user", "assistant", "tool", "tool", "assistant"]
+
+
+def test_developers_speak_as_the_system() -> None:
+    assert messages(turns(("developer", S), *TURN)) == [("system", S), *TURN]
+
+
 def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": content} for role, content in pairs]}
+
+
+def called(*calls_and_more: Any) -> dict[str, Any]:
+    """A question and the calls that answer it; pairs of role and content, and messages with a role, follow them."""
+    more = [
+        {"role": each[0], "content": each[1]} if isinstance(each, tuple) else each
+        for each in calls_and_more
+        if isinstance(each, tuple) or (isinstance(each, dict) and "role" in each)
+    ]
+    calls = [each for each in calls_and_more if not isinstance(each, tuple) and each not in more]
+    calls = [{"name": each} if isinstance(each, str) else each for each in calls]
+    return {"messages": [{"role": "user", "content": U}, {"role": "assistant", "tool_calls": calls}, *more]}
 
 
 RECORDS: dict[str, list[dict[str, Any]]] = {
@@ -160,12 +183,52 @@ def test_unknown_records_are_refused(data: Any, reason: str) -> None:
         (turns(("User", U)), "unknown role: message 1 has 'User'\n  fix: write \"user\""),
         (turns(("narrator", U)), "unknown role: message 1 has 'narrator'\n  fix: the roles are"),
         ({"messages": [{"role": ["user"], "content": U}]}, "unknown role"),
-        (turns(*TURN, ("tool", "4")), "tool results are not supported yet: message 3"),
+        (turns(("ipython", U)), "unknown role: message 1 has 'ipython'\n  fix: write \"tool\""),
+        (turns(*TURN, ("tool", "4")), "a tool's result stands without its call: message 3"),
+        (turns(("user", U), ("tool", "4"), ("assistant", A)), "a tool's result stands without its call: message 2"),
+        (called("f", "f", ("tool", "4"), ("tool", "5")), "the last message is a tool's result"),
+        (called("f", ("tool", "4"), ("tool", "5"), ("assistant", A)), "without its call: message 4"),
         (
-            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]},
-            "tool calls are not supported yet",
+            called({"id": "a", "name": "f"}, {"role": "tool", "tool_call_id": "b", "content": ""}),
+            "answers the call 'b'",
         ),
-        ({"messages": [{"role": "user", "content": U, "name": "Ann"}]}, "names of speakers are not supported yet"),
+        (called({"name": "f"}, ("assistant", A)), "follow each other: messages 2 and 3, both assistant"),
+        (called({}), "a tool call has no name: message 2 has an object"),
+        (called(3), "a tool call has no name: message 2 has a number"),
+        (called({"function": {"name": ""}}), "a tool call has no name"),
+        (called({"name": "f", "arguments": [1]}), "a tool call's arguments must be an object: message 2 has a list"),
+        (called({"name": "f", "arguments": "[1]"}), "a tool call's arguments must be an object: message 2 has a list"),
+        (called({"name": "f", "arguments": "{x"}), "a tool call's arguments are not JSON: message 2, column 2: "),
+        (called({"name": "f", "id": 3}), "the id of a tool call must be text: message 2 has a number"),
+        (
+            called({"name": "f", "arguments": "[" * 95 + "]" * 95}),
+            "a tool call's arguments are not JSON: message 2, more than 100 levels",
+        ),
+        ({"messages": [{"role": "user", "content": U, "name": 3}]}, 'a message\'s "name" must be text'),
+        (
+            {"messages": [{"role": "user", "content": U, "tool_calls": ["f"]}]},
+            "a tool call has no name: message 1 has text",
+        ),
+        (
+            {"messages": [{"role": "user", "content": U, "tool_calls": [{"name": "f"}]}]},
+            "only an assistant message may have \"tool_calls\": message 1 is of the role 'user'",
+        ),
+        (
+            {"messages": [{"role": "user", "content": U, "thinking": "?"}]},
+            'only an assistant message may have "reasoning',
+        ),
+        (
+            {"messages": [{"role": "user", "content": U, "tool_call_id": "a"}]},
+            'only a tool message may have "tool_call_id"',
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": A, "reasoning": "a", "thinking": "b"}]},
+            "a message holds two reasonings: message 1",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": A, "reasoning_content": ["a"]}]},
+            "a message's reasoning must be text: message 1 has a list",
+        ),
         (
             {"messages": [{"role": "user", "content": U, "train": False}]},
             "what is trained is not supported yet: message 1",
@@ -174,7 +237,17 @@ def test_unknown_records_are_refused(data: Any, reason: str) -> None:
             {"messages": [{"role": "user", "content": U, "weight": 0}]},
             "what is trained is not supported yet: message 1",
         ),
-        ({**turns(*TURN), "tools": [{"name": "f"}]}, 'tool definitions are not supported yet: the field "tools"'),
+        ({**turns(*TURN), "tools": "{x"}, 'the field "tools" is not JSON: column 2: '),
+        (
+            {**turns(*TURN), "tools": {"name": "f"}},
+            'the field "tools" must be a list of tool definitions: found an object',
+        ),
+        ({**turns(*TURN), "tools": [{"type": "search"}]}, "a tool definition has no name: tool 1 is an object"),
+        ({**turns(*TURN), "tools": [{"name": "f"}], "functions": [{"name": "g"}]}, '"tools" and "functions" disagree'),
+        ({**turns(*TURN), "chat_template_kwargs": [1]}, '"chat_template_kwargs" must be an object: found a list'),
+        ({**turns(*TURN), "chat_template_kwargs": "{"}, '"chat_template_kwargs" is not JSON: column 2: '),
+        ({**turns(*TURN), "chat_template_kwargs": {"messages": []}}, "gives what weft gives itself: 'messages'"),
+        ({**turns(*TURN), "images": ["a.png"]}, 'records with images are not supported yet: the field "images"'),
         ({"question": U, "context": "c", "answer": A}, "a context in a field of its own are not supported yet"),
         ({"instruction": U, "output": A, "history": [["a", "b"]]}, "earlier turns"),
         ({**turns(("system", S), *TURN), "system": "Other."}, 'the field "system" and the system message disagree'),
@@ -220,27 +293,56 @@ def test_id_source_and_meta_are_kept() -> None:
 def test_fields_of_other_kinds_go_into_meta() -> None:
     data = {"user": U, "assistant": A, "meta": "note", "source": {"url": "u"}, "tags": ["a"]}
     assert parse(data).meta == {"meta": "note", "source": {"url": "u"}, "tags": ["a"]}
-    stamped = {"messages": [{"role": "user", "content": U, "at": 1}, {"role": "assistant", "content": A}]}
+    stamped = {
+        "messages": [{"role": "user", "content": U, "at": 1, "name": "Ann"}, {"role": "assistant", "content": A}]
+    }
     assert parse(stamped).meta == {"message_fields": [{"at": 1}, {}]}
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 WORDS = TEXT.filter(lambda text: bool(text.strip()))
+VALUES = st.recursive(TEXT | st.integers() | st.booleans() | st.none(), lambda inner: st.lists(inner, max_size=2))
+OBJECTS = st.dictionaries(TEXT, VALUES, max_size=2)
+NAMES = TEXT.filter(bool)
+CALLS = st.builds(ToolCall, name=NAMES, arguments=OBJECTS, id=st.none())
+FUNCTIONS = st.fixed_dictionaries({"name": NAMES, "parameters": OBJECTS})
+TOOLS = FUNCTIONS.map(lambda function: {"type": "function", "function": function})
+SETTINGS = st.builds(
+    Setting,
+    tools=st.lists(TOOLS, max_size=2).map(tuple),
+    arguments=st.dictionaries(st.sampled_from(["enable_thinking", "date"]), VALUES, max_size=1),
+).filter(lambda setting: bool(setting.tools or setting.arguments))
+
+
+def message(role: str, contents: st.SearchStrategy[str] = WORDS, **fields: Any) -> st.SearchStrategy[Message]:
+    return st.builds(Message, role=st.just(role), content=contents, name=st.none() | NAMES, **fields)  # type: ignore[arg-type]
+
+
+CALLING = st.tuples(
+    message("assistant", TEXT, tool_calls=st.tuples(CALLS)), message("tool", TEXT, tool_call_id=st.none() | NAMES)
+)
+ANSWER = message("assistant", reasoning=st.just("") | WORDS)
+EXCHANGES = st.tuples(message("user"), st.lists(CALLING, max_size=2), ANSWER).map(
+    lambda parts: (parts[0], *(message for pair in parts[1] for message in pair), parts[2])
+)
+
+
+def held_with(messages: tuple[Message, ...], setting: Setting | None) -> tuple[Message, ...]:
+    return (replace(messages[0], setting=setting), *messages[1:])
+
+
 CONVERSATIONS = st.builds(
     Conversation,
-    messages=st.tuples(st.none() | TEXT, st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3)).map(
-        lambda pair: (
-            *([] if pair[0] is None else [Message(role="system", content=pair[0])]),
-            *(
-                Message(role=role, content=text)  # type: ignore[arg-type]
-                for turn in pair[1]
-                for role, text in zip(("user", "assistant"), turn, strict=True)
-            ),
-        )
+    messages=st.builds(
+        held_with,
+        st.tuples(st.lists(message("system", TEXT), max_size=1), st.lists(EXCHANGES, min_size=1, max_size=3)).map(
+            lambda parts: (*parts[0], *(message for exchange in parts[1] for message in exchange))
+        ),
+        st.none() | SETTINGS,
     ),
     location=st.just(Location(path="x.jsonl", line=7)),
-    id=st.none() | TEXT.filter(bool),
-    source=st.none() | TEXT.filter(bool),
+    id=st.none() | NAMES,
+    source=st.none() | NAMES,
     meta=st.dictionaries(TEXT, TEXT | st.integers() | st.none(), max_size=3),
 )
 
@@ -253,7 +355,10 @@ def test_the_canonical_form_round_trips_under_every_format(conversation: Convers
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["user", "assistant", "system", "text", "", " ", "x"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["user", "assistant", "system", "tool", "text", "", " ", "x", "{}", "[1"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -271,6 +376,14 @@ ANYTHING = st.recursive(
                     "type",
                     "text",
                     "weight",
+                    "tools",
+                    "tool_calls",
+                    "function",
+                    "name",
+                    "arguments",
+                    "tool_call_id",
+                    "reasoning",
+                    "chat_template_kwargs",
                 ]
             ),
             inner,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,11 +38,39 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """A function that the model asks to be called, with its arguments by name; ``id`` is what a result refers to."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What a whole conversation is held with, beside its messages."""
+
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Definitions of functions that the model may call: ``{"type": "function", "function": {"name": …}}``."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """One message of a conversation."""
 
     role: Role
     content: str
+    reasoning: str = ""
+    """What the assistant thinks before it answers, where the record keeps it apart from the content."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """Which call a tool's result belongs to."""
+    name: str | None = None
+    """Who speaks: the name of a person or of a tool."""
+    setting: Setting | None = None
+    """On the first message only, so that whatever begins a conversation with it (a prompt, a part, a continuation) keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -190,7 +190,11 @@ class DataConfig(Section):
     format: RecordFormat = key("auto", identity=False)
     """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
     template_path: Name | None = key(None, aliases=("data.template",))
-    """The chat template: a `.jinja` file, or `chatml`. Default: the tokenizer's own, else `chatml` if its tokens exist."""
+    """The chat template: a `.jinja` file, or one of `chatml`, `instruct`, `chat`, `alpaca`, `llama3`, `gemma`, `mistral`, `phi3`,
+    `qwen3`, `plain`. Default: the tokenizer's own, else `chatml` if its tokens exist."""
+    instruction_response_separator: str | None = key(None)
+    """What the template `plain` prints between an instruction and its response. Setting it chooses `plain`. Default:
+    `"\\n\\n### Response:\\n"`."""
     train_path: Name = key("data/processed/train.jsonl", identity=False)
     """The training records; written by `weft prepare`, read by everything else."""
     val_path: Name = key("data/processed/val.jsonl", identity=False)

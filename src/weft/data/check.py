@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, ModelConfig, PackingMethod
-from weft.data.conversations import ConversationFile, content_digest, read_conversations
+from weft.data.conversations import ConversationFile, content_digest, read_conversations, turns_of
 from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, missing_validation, training_files
 from weft.data.packing import packing_of
 from weft.data.render import Renderer
@@ -186,7 +186,7 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
 
 def _said(conversation: Conversation) -> str:
     """What a conversation says, whatever its system message asks for."""
-    return content_digest([message for message in conversation.messages if message.role != "system"])
+    return content_digest(turns_of(conversation.messages))
 
 
 def _summary(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weft.config.schema import RecordFormat
-from weft.data.formats import RowError, parse_as
+from weft.data.formats import SETTING, RowError, parse_as
 from weft.data.sources import BadRow, find_files, read_file
+from weft.data.tools import as_openai
 from weft.errors import DataError, Problems, WeftError
-from weft.types import Conversation, Message, Record
+from weft.types import Conversation, Message, Record, Setting
 
 _SHOWN = 20
 
@@ -87,23 +88,59 @@ def with_system_prompt(conversation: Conversation, system_prompt: str | None) ->
     """The conversation, with this system message if it has none of its own."""
     if system_prompt is None or conversation.messages[0].role == "system":
         return conversation
-    return replace(conversation, messages=(Message(role="system", content=system_prompt), *conversation.messages))
+    return replace(conversation, messages=under(conversation.messages, system_prompt))
+
+
+def under(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:
+    """The messages, below this system message if they have none of their own."""
+    first, *others = messages
+    if first.role == "system":
+        return tuple(messages)
+    opening = Message(role="system", content=system_prompt, setting=first.setting)
+    return opening, replace(first, setting=None) if first.setting else first, *others
+
+
+def turns_of(messages: Sequence[Message]) -> list[Message]:
+    """The messages without the system message and without what they are held with: what is said."""
+    turns = [message for message in messages if message.role != "system"]
+    return [replace(turns[0], setting=None), *turns[1:]] if turns and turns[0].setting else turns
 
 
 def canonical(conversation: Conversation) -> dict[str, Any]:
     """The record that ``weft prepare`` writes: reading it gives the same conversation, at another place."""
+    setting = conversation.messages[0].setting or Setting()
+    given = (setting.tools, setting.arguments)
     return {
         "id": conversation.id,
         "source": conversation.source,
-        "messages": [{"role": message.role, "content": message.content} for message in conversation.messages],
+        "messages": [_as_openai(message) for message in conversation.messages],
+        **{field: value for field, value in zip(SETTING, given, strict=True) if value},
         "meta": conversation.meta,
     }
 
 
+def _as_openai(message: Message) -> dict[str, Any]:
+    beside = {
+        "reasoning_content": message.reasoning,
+        "tool_calls": [as_openai(call, call.arguments) for call in message.tool_calls],
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+    }
+    return {"role": message.role, "content": message.content, **{key: value for key, value in beside.items() if value}}
+
+
 def content_digest(messages: Sequence[Message]) -> str:
     """The SHA-256 of what the messages say: equal for equal messages and for no others."""
-    text = "".join(f"{message.role} {len(message.content)} {message.content}" for message in messages)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256("".join(map(_said, messages)).encode()).hexdigest()
+
+
+def _said(message: Message) -> str:
+    """A message as text that is no other message's, and that no other's text begins with."""
+    plain = f"{message.role} {len(message.content)} {message.content}"
+    beside = {key: value for key, value in _as_openai(message).items() if key not in ("role", "content")}
+    if message.setting:
+        beside |= {"tools": message.setting.tools, "chat_template_kwargs": message.setting.arguments}
+    return plain + json.dumps(beside, sort_keys=True) if beside else plain
 
 
 def _bad_row(record: Record, error: RowError) -> BadRow:

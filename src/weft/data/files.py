@@ -79,15 +79,18 @@ def check_directory(directory: Path) -> None:
         raise DataError(f"nothing can be written into it: {reason}", where=str(directory), fix="name another directory")
 
 
-def first_line_has(path: Path, keys: Set[str]) -> bool:
-    """Whether a file of JSON lines looks as weft writes it: its first line is an object with these keys, or it is empty."""
+def first_line_has(path: Path, keys: Set[str], optional: Set[str] = frozenset()) -> bool:
+    """Whether a file of JSON lines looks as weft writes it: its first line is an object with these keys, or it is empty.
+
+    Some of the ``optional`` keys may be there too.
+    """
     try:
         with path.open("rb") as file:
             first = file.readline()
         record = json.loads(first) if first else None
     except (OSError, ValueError, RecursionError):
         return False
-    return record is None or (isinstance(record, dict) and record.keys() == keys)
+    return record is None or (isinstance(record, dict) and record.keys() - optional == keys)
 
 
 def sync_directory(directory: Path) -> None:

@@ -7,16 +7,23 @@ field is kept in ``meta``; nothing of it is trained. Texts are taken as they are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
 
 from weft.config.schema import RecordFormat
-from weft.data.messages import Data, RowError, check_turns, kind_of, read_message, refuse_unread
-from weft.types import Conversation, Message, Record
+from weft.data.messages import LEAVE_OUT, MESSAGE_FIELDS, read_message
+from weft.data.row_error import Data, RowError, kind_of
+from weft.data.tools import NOTHING, from_json, read_tools
+from weft.data.turn_order import check_turns
+from weft.types import Conversation, Message, Record, Setting
 
 __all__ = ["CANONICAL", "FORMATS", "Format", "RowError", "detect", "parse_as", "parse_record"]
 
 CANONICAL = frozenset({"id", "source", "messages", "meta"})
-"""Exactly these fields make a record as ``weft prepare`` writes it, which is read whatever format is asked for."""
+"""These fields, and those of :data:`SETTING` that hold something, make a record as ``weft prepare`` writes it, which is read
+whatever format is asked for."""
+SETTING = ("tools", "chat_template_kwargs")
+"""The fields beside the messages that say what a conversation is held with."""
 
 
 class Format(NamedTuple):
@@ -45,7 +52,7 @@ def _read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
 
 def _read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
     """One question and its answer, under the names in ``fields``."""
-    refuse_unread(data, _PAIR_NOT_YET)
+    _refuse_unread(data, _PAIR_NOT_YET)
     user, assistant = fields
     return [
         *_system(data),
@@ -56,7 +63,7 @@ def _read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
 
 def _read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:
     """Instruction, newline, input, as LLaMA-Factory joins them; without an input the instruction alone."""
-    refuse_unread(data, _PAIR_NOT_YET)
+    _refuse_unread(data, _PAIR_NOT_YET)
     parts = [_text(data, "instruction")] + ([_text(data, "input")] if data.get("input") else [])
     return [
         *_system(data),
@@ -75,12 +82,11 @@ FORMATS: dict[str, Format] = {
 """The formats in the order in which they are tried."""
 
 _BESIDE_NOT_YET = {
-    "tools": "tool definitions",
-    "functions": "tool definitions",
     "images": "images",
     "videos": "videos",
     "audios": "audio",
 }
+_ANYWHERE = (*SETTING, "functions")
 _PAIR_NOT_YET = {"history": "earlier turns in a field of their own", "context": "a context in a field of its own"}
 _SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.items() for fields in form.fields)
 
@@ -116,10 +122,12 @@ def parse_as(record: Record, format: RecordFormat, *, source: str | None = None)
     """The name of a record's format and its conversation; see :func:`parse_record`."""
     try:
         data = _object(record.data)
-        anything = format in ("auto", "chat") or data.keys() == CANONICAL
+        anything = format in ("auto", "chat") or is_canonical(data)
         name, fields = _choose(data, None if anything else format)
         messages = FORMATS[name].read(data, fields)
         check_turns(messages)
+        if setting := _setting(data):
+            messages[0] = replace(messages[0], setting=setting)
         conversation = Conversation(
             messages=tuple(messages),
             location=record.location,
@@ -130,6 +138,11 @@ def parse_as(record: Record, format: RecordFormat, *, source: str | None = None)
     except RowError as error:
         raise RowError(error.reason, detail=error.detail, where=record.location, fix=error.fix) from None
     return name, conversation
+
+
+def is_canonical(data: Data) -> bool:
+    """Whether a record has the fields of those that ``weft prepare`` writes."""
+    return data.keys() >= CANONICAL and data.keys() - CANONICAL <= set(SETTING)
 
 
 def _choose(data: Data, only: str | None = None) -> tuple[str, tuple[str, ...]]:
@@ -175,6 +188,38 @@ def _system(data: Data) -> list[Message]:
     return [Message(role="system", content=_text(data, "system"))] if data.get("system") else []
 
 
+_RESERVED = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
+)
+"""Variables of a chat template that are weft's to give."""
+
+
+def _setting(data: Data) -> Setting | None:
+    """What the conversation is held with; None where that is nothing."""
+    tools, functions = (read_tools(data.get(field), field) for field in ("tools", "functions"))
+    if tools and functions and tools != functions:
+        raise RowError('the fields "tools" and "functions" disagree', fix="keep one of them")
+    arguments = _template_arguments(data.get("chat_template_kwargs"))
+    return Setting(tools=tools or functions, arguments=arguments) if tools or functions or arguments else None
+
+
+def _template_arguments(value: Any) -> Data:
+    what, fix = 'the field "chat_template_kwargs" is not JSON', 'write it as {"enable_thinking": false}'
+    if isinstance(value, str) and value.strip():
+        value = from_json(value, what, fix)
+    if value in NOTHING:
+        return {}
+    if not isinstance(value, Mapping):
+        raise RowError('the field "chat_template_kwargs" must be an object', detail=f"found {kind_of(value)}", fix=fix)
+    if taken := sorted(_RESERVED & value.keys()):
+        raise RowError(
+            'the field "chat_template_kwargs" gives what weft gives itself',
+            detail=", ".join(map(repr, taken)),
+            fix="take it out",
+        )
+    return value
+
+
 def _text(data: Data, field: str) -> str:
     value = data[field]
     if value is None:
@@ -203,15 +248,17 @@ def _source(data: Data) -> str | None:
 
 def _meta(data: Data, read: set[str]) -> dict[str, Any]:
     """What the record says beside its conversation: its ``meta``, and every field that nothing else reads."""
-    if data.keys() == CANONICAL and isinstance(data["meta"], dict):
+    if is_canonical(data) and isinstance(data["meta"], dict):
         return dict(data["meta"])
-    known = read | {"id", "meta"} | ({"source"} if _source(data) is not None else set())
+    known = read | {"id", "meta", *_ANYWHERE} | ({"source"} if _source(data) is not None else set())
     beside = {key: value for key, value in data.items() if key not in known}
-    refuse_unread(beside, _BESIDE_NOT_YET)
-    if "messages" in read and any(len(item) > 2 for item in data["messages"]):
-        beside["message_fields"] = [
-            {key: value for key, value in item.items() if key not in ("role", "content")} for item in data["messages"]
+    _refuse_unread(beside, _BESIDE_NOT_YET)
+    for listed in read & {"messages"}:
+        of_messages = [
+            {key: value for key, value in item.items() if key not in MESSAGE_FIELDS} for item in data[listed]
         ]
+        if any(of_messages):
+            beside["message_fields"] = of_messages
     given = data.get("meta")
     if given is None:
         return beside
@@ -221,6 +268,13 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
         if beside[key] != given[key]:
             raise RowError(f'the field "{key}" and the same field of "meta" disagree', fix="keep one of them")
     return {**beside, **given}
+
+
+def _refuse_unread(data: Data, not_yet: Mapping[str, str]) -> None:
+    """Raise :class:`RowError` where a field of ``not_yet`` (what it holds, by its name) is filled."""
+    for field, what in not_yet.items():
+        if field in data and data[field] not in NOTHING:
+            raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
 
 
 def _object(data: Any) -> Data:

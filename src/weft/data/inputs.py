@@ -9,8 +9,8 @@ from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.render import Renderer
 from weft.data.store import SourceFile
-from weft.data.template import load_template
-from weft.data.tokenizer import load_tokenizer
+from weft.data.template import ChatTemplate, load_template
+from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import ConfigError, DataError
 
 HELD_OUT = ("val", "test")
@@ -74,4 +74,10 @@ def load_renderer(config: Config) -> Renderer:
         TemplateError: there is no template that can be used.
     """
     tokenizer = load_tokenizer(model_directory(config.model, weights=False))
-    return Renderer(tokenizer, load_template(config.data.template_path, tokenizer), config.model.max_seq_len)
+    return Renderer(tokenizer, configured_template(config, tokenizer), config.model.max_seq_len)
+
+
+def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:
+    """The chat template of the section ``data``; raises as :func:`weft.data.template.load_template`."""
+    separator = config.data.instruction_response_separator
+    return load_template(config.data.template_path, tokenizer, separator=separator)

@@ -12,7 +12,7 @@ from typing import Any
 from weft.config.schema import Config
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
-from weft.data.formats import CANONICAL
+from weft.data.formats import CANONICAL, SETTING
 from weft.data.sources import BadRow
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
@@ -193,7 +193,7 @@ def _check_reports(config: Config) -> None:
 
 def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
-    return first_line_has(path, CANONICAL)
+    return first_line_has(path, CANONICAL, frozenset(SETTING))
 
 
 def _last_report(path: Path) -> dict[str, Any] | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks
+from weft.data.messages import REASONING
 from weft.data.pieces import unused_marks
+from weft.data.tools import as_openai
 from weft.errors import TemplateError
-from weft.types import Message, Role
+from weft.types import Message, Role, Setting, ToolCall
 
 Variant = tuple[tuple[str, bool], ...]
 """Further arguments of the template under which it prints another generation prompt."""
@@ -41,6 +44,44 @@ class _Header:
     """None where an answer does not simply follow the messages, so that only what stands before it can be told."""
     space: int
     """Characters of white space at the end of a prompt that the template itself prints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How messages are handed to a template, where templates differ in what they expect."""
+
+    contents_as_parts: bool = False
+    no_content: str | None = ""
+    """The content of a message that only calls tools."""
+    arguments_as_text: bool = False
+    """Whether the arguments of a call are JSON text instead of an object."""
+
+    def variables(self, message: Message) -> Mapping[str, object]:
+        """The message as the template sees it; fields that hold nothing are left out."""
+        content: object = message.content
+        if self.contents_as_parts:
+            content = [{"type": "text", "text": message.content}]
+        elif message.tool_calls and not message.content:
+            content = self.no_content
+        variables: dict[str, object] = {"role": message.role, "content": content}
+        if message.reasoning:
+            variables |= dict.fromkeys(REASONING, message.reasoning)
+        if message.tool_calls:
+            variables["tool_calls"] = [as_openai(call, self._arguments(call)) for call in message.tool_calls]
+        if message.tool_call_id is not None:
+            variables["tool_call_id"] = message.tool_call_id
+        if message.name is not None:
+            variables["name"] = message.name
+        return variables
+
+    def _arguments(self, call: ToolCall) -> object:
+        return json.dumps(call.arguments, ensure_ascii=False) if self.arguments_as_text else call.arguments
+
+
+_CALL_FORMS = tuple(
+    _Form(no_content=nothing, arguments_as_text=as_text) for nothing in ("", None) for as_text in (False, True)
+)
+"""Tried in this order."""
 
 
 class Printer:
@@ -132,8 +173,9 @@ class Printer:
         return before_answer[len(history) :] if before_answer.startswith(history) else None
 
     def _print(self, messages: Sequence[Message], marks: Marks = NO_MARKS, **arguments: bool) -> str:
+        self._require_printed(messages)
         if not self._names_roles:
-            return self._print_list(messages, self._wraps_contents, marks, **arguments)
+            return self._print_list(messages, self._form, marks, **arguments)
         by_role: dict[str, str] = {message.role: message.content for message in messages}
         if len(by_role) < len(messages):
             raise TemplateError(
@@ -145,14 +187,22 @@ class Printer:
             return self._render({**by_role, "add_generation_prompt": True}, marks) + by_role["assistant"]
         return self._render({**by_role, **arguments}, marks)
 
-    def _print_list(
-        self, messages: Sequence[Message], as_parts: bool, marks: Marks = NO_MARKS, **arguments: bool
-    ) -> str:
-        listed = [_as_dict(message, as_parts) for message in messages]
-        return self._render({"messages": listed, "tools": None, "documents": None, **arguments}, marks)
+    def _print_list(self, messages: Sequence[Message], form: _Form, marks: Marks = NO_MARKS, **arguments: bool) -> str:
+        setting = (messages[0].setting if messages else None) or Setting()
+        given = {
+            "messages": [form.variables(message) for message in messages],
+            "tools": list(setting.tools) or None,
+            "documents": None,
+        }
+        return self._render({**given, **setting.arguments, **arguments}, marks)
 
     def _render(self, variables: Mapping[str, object], marks: Marks) -> str:
         return self.template.render({**variables, **self._tokens}, marks)
+
+    @cached_property
+    def _form(self) -> _Form:
+        """The form of messages that the template prints as it should."""
+        return replace(self._call_form or _Form(), contents_as_parts=self._wraps_contents)
 
     @cached_property
     def _wraps_contents(self) -> bool:
@@ -160,14 +210,63 @@ class Printer:
         exchange = [placeholder("user"), placeholder("assistant", 1)]
         for messages in (exchange, [placeholder("system", 2), *exchange]):
             for as_parts in (False, True):
-                try:
-                    text = self._print_list(messages, as_parts, add_generation_prompt=False)
-                except TemplateError:
-                    continue
+                text = self._tried(messages, _Form(contents_as_parts=as_parts))
                 printed = all(message.content in text for message in exchange)
                 if printed and "'type'" not in text and '"type"' not in text:  # not a list printed as Python or JSON
                     return as_parts
         return False
+
+    def _tried(self, messages: Sequence[Message], form: _Form) -> str:
+        """What the template prints; nothing where it refuses."""
+        try:
+            return self._print_list(messages, form, add_generation_prompt=False)
+        except TemplateError:
+            return ""
+
+    # ---- what only some templates print: calls of tools, definitions of tools, reasoning --------------------------------
+
+    def _require_printed(self, messages: Sequence[Message]) -> None:
+        """Raise where messages hold what the template would leave out without a word."""
+        if any(message.tool_calls for message in messages) and (self._names_roles or self._call_form is None):
+            raise _leaves_out("calls of tools (`tool_calls`)", "write the calls into the contents")
+        if any(message.reasoning for message in messages) and not self._prints_reasoning:
+            raise _leaves_out(
+                "reasoning in a field of its own (`reasoning_content`)",
+                "write the reasoning into the contents, between <think> and </think>",
+            )
+        if messages and messages[0].setting and messages[0].setting.tools and not self._prints_tools:
+            raise _leaves_out("definitions of tools (`tools`)", "write the definitions into the system messages")
+
+    @cached_property
+    def _call_form(self) -> _Form | None:
+        """The form in which the template prints calls of tools, their arguments as JSON; None where it prints none."""
+        name, key, value = (placeholder("assistant", number).content for number in (1, 2, 3))
+        call = ToolCall(name=name, arguments={key: value}, id="123456789")  # nine, as Mistral's templates ask for
+        messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
+        for form in _CALL_FORMS:
+            text = self._tried(messages, replace(form, contents_as_parts=self._wraps_contents))
+            as_python, escaped = f"'{key}'", f'\\"{key}\\"'
+            if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
+                return form
+        return None
+
+    @cached_property
+    def _prints_reasoning(self) -> bool:
+        thought = placeholder("assistant", 1)
+        answer = replace(placeholder("assistant", 2), reasoning=thought.content)
+        return not self._names_roles and thought.content in self._tried([placeholder("user"), answer], self._form)
+
+    @cached_property
+    def _prints_tools(self) -> bool:
+        name = placeholder("user", 1).content
+        parameters = {"type": "object", "properties": {}}
+        function = {"name": name, "description": name, "parameters": parameters}
+        setting = Setting(tools=({"type": "function", "function": function},))
+        exchange = [placeholder("user"), placeholder("assistant", 2)]
+        return not self._names_roles and any(
+            name in self._tried([replace(messages[0], setting=setting), *messages[1:]], self._form)
+            for messages in (exchange[:1], exchange, [placeholder("system", 3), *exchange])
+        )
 
 
 def not_printed(role: Role, number: int | None = None) -> TemplateError:
@@ -179,6 +278,8 @@ def not_printed(role: Role, number: int | None = None) -> TemplateError:
     )
 
 
-def _as_dict(message: Message, as_parts: bool) -> Mapping[str, object]:
-    content = [{"type": "text", "text": message.content}] if as_parts else message.content
-    return {"role": message.role, "content": content}
+def _leaves_out(what: str, otherwise: str) -> TemplateError:
+    return TemplateError(
+        f"the chat template does not print {what}",
+        fix=f"choose a template that does with data.template_path, or {otherwise}",
+    )

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
-from weft.data.conversations import content_digest
+from weft.data.conversations import content_digest, turns_of
 from weft.data.seeds import derive_seed
 from weft.types import Conversation
 
@@ -46,8 +46,8 @@ def assign_splits(conversations: Sequence[Conversation], ratios: Mapping[str, fl
     key = f"{derive_seed(seed, 'split')}:"
 
     def rank(conversation: Conversation) -> tuple[bytes, str]:
-        turns = [message for message in conversation.messages if message.role != "system"]
-        return hashlib.sha256((key + content_digest(turns)).encode()).digest(), content_digest(conversation.messages)
+        turns, whole = content_digest(turns_of(conversation.messages)), content_digest(conversation.messages)
+        return hashlib.sha256((key + turns).encode()).digest(), whole
 
     ranks = [rank(conversation) for conversation in conversations]
     ranking = sorted(range(len(ranks)), key=ranks.__getitem__)

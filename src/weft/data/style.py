@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data.conversations import canonical, read_conversations, with_system_prompt
+from weft.data.conversations import canonical, read_conversations, under
 from weft.data.files import StagedFiles, json_lines
 from weft.data.style_record import (
     Digests,
@@ -25,7 +25,7 @@ from weft.data.style_record import (
     write_record,
 )
 from weft.errors import ConfigError, DataError
-from weft.types import Conversation, Message
+from weft.types import Conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +172,8 @@ def effective_system_prompt(config: Config) -> str | None:
 
 
 def _styled(conversation: Conversation, system_prompt: str | None, style: str) -> Conversation:
-    messages = with_system_prompt(conversation, system_prompt).messages
-    own, turns = (messages[0].content, messages[1:]) if messages[0].role == "system" else (None, messages)
-    return replace(conversation, messages=(Message(role="system", content=_join(own, style)), *turns))
+    system, *turns = under(conversation.messages, system_prompt or "")
+    return replace(conversation, messages=(replace(system, content=_join(system.content, style)), *turns))
 
 
 def _join(system_prompt: str | None, style: str) -> str:

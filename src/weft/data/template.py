@@ -1,11 +1,12 @@
 """Chat templates: conversations into text that is marked as context or trained, and answers back into contents.
 
-A template is any Jinja chat template: the tokenizer's own, the built-in ``chatml``, or a file. What is trained is derived from
+A template is any Jinja chat template: the tokenizer's own, one of :data:`BUILT_IN`, or a file. What is trained is derived from
 what it prints (:mod:`weft.data.derive`); no template needs tags, and none has code of its own here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -25,6 +26,15 @@ __all__ = ["BUILT_IN", "ChatTemplate", "Rendered", "built_in_source", "load_temp
 
 BUILT_IN: dict[str, tuple[str, ...]] = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
+    "instruct": (),
+    "chat": (),
+    "alpaca": (),
+    "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    "gemma": ("<start_of_turn>", "<end_of_turn>"),
+    "mistral": (),  # whose [INST] is text in the first models and a control token in later ones
+    "phi3": ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"),
+    "qwen3": ("<|im_start|>", "<|im_end|>"),
+    "plain": (),
 }
 """Templates that come with weft, in ``templates/<name>.jinja``: the control tokens that each is made of."""
 _FALLBACK = "chatml"
@@ -190,23 +200,26 @@ class _Tokenizer(Protocol):
     def chat_template(self) -> str | None: ...
 
 
-def load_template(template_path: str | None, tokenizer: _Tokenizer) -> ChatTemplate:
+def load_template(template_path: str | None, tokenizer: _Tokenizer, *, separator: str | None = None) -> ChatTemplate:
     """The chat template that a configuration asks for, tried on placeholders.
 
     Args:
-        template_path: a file, or a name of :data:`BUILT_IN`; None for the tokenizer's own template, else ``chatml``
-            if the tokenizer has its control tokens.
+        template_path: a file, or a name of :data:`BUILT_IN`; None for ``plain`` where a separator is given, else for the
+            tokenizer's own template, else for ``chatml`` if the tokenizer has its control tokens.
         tokenizer: its control tokens decide what closes a turn.
+        separator: what ``plain`` prints between an instruction and its response, where that is not the usual one.
 
     Raises:
         TemplateError: where there is no such template, or it cannot be used.
     """
+    if separator is not None:
+        template_path = _require_plain(template_path)
     if template_path is None and tokenizer.chat_template is not None:
         source, name = tokenizer.chat_template, "the tokenizer's chat template"
     elif template_path is None or template_path in BUILT_IN:
         name = template_path or _FALLBACK
         _require_tokens(name, template_path is not None, tokenizer)
-        source = built_in_source(name)
+        source = built_in_source(name) if separator is None else plain_source(separator)
     else:
         source, name = _read(Path(template_path)), template_path
     template = ChatTemplate(source, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
@@ -219,6 +232,23 @@ def built_in_source(name: str) -> str:
     return (Path(__file__).parent / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
 
 
+def plain_source(separator: str) -> str:
+    """The Jinja text of ``plain`` with this separator, which its first line sets: a run's template is one file."""
+    first, rest = built_in_source("plain").split("\n", 1)
+    literal = separator.encode("unicode_escape").decode("ascii").replace("'", "\\'")
+    return re.sub("'.*'", lambda _: f"'{literal}'", first) + "\n" + rest
+
+
+def _require_plain(template_path: str | None) -> str:
+    if template_path not in (None, "plain"):
+        raise TemplateError(
+            f"only the plain template has a separator, and data.template_path is {template_path}",
+            where="data.instruction_response_separator",
+            fix="remove it, or set data.template_path to plain",
+        )
+    return "plain"
+
+
 def _require_tokens(name: str, is_asked_for: bool, tokenizer: _Tokenizer) -> None:
     """Refuse a built-in template whose control tokens would be plain text."""
     missing = [token for token in BUILT_IN[name] if token not in tokenizer.control]
@@ -226,15 +256,20 @@ def _require_tokens(name: str, is_asked_for: bool, tokenizer: _Tokenizer) -> Non
         raise TemplateError(
             f"the tokenizer has no control token {' or '.join(missing)}, which the {name} template is made of",
             where="data.template_path",
-            fix="leave data.template_path out to use the tokenizer's own template, or set it to a .jinja file "
-            "(chat_templates/default.jinja prints ChatML as plain text)",
+            fix=f"set data.template_path to one that needs none ({_needing_none()}) or to a .jinja file, leave it out to use "
+            "the tokenizer's own template, or add the tokens to the tokenizer",
         )
     if missing:
         raise TemplateError(
             f"the tokenizer has no chat template, nor the control tokens of {name}: {' '.join(missing)}",
             where="data.template_path",
-            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them",
+            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them, or to a "
+            f"template that needs no control tokens: {_needing_none()}",
         )
+
+
+def _needing_none() -> str:
+    return ", ".join(name for name, tokens in BUILT_IN.items() if not tokens)
 
 
 def _read(path: Path) -> str:

@@ -114,11 +114,13 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
         raise Problems(errors[:_SHOWN])
     dropped = Counter(getattr(error, "reason", error.what) for error in errors)
     dropped["longer than model.max_seq_len"] = sum(bool(rendering.overlong) for rendering in renderings)
-    kept = [
+    usable = [
         pair
         for pair in zip(evaluated.conversations, renderings, strict=True)
         if not (pair[1].error or pair[1].overlong)
     ]
+    kept = [pair for pair in usable if not pair[0].messages[-1].tool_calls]
+    dropped["the last answer calls a tool, which is not scored yet"] = len(usable) - len(kept)
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
         raise DataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from weft.config.locate import model_directory, output_dir
 from weft.config.schema import Config
+from weft.data.inputs import configured_template
 from weft.data.render import Renderer
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import load_tokenizer
@@ -33,7 +34,8 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     """
     tuned, notice = (None, None) if untuned else find_tuned(config)
     tokenizer = load_tokenizer(tuned or model_directory(config.model, weights=False))
-    template = load_template(str(tuned / "chat_template.jinja") if tuned else config.data.template_path, tokenizer)
+    kept = tuned and str(tuned / "chat_template.jinja")
+    template = load_template(kept, tokenizer) if kept else configured_template(config, tokenizer)
     if tuned and _asks_for_another(config.data.template_path, template):
         other = f"answers use the template of training, {template.name}, not {config.data.template_path}"
         notice = f"{notice}; {other}" if notice else other

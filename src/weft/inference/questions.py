@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from weft.data.conversations import under
 from weft.data.formats import FORMATS, RowError, parse_record
 from weft.data.sources import BadRow, read_records
 from weft.errors import DataError, Problems, WeftError
@@ -26,9 +27,7 @@ def plain_question(text: str) -> Question:
 
 def with_system_prompt(question: Question, system_prompt: str | None) -> Question:
     """The question, with this system message if it has none of its own."""
-    if not system_prompt or question[0].role == "system":
-        return question
-    return (Message(role="system", content=system_prompt), *question)
+    return under(question, system_prompt) if system_prompt else question
 
 
 def read_questions(path: Path) -> list[Question]:
