@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.check import CheckReport, check
-from weft.errors import DataError, Problems
+from weft.errors import ConfigError, DataError, Problems
 
 Overrides = dict[str, Any]
 
@@ -115,6 +116,66 @@ def test_several_datasets_are_one_training_set(checked: Callable[..., CheckRepor
     report = checked(f"datasets=[{{path: {project}/train.jsonl}}, {{path: {more}, weight: 2}}]")
     assert report.sets[0].paths == (f"{project}/train.jsonl", str(more))
     assert report.sets[0].records == 11
+
+
+def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
+    checked: Callable[..., CheckReport], project: Path
+) -> None:
+    (project / "val.jsonl").unlink()
+    (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(40)), encoding="utf-8")
+    (project / "idle.jsonl").write_text("\n".join(qa(f"Unused {i}?", "No") for i in range(40)), encoding="utf-8")
+    names = {"train": 1, "more": 1, "idle": 0}
+    sets = "datasets=[" + ", ".join(f"{{path: {project}/{name}.jsonl, weight: {names[name]}}}" for name in names) + "]"
+    report = checked(sets, "data.val_split_ratio=0.1")
+    train, val = report.sets
+    assert (train.records, val.records) == (9 + 36 + 36, 1 + 4)
+    assert train.formats == {"prompt": 81}
+    assert val.paths == (f"{project}/train.jsonl", f"{project}/more.jsonl")
+    assert val.leaked == 0
+    assert report.notices[0] == (
+        f"10.00% of each dataset is held out for validation (data.val_split_ratio), because there is no {project}/val.jsonl"
+    )
+    assert checked(sets, "data.val_split_ratio=0").sets[0].records == 90
+    assert [one.name for one in checked(sets, "data.val_split_ratio=0").sets] == ["train"]
+    # by default, two of a hundred, but at least one of each
+    assert [one.records for one in checked(sets).sets] == [9 + 39 + 39, 2]
+    # training needs it as little as a file of its own
+    assert checked(sets, "train.load_best_model_at_end=true").sets[1].name == "val"
+    with pytest.raises(ConfigError, match=r"the validation set .* is missing"):
+        checked(sets, "train.load_best_model_at_end=true", "data.val_split_ratio=0")
+
+
+def test_a_single_record_cannot_be_held_out(checked: Callable[..., CheckReport], project: Path) -> None:
+    (project / "val.jsonl").unlink()
+    (project / "one.jsonl").write_text(qa("Why?", "So."), encoding="utf-8")
+    with pytest.raises(DataError, match=r"one.jsonl: there are too few records .*\n  fix: set data.val_split_ratio=0"):
+        checked(f"datasets=[{{path: {project}/one.jsonl}}]")
+
+
+def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(
+    checked: Callable[..., CheckReport], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(4)), encoding="utf-8")
+    sets = f"datasets=[{{path: {project}/train.jsonl}}, {{path: {project}/more.jsonl, weight: 3}}]"
+    report = checked(sets, "data.mix.epoch=longest")
+    assert report.mixture
+    assert [(share.name, share.target, share.realised, share.passes) for share in report.mixture.shares] == [
+        ("train", 10.0, 10, 1.0),
+        ("more", 30.0, 30, 7.5),
+    ]
+    assert report.packing
+    assert report.packing.rows == 40
+    assert report.sets[1].encoded
+    assert report.sets[1].encoded.examples == 2  # those of validation are what they are
+    assert main(["check", str(project / "c.yaml"), sets, "data.mix={by: tokens, epoch: 1000}"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mixture")]
+    assert re.fullmatch(
+        r"mixture    by tokens: train 2\d\.\d\d% \(target 25\.00%\), 2\d\d tokens in \d\.\d\d passes; "
+        r"more 7\d\.\d\d% \(target 75\.00%\), 7\d\d tokens in \d\.\d\d passes",
+        line,
+    )
+    assert main(["check", str(project / "c.yaml")]) == 0
+    assert "\nmixture" not in capsys.readouterr().out
 
 
 def test_without_a_model_records_are_checked_all_the_same(
