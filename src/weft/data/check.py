@@ -12,6 +12,7 @@ from weft.config.schema import Config, ModelConfig, PackingMethod
 from weft.data.conversations import ConversationFile, content_digest, read_conversations
 from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, missing_validation, training_files
 from weft.data.packing import packing_of
+from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
@@ -133,6 +134,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         digests = [_said(talk) for part in found for talk in part.conversations]
         if renderer:
             stores[name] = _encode(config, group, renderer, progress)
+        notices += [notice for part in found for notice in part.notices]
         sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
         seen |= set(digests) if name == "train" else set()
     model = _model(config, renderer) if renderer else None
@@ -169,7 +171,12 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
 def _read(config: Config, file: SourceFile) -> ConversationFile:
     prompt = effective_system_prompt(config)
     return read_conversations(
-        file.path, format=file.format, on_bad_row=config.on_bad_row, system_prompt=prompt, source=file.name
+        file.path,
+        format=file.format,
+        on_bad_row=config.on_bad_row,
+        system_prompt=prompt,
+        source=file.name,
+        seed=file.seed,
     )
 
 
@@ -207,7 +214,7 @@ def _summary(
         formats.update(part.formats)
     return SetCheck(
         name=name,
-        paths=tuple(str(file.path) for file in files),
+        paths=tuple(path for file in files for path in named(file.path)),
         records=sum(sum(part.files.values()) for part in found),
         formats=dict(formats),
         dropped={reason: tuple(places) for reason, places in dropped.items()},

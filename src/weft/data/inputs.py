@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from weft.config.locate import model_directory
 from weft.config.schema import Config
+from weft.data.places import exists, named
 from weft.data.render import Renderer
 from weft.data.store import SourceFile
 from weft.data.template import load_template
@@ -23,29 +23,35 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
         DataError: one of them does not exist.
     """
     files: tuple[SourceFile, ...] = (
-        SourceFile(path=Path(config.data.train_path), name="train", format=config.data.format),
+        SourceFile(path=config.data.train_path, name="train", format=config.data.format, seed=config.seed),
     )
     if config.datasets:
         files = tuple(
             SourceFile(
-                path=Path(entry.path),
-                name=entry.name or Path(entry.path).stem,
+                path=entry.path,
+                name=entry.called,
                 format=entry.format,
                 weight=entry.weight,
+                seed=config.seed,
             )
             for entry in config.datasets
         )
     for file in files:
-        if not file.path.exists():
-            fix = "correct the path under datasets" if config.datasets else "run `weft prepare`, or set data.train_path"
-            raise DataError("there is no such file of training records", where=str(file.path), fix=fix)
+        for path in named(file.path):
+            if not exists(path):
+                fix = (
+                    "correct the path under datasets"
+                    if config.datasets
+                    else "run `weft prepare`, or set data.train_path"
+                )
+                raise DataError("there is no such file of training records", where=path, fix=fix)
     return files
 
 
 def held_out_file(config: Config, name: str) -> SourceFile | None:
     """The records of ``val`` or ``test``; None where there is no such file."""
-    path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
-    return SourceFile(path=path, name=name, format=config.data.format) if path.exists() else None
+    path = {"val": config.data.val_path, "test": config.data.test_path}[name]
+    return SourceFile(path=path, name=name, format=config.data.format, seed=config.seed) if exists(path) else None
 
 
 def missing_validation(config: Config, place: str | None = None) -> Iterator[ConfigError]:
@@ -58,7 +64,7 @@ def missing_validation(config: Config, place: str | None = None) -> Iterator[Con
         )
         if asked
     ]
-    if needs_evaluation and not Path(config.data.val_path).exists():
+    if needs_evaluation and not exists(config.data.val_path):
         yield ConfigError(
             f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
             where="data.val_path" + (f" ({place})" if place else ""),

@@ -11,6 +11,7 @@ import numpy as np
 
 from weft.config.schema import Config, DatasetConfig
 from weft.data.conversations import read_conversations
+from weft.data.places import named
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -98,18 +99,19 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     )
     read = [
         read_conversations(
-            Path(file.path),
+            file.path,
             format=file.format,
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,
+            seed=config.seed,
             fix=fix,
         )
         for file in files
     ]
     return EvalSet(
         name=name,
-        sources=tuple(file.path for file in files),
+        sources=tuple(path for file in files for path in named(file.path)),
         conversations=tuple(conversation for part in read for conversation in part.conversations),
         dropped=Counter(row.reason for part in read for row in part.bad_rows),
     )
