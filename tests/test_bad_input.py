@@ -114,7 +114,7 @@ def test_the_project_of_these_tests_is_sound(project: Path, capsys: pytest.Captu
         ("seed: -1\n", "c.yaml:1", "must be a whole number from 0"),
         ("tuning: {lora: {target_modules: q_proj}}\n", "c.yaml:1", "write a list: [q_proj]"),
         ("tuning: {lora: {target_modules: []}}\n", "c.yaml:1", "a list of names, not []"),
-        ("data: {train_path: ''}\n", "c.yaml:1", "data.train_path must be text, not ''"),
+        ("data: {train_path: ''}\n", "c.yaml:1", "data.train_path must be text or a list of names, not ''"),
         ("run_name: ../../home\n", "c.yaml:1", "names files"),
         ("eval: {sets: {val: a.jsonl}}\n", "c.yaml:1", "is data.val_path already"),
         ("data: {split: {train_ratio: 0.9}}\n", "c.yaml:1", "0.9 + 0.1 + 0.2 = 1.2"),
@@ -237,7 +237,7 @@ def test_a_row_that_cannot_be_used(refused: Callable[..., str], row: str, said: 
         (b"\xef\xbb\xbf", "holds no records"),
         (GOOD.encode() + b'{"input": "caf\xe9", "target": "a"}\n', ":5: the text is not valid UTF-8"),
         (GOOD.encode("utf-16"), "is UTF-16"),
-        (b"\x1f\x8b\x08" + b"\0" * 50, "not valid UTF-8"),
+        (b"\x1f\x8b\x08" + b"\0" * 50, "is packed by gzip"),
         ("input,target\na,b\n", "broken JSON"),
     ],
 )

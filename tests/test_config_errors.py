@@ -134,10 +134,14 @@ lora_r: 8
             "seed must be a whole number from 0 to 9223372036854775807, not 9223372036854775808",
             DEFAULT + "42",
         ),
-        ("data.train_path: ''", "data.train_path must be text, not ''", DEFAULT + "data/processed/train.jsonl"),
+        (
+            "data.train_path: ''",
+            "data.train_path must be text or a list of names, not ''",
+            DEFAULT + "data/processed/train.jsonl",
+        ),
         ("model.local_dir: ''", "model.local_dir must be text or null, not ''", OR_REMOVE_IT),
         ("eval.sets: {hard: ''}", "eval.sets.hard must be text, not ''", OR_REMOVE_IT),
-        ("datasets: [{path: ''}]", "datasets[0].path must be text, not ''", "give such a value"),
+        ("datasets: [{path: ''}]", "datasets[0].path must be text or a list of names, not ''", "give such a value"),
         (
             "tuning.lora.target_modules: []",
             "tuning.lora.target_modules must be auto or a list of names, not []",

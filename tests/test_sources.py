@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weft.data.files import json_lines
-from weft.data.sources import BadRow, find_files, read_records
+from weft.data.sources import BadRow, find_parts, read_records
 from weft.errors import WeftError
 from weft.types import Record
 
@@ -137,7 +137,7 @@ def test_broken_json_keeps_what_came_before_and_names_the_line(
 
 def test_a_json_file_that_is_no_utf8_names_the_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", b'[\n{"a": "\xff"}]')
-    assert (bad(path).location.line, bad(path).detail) == (2, "byte 8 of the line is 0xff")
+    assert (bad(path).location.line, bad(path).detail) == (2, "line 2, column 8 holds the byte 0xff")
 
 
 # --- csv ---
@@ -196,7 +196,7 @@ def test_csv_values_may_be_long(tmp_path: Path) -> None:
         ("a.csv", b"input,,\na,b,c", "empty or repeated names"),
         ("a.csv", b"input,input\na,b", "empty or repeated names"),
         ("a.csv", b'"input,target\n', "broken CSV"),
-        ("a.txt", b"hello", "files that end in '.txt' cannot be read"),
+        ("a.yaml", b"hello", "files that end in '.yaml' cannot be read"),
         ("a", b"hello", "files without an ending cannot be read"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "the file is UTF-16"),
     ],
@@ -228,10 +228,10 @@ def test_a_directory_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     write(tmp_path / ".gitkeep", "")
     (tmp_path / "folder.json").mkdir()
     assert [row.data["a"] for row in read_records(tmp_path) if isinstance(row, Record)] == [1, "2", 3]
-    files, skipped = find_files(tmp_path)
-    assert [path.name for path in files] == ["a.JSONL", "b.csv", "c.json"]
-    assert [path.name for path in skipped] == ["folder.json", "notes.txt"]
-    with pytest.raises(WeftError, match=r"holds no \.jsonl, \.json, \.csv file"):
+    (part,) = find_parts(tmp_path)
+    assert [path.name for path in part.files] == ["a.JSONL", "b.csv", "c.json"]
+    assert [path.name for path in part.skipped] == ["folder.json", "notes.txt"]
+    with pytest.raises(WeftError, match=r"holds no \.jsonl, \.ndjson, \.json, \.csv"):
         read_records(tmp_path / "folder.json")
 
 

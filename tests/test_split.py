@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_run import configure, make_project
 from weft.config.load import load_config
 from weft.data.conversations import read_conversations
-from weft.data.split import Part, said
+from weft.data.split import Portion, said
 from weft.evaluation.sets import find_sets, read_sets
 from weft.training.preflight import open_inputs
 from weft.types import Conversation, Location, Message
@@ -29,7 +29,7 @@ def test_every_conversation_is_in_one_part_and_what_it_says_in_no_other(
     words: list[str], ratio: float, seed: int
 ) -> None:
     talks = [talk(word) for word in words]
-    train, val = (Part(held_out=held_out, ratio=ratio, seed=seed).holds(talks) for held_out in (False, True))
+    train, val = (Portion(held_out=held_out, ratio=ratio, seed=seed).holds(talks) for held_out in (False, True))
     assert [not one for one in val] == train
     assert any(train)
     parts = [{said(one) for one, taken in zip(talks, part, strict=True) if taken} for part in (train, val)]
@@ -41,16 +41,16 @@ def test_the_part_is_as_large_as_asked_for_and_the_same_in_any_order(
     count: int, ratio: float, seed: int, random
 ) -> None:
     talks = [talk(f"question {number}") for number in range(count)]
-    part = Part(held_out=True, ratio=ratio, seed=seed)
-    taken = {talks[number].messages for number, one in enumerate(part.holds(talks)) if one}
+    portion = Portion(held_out=True, ratio=ratio, seed=seed)
+    taken = {talks[number].messages for number, one in enumerate(portion.holds(talks)) if one}
     assert abs(len(taken) - max(1, ratio * count)) <= 1
     shuffled = random.sample(talks, count)
-    assert {shuffled[number].messages for number, one in enumerate(part.holds(shuffled)) if one} == taken
+    assert {shuffled[number].messages for number, one in enumerate(portion.holds(shuffled)) if one} == taken
 
 
 def test_another_seed_holds_out_others() -> None:
     talks = [talk(f"question {number}") for number in range(100)]
-    taken = {tuple(Part(held_out=True, ratio=0.1, seed=seed).holds(talks)) for seed in range(5)}
+    taken = {tuple(Portion(held_out=True, ratio=0.1, seed=seed).holds(talks)) for seed in range(5)}
     assert len(taken) == 5
 
 
@@ -59,7 +59,7 @@ def test_both_parts_together_account_for_every_record(tmp_path: Path) -> None:
     rows = [json.dumps({"prompt": f"Number {number}?", "response": "Yes."}) for number in range(20)]
     path.write_text("\n".join([*rows, "{broken"]), encoding="utf-8")
     train, val = (
-        read_conversations(path, on_bad_row="drop", part=Part(held_out=held_out, ratio=0.25, seed=1))
+        read_conversations(path, on_bad_row="drop", portion=Portion(held_out=held_out, ratio=0.25, seed=1))
         for held_out in (False, True)
     )
     assert (train.files, val.files) == ({str(path): 16}, {str(path): 5})

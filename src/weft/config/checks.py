@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from weft.config.keys import find_key
 from weft.config.layers import Layer
@@ -78,7 +77,7 @@ def datasets_have_weight(config: Config) -> Iterator[Finding]:
 
 def datasets_have_names_of_their_own(config: Config) -> Iterator[Finding]:
     """Reports and mixtures know a data set by its name."""
-    names = [dataset.name or Path(dataset.path).stem for dataset in config.datasets]
+    names = [dataset.called for dataset in config.datasets]
     for name, count in Counter(names).items():
         if count > 1:
             last = len(names) - 1 - names[::-1].index(name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from weft.config.keys import canonical, find_key
 from weft.config.layers import Layer, disagree, flatten
-from weft.config.nodes import Entry, MapNode, Node, ScalarNode, compose, literal
+from weft.config.nodes import Entry, ListNode, MapNode, Node, ScalarNode, compose, literal
 from weft.config.suggest import TOP_LEVEL, nearest_variable, show_name
 from weft.errors import ConfigError, WeftError
 
@@ -74,7 +74,9 @@ def _flatten_one(name: str, text: str, place: str, problems: list[WeftError]) ->
 
 
 def _value(name: str, text: str, place: str) -> Node:
-    """The text as YAML; as the literal text where it is not valid YAML or the key holds text (unless it is quoted)."""
+    """The text as YAML; as the literal text where it is not valid YAML, or where the key holds text and it is neither quoted
+    nor a list that the key accepts as well.
+    """
     key = find_key(canonical(name))
     ignored: list[WeftError] = []
     try:
@@ -82,6 +84,7 @@ def _value(name: str, text: str, place: str) -> Node:
     except ConfigError:
         return literal(text, place)
     quoted = isinstance(node, ScalarNode) and not node.plain
-    if ignored or (key is not None and key.accepts("text") and not quoted):
+    is_list = isinstance(node, ListNode) and key is not None and key.accepts("list")
+    if ignored or (key is not None and key.accepts("text") and not quoted and not is_list):
         return literal(text, place)
     return node

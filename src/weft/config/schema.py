@@ -7,6 +7,8 @@ whether the key takes part in a run's identity (does a change of it make another
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Auto = Literal["auto"]
 Name = Annotated[str, Field(min_length=1)]
 """Text that names something, such as a path: never empty, because the empty path is the working directory."""
+
+Paths = Name | Annotated[list[Name], Field(min_length=1)]
+"""A file, a directory, a pattern such as `data/*.jsonl`, each perhaps with `#500` for a sample; or a list of these."""
 
 
 def key(
@@ -200,8 +205,8 @@ RecordFormat = Literal["auto", "messages", "chat", "qa", "prompt", "alpaca"]
 class DataConfig(Section):
     """Where records come from and how they are read and printed."""
 
-    raw_path: Name = key("data/raw/", identity=False)
-    """A file, or a directory whose files are all read, for `weft prepare`."""
+    raw_path: Paths = key("data/raw/", identity=False)
+    """What `weft prepare` reads: a file, a directory, a pattern (`raw/*.csv`), a sample (`a.jsonl#500`), or a list of these."""
     format: RecordFormat = key("auto", identity=False)
     """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
     template_path: Name | None = key(None, aliases=("data.template",))
@@ -210,8 +215,8 @@ class DataConfig(Section):
     instruction_response_separator: str | None = key(None)
     """What the template `plain` prints between an instruction and its response. Setting it chooses `plain`. Default:
     `"\\n\\n### Response:\\n"`."""
-    train_path: Name = key("data/processed/train.jsonl", identity=False)
-    """The training records; written by `weft prepare`, read by everything else."""
+    train_path: Paths = key("data/processed/train.jsonl", identity=False)
+    """The training records; written by `weft prepare`, read by everything else. Your own may be named as in `raw_path`."""
     val_path: Name = key("data/processed/val.jsonl", identity=False)
     """The validation records."""
     test_path: Name = key("data/processed/test.jsonl", identity=False)
@@ -231,14 +236,24 @@ class DataConfig(Section):
 class DatasetConfig(Section):
     """One of several training sets."""
 
-    path: Name = key(identity=False)
-    """A file of records, in any format."""
+    path: Paths = key(identity=False)
+    """Records in any format: a file, a directory, a pattern (`a/*.jsonl`), a sample (`a.jsonl#500`), or a list of these."""
     name: Name | None = key(None, identity=False)
     """A name for reports. Default: the file's name without its ending."""
     format: RecordFormat = key("auto", identity=False)
     """The format of its records."""
     weight: float = key(1.0, ge=0)
     """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
+
+    @property
+    def called(self) -> str:
+        """`name`, or else the first path's, without its endings."""
+        if self.name:
+            return self.name
+        first = self.path if isinstance(self.path, str) else self.path[0]
+        path = PurePath(re.sub(r"#\d+$", "", first))
+        stem = PurePath(re.sub(r"\.(gz|zst)$", "", path.name, flags=re.IGNORECASE)).stem
+        return stem if any(map(str.isalnum, stem)) else path.parent.name or stem
 
 
 class GenConfig(Section):

@@ -53,7 +53,7 @@ def _fix(key: Key, node: Node) -> str | None:
         return None if key.accepts("list") else "write a single value"
     if node.value is None:
         return "give a value" if key.default is None else f"remove it to use the default, {dump(key.default)}"
-    if key.accepts("list"):
+    if key.accepts("list") and node.text:
         return f"write a list: [{_shorten(node.text)}]"
     if isinstance(node.value, str):
         return _fix_text(key, node)

@@ -20,6 +20,7 @@ from weft.data.inputs import (
 )
 from weft.data.mixture import Share
 from weft.data.packing import Packing, packing_of
+from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import said
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
@@ -153,6 +154,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         digests = [said(talk) for part in found for talk in part.conversations]
         if renderer:
             stores[name] = _encode(config, group, renderer, progress)
+        notices += [notice for part in found for notice in part.notices]
         sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
         seen |= set(digests) if name == "train" else set()
     model = _model(config, renderer) if renderer else None
@@ -197,7 +199,8 @@ def _read(config: Config, file: SourceFile) -> ConversationFile:
         on_bad_row=config.on_bad_row,
         system_prompt=prompt,
         source=file.name,
-        part=file.part,
+        seed=file.seed,
+        portion=file.portion,
     )
 
 
@@ -230,7 +233,7 @@ def _summary(
         formats.update(part.formats)
     return SetCheck(
         name=name,
-        paths=tuple(str(file.path) for file in files),
+        paths=tuple(path for file in files for path in named(file.path)),
         records=sum(sum(part.files.values()) for part in found),
         formats=dict(formats),
         dropped={reason: tuple(places) for reason, places in dropped.items()},

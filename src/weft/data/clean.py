@@ -10,6 +10,7 @@ from pathlib import Path
 
 from weft.config.schema import Config
 from weft.data.prepare import REPORT_NAME, is_canonical
+from weft.data.prepared import prepared_path
 from weft.data.style import end_style
 from weft.errors import DataError
 
@@ -26,8 +27,9 @@ def clean(config: Config) -> tuple[Path, ...]:
     Raises:
         DataError: something cannot be removed.
     """
-    directory = Path(config.data.train_path).parent
-    written = _written(directory / REPORT_NAME, config.data.train_path)
+    path = prepared_path(config)
+    directory = path.parent
+    written = _written(directory / REPORT_NAME, str(config.data.train_path))
     cache = Path(config.data.cache_dir)
     entries = [path for path in cache.glob("*") if _CACHE_ENTRY.fullmatch(path.name) and path.is_dir()]
     if written:

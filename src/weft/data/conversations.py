@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from weft.config.schema import RecordFormat
 from weft.data.formats import SETTING, RowError, parse_as
-from weft.data.sources import BadRow, find_files, read_file
+from weft.data.places import Paths, find_parts, spelled, stem
+from weft.data.rows import BadRow
+from weft.data.sources import read_part
 from weft.data.tools import as_openai
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Conversation, Message, Record, Setting
 
 if TYPE_CHECKING:
-    from weft.data.split import Part
+    from weft.data.split import Portion
 
 _SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationFile:
-    """What a file, or a directory of files, holds. Every record read is in ``conversations`` or in ``bad_rows``."""
+    """What files hold. Every record read is in ``conversations`` or in ``bad_rows``."""
 
     conversations: tuple[Conversation, ...]
     """In the order of the files."""
@@ -34,66 +36,74 @@ class ConversationFile:
     formats: Mapping[str, int]
     """How many conversations came in which format."""
     files: Mapping[str, int]
-    """How many records each file holds."""
+    """How many records each file holds; of a sample, how many were taken."""
     skipped: tuple[Path, ...]
-    """What lies in the directory and is not read: folders, and files of another kind."""
+    """What lies in a directory, or matches a pattern, and is not read: folders, files of another kind, notes."""
+    notices: tuple[str, ...] = ()
+    """Samples that could not be as large as was asked for."""
 
 
 def read_conversations(
-    path: Path,
+    path: Paths,
     *,
     format: RecordFormat = "auto",
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
     source: str | None = None,
-    part: Part | None = None,
+    seed: int = 0,
+    portion: Portion | None = None,
     fix: str | None = None,
 ) -> ConversationFile:
-    """Read every record of ``path``, a file or a directory.
+    """Read every record of ``path``: a file, a directory, a pattern, a list of these.
 
     Args:
-        path: see :func:`weft.data.sources.read_records`.
+        path: see :func:`weft.data.places.find_parts`.
         format: see :func:`weft.data.formats.parse_record`.
         on_bad_row: ``error`` raises when all rows are read; ``drop`` returns the bad ones in ``bad_rows``.
         system_prompt: the system message of conversations that have none.
         source: the source of conversations whose record names none; by default the file's name without its ending.
-        part: take only these conversations, and bad rows with those of training; None for all.
+        seed: which records a sample (``path#500``) takes.
+        portion: take only these conversations, and bad rows with those of training; None for all.
         fix: what to do where ``path`` is missing.
 
     Raises:
         DataError: the path is missing, unreadable or holds no records.
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
-    paths, skipped = find_files(path, fix=fix)
+    parts = find_parts(path, fix=fix)
     conversations: list[Conversation] = []
     bad_rows: list[BadRow] = []
     names: list[str] = []
-    for file in paths:
-        for row in read_file(file):
+    notices: list[str] = []
+    for part in parts:
+        rows, said = read_part(part, seed)
+        for row in rows:
             if isinstance(row, BadRow):
                 bad_rows.append(row)
                 continue
             try:
-                name, conversation = parse_as(row, format, source=source or file.stem)
+                name, conversation = parse_as(row, format, source=source or stem(row.location.path))
             except RowError as error:
                 bad_rows.append(_bad_row(row, error))
                 continue
             names.append(name)
             conversations.append(with_system_prompt(conversation, system_prompt))
+        notices += said
     if bad_rows and (on_bad_row == "error" or not conversations):
         raise _problems(path, bad_rows, len(conversations) + len(bad_rows))
-    if part is not None:
-        taken = part.holds(conversations)
+    if portion is not None:
+        taken = portion.holds(conversations)
         names, conversations = list(compress(names, taken)), list(compress(conversations, taken))
-        bad_rows = bad_rows if not part.held_out else []
+        bad_rows = bad_rows if not portion.held_out else []
     places = [*(talk.location for talk in conversations), *(row.location for row in bad_rows)]
     records = Counter(place.path for place in places)
     return ConversationFile(
         conversations=tuple(conversations),
         bad_rows=tuple(bad_rows),
         formats=Counter(names),
-        files={str(file): records[str(file)] for file in paths},
-        skipped=skipped,
+        files={str(file): records[str(file)] for part in parts for file in part.files},
+        skipped=tuple(path for part in parts for path in part.skipped),
+        notices=tuple(notices),
     )
 
 
@@ -161,7 +171,7 @@ def _bad_row(record: Record, error: RowError) -> BadRow:
     return BadRow(location=record.location, reason=error.reason, detail=error.detail, raw=raw, fix=error.fix)
 
 
-def _problems(path: Path, bad_rows: Sequence[BadRow], records: int) -> Problems:
+def _problems(path: Paths, bad_rows: Sequence[BadRow], records: int) -> Problems:
     """The first bad rows, each fix said once, and what to do about all of them."""
     shown: list[WeftError] = []
     said: set[str | None] = set()
@@ -174,4 +184,4 @@ def _problems(path: Path, bad_rows: Sequence[BadRow], records: int) -> Problems:
     else:
         what = f"{len(bad_rows)} of {records} records cannot be used{more}"
         fix = "mend them, or leave them out with on_bad_row=drop, which counts and keeps them in a rejects file"
-    return Problems([*shown, DataError(what, where=str(path), fix=fix)])
+    return Problems([*shown, DataError(what, where=spelled(path), fix=fix)])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from weft.config.locate import model_directory
 from weft.config.schema import Config
+from weft.data.places import exists, named
 from weft.data.render import Renderer
-from weft.data.split import Part
+from weft.data.split import Portion
 from weft.data.store import SourceFile
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
@@ -24,40 +24,45 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
         DataError: one of them does not exist.
     """
     files: tuple[SourceFile, ...] = (
-        SourceFile(path=Path(config.data.train_path), name="train", format=config.data.format),
+        SourceFile(path=config.data.train_path, name="train", format=config.data.format, seed=config.seed),
     )
     if config.datasets:
         files = _datasets(config, "train")
     for file in files:
-        if not file.path.exists():
-            fix = "correct the path under datasets" if config.datasets else "run `weft prepare`, or set data.train_path"
-            raise DataError("there is no such file of training records", where=str(file.path), fix=fix)
+        for path in named(file.path):
+            if not exists(path):
+                fix = (
+                    "correct the path under datasets"
+                    if config.datasets
+                    else "run `weft prepare`, or set data.train_path"
+                )
+                raise DataError("there is no such file of training records", where=path, fix=fix)
     return files
 
 
 def held_out_files(config: Config, name: str) -> tuple[SourceFile, ...]:
-    """The records of ``val`` or ``test``: a file, or the part of every entry of ``datasets``; none where there are none."""
-    path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
-    if path.exists():
-        return (SourceFile(path=path, name=name, format=config.data.format),)
-    if name == "val" and dataset_part(config, "val"):
+    """The records of ``val`` or ``test``: a file, or the portion of every entry of ``datasets``; none where there are none."""
+    path = {"val": config.data.val_path, "test": config.data.test_path}[name]
+    if exists(path):
+        return (SourceFile(path=path, name=name, format=config.data.format, seed=config.seed),)
+    if name == "val" and dataset_portion(config, "val"):
         return tuple(file for file in _datasets(config, "val") if file.weight)
     return ()
 
 
-def dataset_part(config: Config, name: str) -> Part | None:
+def dataset_portion(config: Config, name: str) -> Portion | None:
     """What ``train`` or ``val`` takes of each entry of ``datasets``; None for other sets, and where validation has a file of its
     own or is not asked for.
     """
     ratio = config.data.val_split_ratio
-    if name not in ("train", "val") or not config.datasets or not ratio or Path(config.data.val_path).exists():
+    if name not in ("train", "val") or not config.datasets or not ratio or exists(config.data.val_path):
         return None
-    return Part(held_out=name == "val", ratio=ratio, seed=config.seed)
+    return Portion(held_out=name == "val", ratio=ratio, seed=config.seed)
 
 
 def split_notices(config: Config) -> Iterator[str]:
     """What is to be said where validation is taken from ``datasets``."""
-    if dataset_part(config, "val"):
+    if dataset_portion(config, "val"):
         yield (
             f"{config.data.val_split_ratio:.2%} of each dataset is held out for validation (data.val_split_ratio), because "
             f"there is no {config.data.val_path}"
@@ -67,11 +72,12 @@ def split_notices(config: Config) -> Iterator[str]:
 def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
     return tuple(
         SourceFile(
-            path=Path(entry.path),
-            name=entry.name or Path(entry.path).stem,
+            path=entry.path,
+            name=entry.called,
             format=entry.format,
             weight=entry.weight,
-            part=dataset_part(config, name),
+            seed=config.seed,
+            portion=dataset_portion(config, name),
         )
         for entry in config.datasets
     )
@@ -87,7 +93,7 @@ def missing_validation(config: Config, place: str | None = None) -> Iterator[Con
         )
         if asked
     ]
-    if needs_evaluation and not Path(config.data.val_path).exists() and not dataset_part(config, "val"):
+    if needs_evaluation and not exists(config.data.val_path) and not dataset_portion(config, "val"):
         yield ConfigError(
             f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
             where="data.val_path" + (f" ({place})" if place else ""),

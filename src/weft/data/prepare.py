@@ -13,7 +13,9 @@ from weft.config.schema import Config
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
-from weft.data.sources import BadRow
+from weft.data.places import Paths, named, reads, spelled
+from weft.data.prepared import prepared_path
+from weft.data.rows import BadRow
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
 from weft.data.style_record import original_path
@@ -88,16 +90,16 @@ def prepare(config: Config) -> PrepareReport:
             by weft.
         Problems: some rows cannot be used (``on_bad_row: error``), or none can.
     """
-    raw = Path(config.data.raw_path)
     outputs = _outputs(config)
     ratios = _ratios(config)
-    _check_apart(raw, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
+    _check_apart(config.data.raw_path, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
     _check_outputs({name: path for name, path in outputs.items() if ratios[name] > 0})
     _check_reports(config)
     found = read_conversations(
-        raw,
+        config.data.raw_path,
         format=config.data.format,
         on_bad_row=config.on_bad_row,
+        seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
@@ -107,10 +109,10 @@ def prepare(config: Config) -> PrepareReport:
         splits[name].append(conversation)
 
     written = {name: Split(path=str(outputs[name]), records=len(rows)) for name, rows in splits.items() if rows}
-    stale, left = _stale(outputs, written, Path(config.data.train_path))
+    stale, left = _stale(outputs, written, prepared_path(config))
     report = PrepareReport(
-        raw_path=str(raw),
-        train_path=config.data.train_path,
+        raw_path=spelled(config.data.raw_path),
+        train_path=str(config.data.train_path),
         seed=config.seed,
         ratios=ratios,
         records=sum(found.files.values()),
@@ -147,11 +149,11 @@ def _ratios(config: Config) -> dict[str, float]:
 
 def _outputs(config: Config) -> dict[str, Path]:
     data = config.data
-    return {"train": Path(data.train_path), "val": Path(data.val_path), "test": Path(data.test_path)}
+    return {"train": prepared_path(config), "val": Path(data.val_path), "test": Path(data.test_path)}
 
 
 def _beside(config: Config, name: str) -> Path:
-    return Path(config.data.train_path).parent / name
+    return prepared_path(config).parent / name
 
 
 def _check_outputs(outputs: Mapping[str, Path]) -> None:
@@ -172,12 +174,10 @@ def _check_outputs(outputs: Mapping[str, Path]) -> None:
                 raise DataError("the file exists and was not written by `weft prepare`", where=str(present), fix=fix)
 
 
-def _check_apart(raw: Path, outputs: Sequence[Path]) -> None:
+def _check_apart(raw: Paths, outputs: Sequence[Path]) -> None:
     """Raise where an output would replace raw records, or be read as raw records next time."""
-    if not raw.exists():  # reading will say so; a loop of links cannot even be resolved
-        return
     for path in outputs:
-        if raw.resolve() in (path.resolve(), path.resolve().parent):
+        if any(reads(name, path) for name in named(raw)):
             fix = "put prepared files into a directory of their own, such as data/processed/"
             raise ConfigError(f"{path} would lie among the raw records", where="data.train_path", fix=fix)
 
@@ -239,9 +239,11 @@ def _notes(
     ratios: Mapping[str, float],
     written: Mapping[str, Split],
 ) -> tuple[str, ...]:
-    notes = []
+    notes = list(found.notices)
     if found.skipped:
-        notes.append(f"not read (another kind of file, or a folder): {', '.join(path.name for path in found.skipped)}")
+        notes.append(
+            f"not read (another kind of file, notes, or a folder): {', '.join(path.name for path in found.skipped)}"
+        )
     empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]
     if empty:
         notes.append(f"too few records for every split: none is left for {' and '.join(empty)}")

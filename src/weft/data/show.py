@@ -120,7 +120,8 @@ def _first(config: Config, count: int) -> list[Conversation]:
             on_bad_row=config.on_bad_row,
             system_prompt=system_prompt,
             source=file.name,
-            part=file.part,
+            seed=file.seed,
+            portion=file.portion,
         ).conversations
     )
     return list(islice(talks, count))

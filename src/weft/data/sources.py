@@ -1,4 +1,4 @@
-"""Where records come from: a file or a directory of files, read in order.
+"""Where records come from: files, directories, patterns, lists of these, and samples of them.
 
 A file that cannot be read at all is a :class:`~weft.errors.DataError`; a row that cannot be read is a :class:`BadRow` among
 the records.
@@ -6,105 +6,99 @@ the records.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from weft.data.readers import READERS, BadRow
+from weft.data.places import Part, Paths, find_parts
+from weft.data.readers import READERS, kind
+from weft.data.rows import BadRow
+from weft.data.sample import sample_rows
+from weft.data.unpack import DamagedFile, open_bytes
 from weft.errors import DataError
-from weft.types import Record
+from weft.types import Location, Record
 
-__all__ = ["BadRow", "find_files", "read_file", "read_records"]
+__all__ = ["BadRow", "Part", "Paths", "find_parts", "read_file", "read_part", "read_records"]
 
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-
-
-def find_files(path: Path, *, fix: str | None = None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The files to read at ``path``, and what lies beside them and is not read.
-
-    ``path`` is a file, or a directory whose supported files are taken in the order of their names. Folders inside it and
-    files of another kind are not read and returned second; hidden ones are left out of both.
-
-    Raises:
-        DataError: nothing is there (with ``fix``, or else the nearest name), or nothing of a supported kind.
-    """
-    try:
-        return _find(path, fix)
-    except OSError as error:
-        raise DataError(f"the path cannot be read: {error.strerror}", where=str(path)) from None
+_MISNAMED = {
+    b"\xff\xfe": ("the file is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {name}"),
+    b"\xfe\xff": ("the file is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {name}"),
+    b"\x1f\x8b": ("the file is packed by gzip", "end its name in {ending}.gz"),
+    b"\x28\xb5\x2f\xfd": ("the file is packed by Zstandard", "end its name in {ending}.zst"),
+    b"PK\x03\x04": ("the file is a zip archive", "unpack it"),
+    b"PAR1": ("the file is a Parquet file", "end its name in .parquet"),
+    b"ARROW1": ("the file is an Arrow file", "end its name in .arrow"),
+}
+"""What a file that should be text is instead, by its first bytes, and what to do."""
 
 
-def _find(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    if path.is_dir():
-        visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        _check_names(visible)
-        files = tuple(entry for entry in visible if entry.suffix.lower() in READERS and entry.is_file())
-        if not files:
-            raise DataError(
-                f"the directory holds no {_endings()} file", where=str(path), fix=fix or "put your records into it"
-            )
-        return files, tuple(entry for entry in visible if entry not in files)
-    if not path.exists():
-        raise DataError("there is no such file or directory", where=str(path), fix=_nearest(path, fix))
-    if path.suffix.lower() not in READERS:
-        ending = f"files that end in '{path.suffix}'" if path.suffix else "files without an ending"
-        raise DataError(f"{ending} cannot be read", where=str(path), fix=f"convert it to one of {_endings()}")
-    return (path,), ()
+def read_records(paths: Paths, *, seed: int = 0, fix: str | None = None) -> Iterator[Record | BadRow]:
+    """Every record at ``paths`` in order, and every row that is none.
 
-
-def _check_names(entries: Iterable[Path]) -> None:
-    """Raise where a name is bytes that are no UTF-8: reports and locations could not hold it."""
-    for entry in entries:
-        try:
-            entry.name.encode()
-        except UnicodeEncodeError:
-            raise DataError("the file's name is not valid UTF-8", where=str(entry), fix="rename the file") from None
-
-
-def read_records(path: Path, *, fix: str | None = None) -> Iterator[Record | BadRow]:
-    """Every record of a file or directory in order, and every row that is none.
-
-    - ``.jsonl``: one record per line. Lines end with LF or CRLF only; blank lines are skipped but counted.
+    - ``.jsonl``, ``.ndjson``: one record per line. Lines end with LF or CRLF only; blank lines are skipped but counted.
     - ``.json``: a list of records, ``{"data": [...]}``, one single record, or one record per line.
-    - ``.csv``: commas, a header row, quotes doubled inside quotes; every value is a string.
+    - ``.csv``, ``.tsv``: commas or tabs, a header row, quotes doubled inside quotes; every value is a string.
+    - ``.txt``, ``.md``: the whole file is one record, ``{"text": …}``.
+    - ``.parquet``, ``.arrow``: tables; dates and decimals become text.
 
-    All are UTF-8, with or without a byte order mark.
+    Text is UTF-8, with or without a byte order mark, and may be packed (``.jsonl.gz``, ``.csv.zst``). Files are read in a
+    stream: at no time is more than a record of a text file, or a group of rows of a table, in memory.
+
+    Args:
+        paths: see :func:`weft.data.places.find_parts`.
+        seed: which records a sample (``path#500``) takes.
+        fix: what to do where a path is missing.
 
     Raises:
-        DataError: the file is missing (with ``fix``), unreadable, of another kind, or without any record.
+        DataError: a file is missing, unreadable, of another kind, or without any record.
     """
-    files, _ = find_files(path, fix=fix)
-    return (row for file in files for row in read_file(file))
+    return (row for part in find_parts(paths, fix=fix) for row in read_part(part, seed)[0])
+
+
+def read_part(part: Part, seed: int) -> tuple[Iterator[Record | BadRow], list[str]]:
+    """The rows of a part, and what is to be said about them when they are read."""
+    rows = (row for file in part.files for row in read_file(file))
+    if part.sample is None:
+        return rows, []
+    notices: list[str] = []
+    return sample_rows(rows, part.sample, seed, name=part.name, notices=notices), notices
 
 
 def read_file(path: Path) -> Iterator[Record | BadRow]:
-    """The rows of one file; see :func:`read_records`."""
-    empty = True
+    """The rows of one file; see :func:`read_records`.
+
+    Raises:
+        DataError: the file cannot be read, or holds no records.
+    """
+    last: Location | None = None
+    ending = kind(path)
+    assert ending is not None, "find_parts lets no other file through"
     try:
-        with path.open("rb") as file:
-            if file.read(2) in _UTF16:
-                raise DataError(
-                    "the file is UTF-16, not UTF-8", where=str(path), fix=f"iconv -f UTF-16 -t UTF-8 {path.name}"
-                )
-        for row in READERS[path.suffix.lower()](path):
-            empty = False
+        _check_beginning(path, ending)
+        for row in READERS[ending](path):
+            last = row.location
             yield row
+    except DamagedFile as error:
+        if last is None or isinstance(error.where, Location):
+            raise
+        after = f"; the last record before that is at {_place(last)}"
+        raise DamagedFile(error.what + after, where=error.where, fix=error.fix) from None
     except OSError as error:
         raise DataError(
-            f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
+            f"the file cannot be read: {error.strerror or error}", where=str(path), fix="check its permissions"
         ) from None
-    if empty:
+    if last is None:
         raise DataError("the file holds no records", where=str(path), fix="put records into it, or remove it")
 
 
-def _endings() -> str:
-    return ", ".join(READERS)
+def _place(location: Location) -> str:
+    return f"line {location.line}" if location.record is None else f"record {location.record}"
 
 
-def _nearest(path: Path, fix: str | None) -> str:
-    if not path.parent.is_dir():
-        return fix or f"the directory {path.parent} does not exist either"
-    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.8)
-    if near:
-        return f"did you mean {path.parent / near[0]}?" + (f" Otherwise {fix}" if fix else "")
-    return fix or f"look into {path.parent}"
+def _check_beginning(path: Path, ending: str) -> None:
+    if ending in (".parquet", ".arrow"):
+        return
+    with open_bytes(path) as file:
+        beginning = file.read(8)
+    for mark, (what, fix) in _MISNAMED.items():
+        if beginning.startswith(mark):
+            raise DataError(what, where=str(path), fix=fix.format(name=path.name, ending=ending))

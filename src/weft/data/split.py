@@ -62,17 +62,17 @@ def said(conversation: Conversation) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class Portion:
     """What training or validation takes of a source that has no validation file beside it."""
 
     held_out: bool
-    """Whether it is the part of validation."""
+    """Whether it is that of validation."""
     ratio: float
     """The share of validation."""
     seed: int
 
     def holds(self, conversations: Sequence[Conversation]) -> list[bool]:
-        """Which of a source's conversations are in this part.
+        """Which of a source's conversations are in this portion.
 
         What is said more than once is never in both: where the cut goes through it, training has it.
         """

@@ -26,9 +26,10 @@ from weft.config.schema import RecordFormat
 from weft.data.conversations import read_conversations
 from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
+from weft.data.places import Part, Paths, find_parts
+from weft.data.readers import kind
 from weft.data.render import Renderer
-from weft.data.sources import find_files
-from weft.data.split import Part
+from weft.data.split import Portion
 from weft.data.store_build import Account, Progress, write_examples
 from weft.disk import file_digest, sync
 from weft.errors import DataError
@@ -41,16 +42,18 @@ _EXAMPLES, _REPORT = "examples.arrow", "report.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFile:
-    """A file of records, or a directory of such files.
+    """Files of records: a path, a pattern, a sample of them, or several (see :func:`weft.data.places.find_parts`).
 
-    ``name`` is unique among the sources of a store; ``weight`` is for whoever mixes them.
+    ``name`` is unique among the sources of a store; ``weight`` is for whoever mixes them; ``seed`` says which records a sample
+    takes.
     """
 
-    path: Path
+    path: Paths
     name: str
     format: RecordFormat = "auto"
     weight: float = 1.0
-    part: Part | None = None
+    seed: int = 0
+    portion: Portion | None = None
     """Which of its conversations; None for all."""
 
 
@@ -75,6 +78,8 @@ class StoreReport:
     """What the template's derivation noted, and how often; also that a damaged entry of the cache was replaced."""
     cached: bool
     """Whether the examples were there already."""
+    notices: tuple[str, ...] = ()
+    """Samples that could not be as large as was asked for."""
 
 
 class ExampleStore:
@@ -125,11 +130,13 @@ def open_store(
         DataError: a file cannot be read, the cache cannot be written, or no example is left.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
-    paths = [find_files(file.path)[0] for file in files]
+    parts = [find_parts(file.path) for file in files]
+    paths = [[path for part in group for path in part.files] for group in parts]
     places = _Places(names=[file.name for file in files], paths=[str(path) for group in paths for path in group])
-    contents = [[file.format, *map(_content, group)] for file, group in zip(files, paths, strict=True)]
-    parts = [file.part and asdict(file.part) for file in files]
-    key = _digest([_code_digest(), contents, parts, renderer.fingerprint, on_bad_row, system_prompt])
+    contents = [[_content(path) for path in group] for group in paths]
+    read_as = [_read_as(file, group) for file, group in zip(files, parts, strict=True)]
+    portions = [file.portion and asdict(file.portion) for file in files]
+    key = _digest([_code_digest(), contents, read_as, portions, renderer.fingerprint, on_bad_row, system_prompt])
     entry, damage = cache_dir / key, None
     if entry.exists():
         try:
@@ -143,11 +150,12 @@ def open_store(
             on_bad_row=on_bad_row,
             system_prompt=system_prompt,
             source=file.name,
-            part=file.part,
+            seed=file.seed,
+            portion=file.portion,
         )
         for file in files
     ]
-    for path, content in zip(places.paths, (digest for _, *digests in contents for digest in digests), strict=True):
+    for path, content in zip(places.paths, (digest for group in contents for digest in group), strict=True):
         if _content(Path(path)) != content:
             raise DataError("the file changed while it was being read", where=path, fix="run this again")
     with writing(cache_dir):
@@ -156,7 +164,7 @@ def open_store(
         try:
             examples = aside / _EXAMPLES
             account = write_examples(examples, found, renderer, on_bad_row=on_bad_row, progress=progress or _silent)
-            _write_report(aside, account, places)
+            _write_report(aside, account, places, [notice for each in found for notice in each.notices])
             store = _open(aside, places, cached=False)
             _publish(aside, entry, damaged=damage is not None)
         finally:
@@ -196,12 +204,19 @@ def _open(entry: Path, places: _Places, *, cached: bool) -> ExampleStore:
     return ExampleStore(
         examples,
         dict(zip(places.names, map(range, ends, ends[1:]), strict=True)),
-        StoreReport(**body["counts"], examples=len(examples), dropped=dropped, notes=body["notes"], cached=cached),
+        StoreReport(
+            **body["counts"],
+            examples=len(examples),
+            dropped=dropped,
+            notes=body["notes"],
+            cached=cached,
+            notices=tuple(body["notices"]),
+        ),
         body["fingerprint"],
     )
 
 
-def _write_report(directory: Path, account: Account, places: _Places) -> None:
+def _write_report(directory: Path, account: Account, places: _Places, notices: Sequence[str]) -> None:
     """Seal ``directory``: the account of its examples, their size and digest, and the digest of all that."""
     numbers = {path: number for number, path in enumerate(places.paths)}
     examples = directory / _EXAMPLES
@@ -219,6 +234,7 @@ def _write_report(directory: Path, account: Account, places: _Places) -> None:
             "closed_turns": account.closed_turns,
         },
         "notes": account.notes,
+        "notices": notices,
         "dropped": {
             reason: [[numbers[place.path], place.line, place.record] for place in rows]
             for reason, rows in account.dropped.items()
@@ -253,6 +269,12 @@ def _code_digest() -> str:
     for path in sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".jinja")):
         digest.update(f"{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
+    """What beside their bytes decides which records files hold: the kinds of the files, and which samples are taken."""
+    samples = [[part.name, part.sample, file.seed, len(part.files)] for part in parts if part.sample is not None]
+    return [file.format, [[kind(path), path.suffix.lower()] for part in parts for path in part.files], samples]
 
 
 def _content(path: Path) -> str:

@@ -90,41 +90,18 @@ def parse_at(text: str, start: int) -> tuple[Any, int]:
     return value, end
 
 
-def list_items(text: str, start: int) -> Iterator[tuple[int, Any]]:
-    """The values of the list whose bracket opens at ``start``, each with the character at which it starts.
+def end_of(text: str, start: int) -> int:
+    """Where the value ends that starts at character ``start`` and is refused for what it says, not for how it is written.
 
-    A value that is whole but refused comes as an :class:`InvalidJson` in its place, and the next one follows; where the list
-    itself is broken, an :class:`InvalidJson` is the last item.
+    Raises:
+        InvalidJson: it is broken, or nested too deeply to tell.
     """
-    position = skip_whitespace(text, start + 1)
-    if text.startswith("]", position):
-        yield from _after_list(text, position + 1)
-        return
-    while True:
-        try:
-            item, end = parse_at(text, position)
-        except InvalidJson as problem:
-            try:
-                _, end = _LENIENT.raw_decode(text, position)
-            except (ValueError, RecursionError):
-                yield position if problem.position is None else problem.position, problem
-                return
-            item = problem
-        yield position, item
-        position = skip_whitespace(text, end)
-        if text.startswith("]", position):
-            yield from _after_list(text, position + 1)
-            return
-        if not text.startswith(",", position):
-            yield position, InvalidJson("broken JSON", "expecting ',' or ']' after a record of the list", position)
-            return
-        position = skip_whitespace(text, position + 1)
-
-
-def _after_list(text: str, end: int) -> Iterator[tuple[int, InvalidJson]]:
-    rest = skip_whitespace(text, end)
-    if rest < len(text):
-        yield rest, InvalidJson("broken JSON", "there is text after the end of the list", rest)
+    try:
+        return _LENIENT.raw_decode(text, start)[1]
+    except json.JSONDecodeError as error:
+        raise InvalidJson("broken JSON", f"{error.msg[0].lower()}{error.msg[1:]}", error.pos) from None
+    except (ValueError, RecursionError):
+        raise InvalidJson("the record is nested too deeply") from None
 
 
 def skip_whitespace(text: str, position: int) -> int:

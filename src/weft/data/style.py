@@ -10,6 +10,8 @@ from typing import Any
 from weft.config.schema import Config
 from weft.data.conversations import canonical, read_conversations, under
 from weft.data.files import StagedFiles, json_lines
+from weft.data.places import exists, named, spelled
+from weft.data.prepared import prepared_path
 from weft.data.style_record import (
     Digests,
     StyleRecord,
@@ -144,19 +146,19 @@ def active_style(config: Config) -> str | None:
         DataError: the files hold another style than ``data.style`` asks for, or one that was applied only in part.
     """
     wanted = config.data.style
-    present = read_record(_record(config))
+    present = read_record(_record(config)) if isinstance(config.data.train_path, str) else None
     if present and not present.complete:
         raise DataError(
             "applying or removing a style was interrupted",
-            where=config.data.train_path,
+            where=spelled(config.data.train_path),
             fix="run `weft style` again, with the style or with --undo",
         )
     held = present.style if present else None
-    if wanted in (None, held) or not Path(config.data.train_path).exists():
+    if wanted in (None, held) or not exists(config.data.train_path):
         return held or wanted
     raise DataError(
         f"the file holds {'another' if held else 'no'} style; data.style asks for {wanted!r:.60}",
-        where=config.data.train_path,
+        where=spelled(config.data.train_path),
         fix="run `weft style` with this configuration, which applies data.style",
     )
 
@@ -181,7 +183,7 @@ def _join(system_prompt: str | None, style: str) -> str:
 
 
 def _record(config: Config) -> Path:
-    return record_path(Path(config.data.train_path))
+    return record_path(Path(named(config.data.train_path)[0]))
 
 
 def _readable_record(config: Config) -> StyleRecord | None:
@@ -193,13 +195,15 @@ def _readable_record(config: Config) -> StyleRecord | None:
 
 
 def _data_paths(config: Config) -> tuple[Path, ...]:
-    return Path(config.data.train_path), Path(config.data.val_path), Path(config.data.test_path)
+    return prepared_path(config), Path(config.data.val_path), Path(config.data.test_path)
 
 
 def _prepared_files(config: Config) -> list[Path]:
     paths = [path for path in _data_paths(config) if path.exists()]
     if not paths:
-        raise DataError("there are no prepared files yet", where=config.data.train_path, fix="run `weft prepare` first")
+        raise DataError(
+            "there are no prepared files yet", where=str(prepared_path(config)), fix="run `weft prepare` first"
+        )
     for path in paths:
         if path.suffix.lower() != ".jsonl":
             fix = "run `weft prepare`, which writes such files"
@@ -208,5 +212,5 @@ def _prepared_files(config: Config) -> list[Path]:
 
 
 def _notes(config: Config) -> tuple[str, ...]:
-    others = ", ".join(each.path for each in config.datasets)
+    others = ", ".join(spelled(each.path) for each in config.datasets)
     return (f"the files under `datasets` are not changed: {others}",) if others else ()

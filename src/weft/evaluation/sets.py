@@ -11,7 +11,8 @@ import numpy as np
 
 from weft.config.schema import Config, DatasetConfig
 from weft.data.conversations import read_conversations
-from weft.data.inputs import dataset_part
+from weft.data.inputs import dataset_portion
+from weft.data.places import named
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -40,7 +41,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     Raises:
         ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
     """
-    split = tuple(entry for entry in config.datasets if entry.weight) if dataset_part(config, "val") else ()
+    split = tuple(entry for entry in config.datasets if entry.weight) if dataset_portion(config, "val") else ()
     known = {
         "train": tuple(config.datasets) or (DatasetConfig(path=config.data.train_path, format=config.data.format),),
         "val": split or (DatasetConfig(path=config.data.val_path, format=config.data.format),),
@@ -92,8 +93,8 @@ def sample(evaluated: EvalSet, size: int, seed: int) -> EvalSet:
 
 
 def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> EvalSet:
-    part = dataset_part(config, name)
-    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and part is None
+    portion = dataset_portion(config, name)
+    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and portion is None
     fix = (
         f"run `weft prepare`, which writes it, or set data.{name}_path"
         if ours
@@ -101,19 +102,20 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     )
     read = [
         read_conversations(
-            Path(file.path),
+            file.path,
             format=file.format,
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,
-            part=part,
+            seed=config.seed,
+            portion=portion,
             fix=fix,
         )
         for file in files
     ]
     return EvalSet(
         name=name,
-        sources=tuple(file.path for file in files),
+        sources=tuple(path for file in files for path in named(file.path)),
         conversations=tuple(conversation for part in read for conversation in part.conversations),
         dropped=Counter(row.reason for part in read for row in part.bad_rows),
     )

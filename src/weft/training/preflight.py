@@ -16,6 +16,7 @@ from weft.config.schema import Config
 from weft.data.check import NOTES, cut_examples
 from weft.data.inputs import held_out_files, load_renderer, missing_validation, split_notices, training_files
 from weft.data.packing import Packing, Rows, pack, packing_of
+from weft.data.places import find_parts
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.style import effective_system_prompt
@@ -75,7 +76,10 @@ def open_inputs(loaded: Loaded) -> Inputs:
     check_model(base)
     return Inputs(
         base=base,
-        files=(*(file.path for file in files), Path(config.data.val_path)),
+        files=(
+            *(path for file in files for part in find_parts(file.path) for path in part.files),
+            Path(config.data.val_path),
+        ),
         renderer=renderer,
         train=train,
         validation=validation,
@@ -136,6 +140,7 @@ def _open(files: Sequence[SourceFile], renderer: Renderer, config: Config) -> Ex
 
 def _left_out(name: str, store: ExampleStore) -> Iterator[str]:
     """What law 5 asks to be said."""
+    yield from store.report.notices
     for reason, places in store.report.dropped.items():
         yield f"{len(places)} {name} records left out, {reason}: {', '.join(map(str, places[:3]))}" + (
             ", …" if len(places) > 3 else ""

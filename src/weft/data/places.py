@@ -1,0 +1,197 @@
+"""What a path in a configuration means: a file, a directory, a pattern, a list of these, each perhaps with a sample's size."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.data.readers import COLUMNS, DOCUMENTS, READERS, kind
+from weft.data.unpack import PACKINGS, unpacked_name
+from weft.errors import DataError
+
+Paths = str | Path | Sequence[str | Path]
+"""One path, or several."""
+
+_SAMPLE = re.compile(r"(?P<path>.+)#(?P<count>\d[\d_]*)")
+_PATTERN = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The files behind one path."""
+
+    name: str
+    """The path as it was given."""
+    files: tuple[Path, ...]
+    """In the order in which they are read."""
+    skipped: tuple[Path, ...] = ()
+    """What lies there and is not read: folders, files of another kind, and documents among files of records."""
+    sample: int | None = None
+    """How many of their records are taken; None: all."""
+
+
+def named(paths: Paths) -> tuple[str, ...]:
+    """``paths`` as a tuple, as they were given."""
+    return (str(paths),) if isinstance(paths, str | Path) else tuple(map(str, paths))
+
+
+def spelled(paths: Paths) -> str:
+    """``paths`` for people."""
+    return ", ".join(named(paths))
+
+
+def stem(path: str | Path) -> str:
+    """The name of a file without its endings, also that of a packing."""
+    return unpacked_name(Path(path)).stem
+
+
+def find_parts(paths: Paths, *, fix: str | None = None) -> tuple[Part, ...]:
+    """The files to read at ``paths``, in a deterministic order.
+
+    - A file is read by the ending of its name.
+    - Of a directory, the files of a supported kind are read in the order of their names. Documents (``.txt``, ``.md``) are read
+      only where no other file is: beside records they are notes. Folders in it are not read, hidden files are as if absent.
+    - A pattern (``data/*.jsonl``, ``data/**/part-?.csv``) means all files that match, in the order of their paths.
+    - ``path#500`` means a sample of 500 records of all that is at ``path``.
+
+    A file whose very name holds ``#``, ``*``, ``?`` or ``[`` is found under it.
+
+    Raises:
+        DataError: nothing is there (with ``fix``, or else the nearest name), or nothing of a supported kind, or a file is named
+            twice.
+    """
+    parts = tuple(_part(path, fix) for path in named(paths))
+    seen: dict[Path, str] = {}
+    for file, name in ((file, part.name) for part in parts for file in part.files):
+        if (other := seen.get(file.resolve())) is not None:
+            raise DataError(
+                f"the file is named twice, by {other} and by {name}",
+                where=str(file),
+                fix="name it once; to train on it more often, raise its weight under datasets",
+            )
+        seen[file.resolve()] = name
+    return parts
+
+
+def exists(paths: Paths) -> bool:
+    """Whether something is there to read at each of ``paths``; it may be of no use all the same."""
+    return all(_lies_there(Path(path)) or bool(_matches(path)) for path, _ in map(_split, named(paths)))
+
+
+def reads(name: str, path: Path) -> bool:
+    """Whether ``path`` is, or would be, among the files that are read at ``name``."""
+    text = _split(name)[0]
+    if not _lies_there(Path(text)):  # a pattern; or nothing, as reading will say
+        return path in _matches(text) or (bool(_PATTERN.search(text)) and path.match(text))
+    return Path(text).resolve() in (path.resolve(), path.resolve().parent)
+
+
+def _split(path: str) -> tuple[str, int | None]:
+    """The path without the size of a sample, and that size."""
+    match = _SAMPLE.fullmatch(path)
+    if match is None or _lies_there(Path(path)):
+        return path, None
+    return match["path"], int(match["count"])
+
+
+def _lies_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _part(name: str, fix: str | None) -> Part:
+    text, sample = _split(name)
+    if sample == 0:
+        raise DataError("a sample of no records is asked for", where=name, fix="write a number after #, such as #500")
+    try:
+        path = Path(text)
+        if path.is_dir():
+            found = _in_directory(path, fix)
+        elif path.exists():
+            found = _file(path), ()
+        elif _PATTERN.search(text):
+            found = _matching(text)
+        else:
+            raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
+    except OSError as error:
+        raise DataError(f"the path cannot be read: {error.strerror}", where=text) from None
+    return Part(name=name, files=found[0], skipped=found[1], sample=sample)
+
+
+def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    _check_names(visible)
+    readable = [entry for entry in visible if kind(entry) and entry.is_file()]
+    records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
+    files = tuple(records or readable)
+    if not files:
+        raise DataError(
+            f"the directory holds no {endings()} file", where=str(path), fix=fix or "put your records into it"
+        )
+    return files, tuple(entry for entry in visible if entry not in files)
+
+
+def _file(path: Path) -> tuple[Path, ...]:
+    if kind(path) is None:
+        if path.suffix.lower() in PACKINGS and unpacked_name(path).suffix.lower() in COLUMNS:
+            what, fix = "Parquet and Arrow files are packed inside and are read as they are", f"unpack {path.name}"
+        else:
+            what = (
+                f"files that end in '{path.suffix}' cannot be read"
+                if path.suffix
+                else "files without an ending cannot be read"
+            )
+            fix = f"convert it to one of {endings()}"
+        raise DataError(what, where=str(path), fix=fix)
+    return (path,)
+
+
+def _matching(pattern: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    matches = _matches(pattern)
+    _check_names(matches)
+    files = tuple(path for path in matches if kind(path) and path.is_file())
+    if not files:
+        what = (
+            f"{len(matches)} paths match the pattern, but none is a {endings()} file"
+            if matches
+            else "no file matches the pattern"
+        )
+        raise DataError(
+            what, where=pattern, fix=f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
+        )
+    return files, tuple(path for path in matches if path not in files)
+
+
+def _matches(pattern: str) -> list[Path]:
+    if not _PATTERN.search(pattern):
+        return []
+    return sorted({Path(match) for match in glob.glob(pattern, recursive=True)})  # noqa: PTH207 - pathlib's wants a root
+
+
+def _check_names(entries: Iterable[Path]) -> None:
+    """Raise where a name is bytes that are no UTF-8: reports and locations could not hold it."""
+    for entry in entries:
+        try:
+            str(entry).encode()
+        except UnicodeEncodeError:
+            raise DataError("the file's name is not valid UTF-8", where=str(entry), fix="rename the file") from None
+
+
+def endings() -> str:
+    """The endings of files that can be read, for people."""
+    return ", ".join(READERS)
+
+
+def _nearest(path: Path, fix: str | None) -> str:
+    if not path.parent.is_dir():
+        return fix or f"the directory {path.parent} does not exist either"
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.8)
+    if near:
+        return f"did you mean {path.parent / near[0]}?" + (f" Otherwise {fix}" if fix else "")
+    return fix or f"look into {path.parent}"

@@ -1,0 +1,136 @@
+"""Parquet and Arrow files → rows: what pyarrow reads, as the values that JSON has."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weft.data.rows import MEND, BadRow, excerpt
+from weft.data.unpack import DamagedFile
+from weft.errors import DataError
+from weft.types import Location, Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_AT_ONCE = 256  # rows: enough for speed, few enough that long texts do not fill the memory
+
+
+def read_parquet(path: Path) -> Iterator[Record | BadRow]:
+    """The rows of a Parquet file, one group of pages after the other."""
+    import pyarrow.parquet as parquet
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with parquet.ParquetFile(path, buffer_size=2**20) as file:
+            _check_columns(path, file.schema_arrow)
+            yield from file.iter_batches(batch_size=_AT_ONCE)
+
+    return _rows(path, batches)
+
+
+def read_arrow(path: Path) -> Iterator[Record | BadRow]:
+    """The rows of an Arrow file, in the file format or, as the datasets library keeps them, in the stream format."""
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with pa.OSFile(str(path)) as source:
+            is_file = source.read(6) == b"ARROW1"
+            source.seek(0)
+            reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
+            _check_columns(path, reader.schema)
+            found = map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
+            for batch in found:
+                batch.validate(full=True)  # offsets that point elsewhere would read foreign memory
+                yield from (batch.slice(start, _AT_ONCE) for start in range(0, len(batch), _AT_ONCE))
+
+    return _rows(path, batches)
+
+
+def _rows(path: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Record | BadRow]:
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for batch in batches():
+            for value in _values(batch):
+                number += 1
+                yield _row(Location(path=str(path), record=number), value)
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, pa.ArrowException):
+            raise  # the disk's problem, not the file's
+        where = Location(path=str(path), record=number + 1) if number else str(path)
+        what = excerpt(str(error).partition("\n")[0]) or type(error).__name__
+        raise DamagedFile(
+            f"the file is damaged, or no {path.suffix.lower()[1:]} file: {what}",
+            where=where,
+            fix="write or copy it again",
+        ) from None
+
+
+def _check_columns(path: Path, schema: pa.Schema) -> None:
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise DataError(f"several columns have the name {twice[0]!r}", where=str(path), fix="rename all but one")
+
+
+def _values(batch: pa.RecordBatch) -> Iterator[Any]:
+    """Each row as Python has it, or the error that says why it cannot be had."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):  # in some row: text that is no UTF-8, a time that Python does not reach
+        for row in range(len(batch)):
+            try:
+                yield batch.slice(row, 1).to_pylist()[0]
+            except (ValueError, OverflowError) as error:
+                yield error
+
+
+def _row(location: Location, value: Any) -> Record | BadRow:
+    if isinstance(value, UnicodeDecodeError):
+        return BadRow(
+            location=location,
+            reason="the text is not valid UTF-8",
+            raw=repr(value.object[:200]),
+            detail=value.reason,
+            fix=MEND,
+        )
+    if isinstance(value, Exception):
+        return BadRow(location=location, reason="a value cannot be read", raw="", detail=excerpt(str(value)), fix=MEND)
+    try:
+        return Record(data={name: _plain(item, name) for name, item in value.items()}, location=location)
+    except _NoJson as problem:
+        return BadRow(
+            location=location, reason=problem.reason, detail=problem.detail, raw=excerpt(repr(value)), fix=problem.fix
+        )
+
+
+class _NoJson(Exception):
+    def __init__(self, reason: str, detail: str, fix: str):
+        self.reason, self.detail, self.fix = reason, detail, fix
+
+
+def _plain(value: Any, column: str) -> Any:
+    """A value as JSON has it. Dates and times become text as ISO 8601 writes them, and decimals digits, exactly."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            detail = f"{value} in the column {column!r}"
+            raise _NoJson("a number is not finite", detail, "write null where a number is missing")
+        return value
+    if isinstance(value, dict):
+        return {str(name): _plain(item, column) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, column) for item in value]
+    if isinstance(value, tuple):  # an entry of a map
+        return [_plain(item, column) for item in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, Decimal | datetime.timedelta):
+        return str(value)
+    kind = "bytes" if isinstance(value, bytes) else type(value).__name__
+    raise _NoJson("a value is neither text nor a number", f"{kind} in the column {column!r}", "leave the column out")

@@ -1,0 +1,111 @@
+"""Tables as text → rows: values between commas or tabs, under the names in the first row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from weft.data.rows import MAX_RECORD_BYTES, MEND, BadRow, excerpt, is_too_long, lines, not_utf8, too_long
+from weft.errors import DataError
+from weft.types import Location, Record
+
+
+def read_csv(path: Path) -> Iterator[Record | BadRow]:
+    """Values between commas."""
+    return _read(path, ",")
+
+
+def read_tsv(path: Path) -> Iterator[Record | BadRow]:
+    """Values between tabs."""
+    return _read(path, "\t")
+
+
+def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
+    csv.field_size_limit(MAX_RECORD_BYTES)  # the default of 131,072 characters would refuse long answers
+    pending: list[bytes] = []
+
+    def decoded() -> Iterator[str]:
+        for _, line in lines(path):
+            pending.append(line)
+            yield line.decode(errors="replace")
+
+    header: list[str] | None = None
+    # Strict: otherwise a quote that is never closed swallows the rest of the file into one value.
+    reader = csv.reader(decoded(), delimiter=delimiter, strict=True)
+    while True:
+        location = Location(path=str(path), line=reader.line_num + 1)
+        pending.clear()
+        try:
+            cells = next(reader, None)
+            problem = None
+        except csv.Error as error:
+            if len(pending) > 1 and sum(map(len, pending)) > MAX_RECORD_BYTES:
+                yield _endless(location, pending)
+                return
+            cells, problem = (
+                [],
+                BadRow(location=location, reason="broken CSV", detail=str(error), raw=_text(pending), fix=MEND),
+            )
+        if cells is None:
+            return
+        row = _unreadable(location, pending) or problem
+        if header is None and (row or cells):
+            header = _header(path, cells, row, delimiter)
+        elif row:
+            yield row
+        elif header and cells:
+            yield _row(location, header, cells, pending)
+
+
+def _endless(location: Location, pending: list[bytes]) -> BadRow:
+    """For a quote that is closed so late, if at all, that nobody knows where the next row starts."""
+    row = too_long(location, _text(pending[:1]))
+    detail = "a quote is opened, and not closed for as long"
+    return replace(row, detail=detail, fix="close the quote there: what follows in this file cannot be read")
+
+
+def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:
+    """What is wrong with the lines of a row, whatever its values are."""
+    for number, line in enumerate(pending, start.line or 1):
+        location = Location(path=start.path, line=number)
+        if is_too_long(line):
+            return too_long(location, line[:4_000].decode(errors="replace"))
+        if b"\0" in line:
+            fix = "save the file as UTF-8 text"
+            return BadRow(location=location, reason="the text holds a NUL byte", raw=_text([line]), fix=fix)
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            return not_utf8(location, line, error)
+    return None
+
+
+def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if problem:
+        raise problem.error()
+    if not all(names) or len(set(names)) < len(names):
+        raise DataError(
+            f"the header row has empty or repeated names: {excerpt(', '.join(map(repr, names)))}",
+            where=str(path),
+            fix=f"the first row names the columns, for example: input{delimiter}target",
+        )
+    return names
+
+
+def _row(location: Location, header: list[str], cells: list[str], pending: list[bytes]) -> Record | BadRow:
+    if len(cells) == len(header):
+        return Record(data=dict(zip(header, cells, strict=True)), location=location)
+    return BadRow(
+        location=location,
+        reason="the row does not fit the header",
+        detail=f"it has {len(cells)} values, the header {len(header)}",
+        raw=_text(pending),
+        fix='put values that hold separators or line breaks into double quotes, and write " as "" inside them',
+    )
+
+
+def _text(pending: list[bytes]) -> str:
+    return b"".join(pending).decode(errors="replace").rstrip("\r\n")

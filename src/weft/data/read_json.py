@@ -1,0 +1,180 @@
+"""JSON files → rows: one record per line, a list of records, ``{"data": [...]}``, or a single record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from weft.data.json_stream import JsonStream
+from weft.data.rows import MEND, BadRow, is_too_long, lines, not_utf8, too_long
+from weft.data.strict_json import InvalidJson, parse
+from weft.data.unpack import open_bytes
+from weft.types import Location, Record
+
+
+def read_jsonl(path: Path) -> Iterator[Record | BadRow]:
+    """One record per line; blank lines are skipped but counted."""
+    name = str(path)
+    for number, line in lines(path):
+        long = is_too_long(line)
+        line = line.rstrip(b"\r\n")
+        if line.isspace() or not line:
+            continue
+        location = Location(path=name, line=number)
+        try:
+            if long:
+                yield too_long(location, line[:4_000].decode(errors="replace"))
+            else:
+                yield Record(data=parse(line.decode()), location=location)
+        except UnicodeDecodeError as error:
+            yield not_utf8(location, line, error)
+        except InvalidJson as problem:
+            yield _bad_line(location, line.decode(), problem)
+
+
+def _bad_line(location: Location, line: str, problem: InvalidJson) -> BadRow:
+    column = f"column {problem.position + 1}: " if problem.position is not None else ""
+    fix = "every line holds one whole record; a list of records belongs into a .json file" if column else MEND
+    return BadRow(location=location, reason=problem.reason, detail=column + problem.detail, raw=line, fix=fix)
+
+
+def read_json(path: Path) -> Iterator[Record | BadRow]:
+    """A list of records, an object whose ``"data"`` is one, a single record, or one record per line.
+
+    Lists are read record by record. What the file holds is found out beforehand, in a pass of its own.
+    """
+    with open_bytes(path) as file:
+        shape = _shape(JsonStream(file))
+    if shape == "lines" or (shape == "broken" and _looks_like_lines(path)):
+        yield from read_jsonl(path)
+        return
+    with open_bytes(path) as file:
+        stream = JsonStream(file)
+        if shape == "list":
+            yield from _list(path, stream)
+        elif shape == "data":
+            _enter_data(stream)
+            yield from _list(path, stream, inside=True)
+        elif stream.peek():
+            location = Location(path=str(path), line=stream.line)
+            try:
+                yield Record(data=stream.value(), location=location)
+            except InvalidJson as problem:
+                yield _bad_item(location, stream, problem)
+
+
+_Shape = Literal["list", "data", "lines", "single", "broken"]
+
+
+def _shape(stream: JsonStream) -> _Shape:
+    first = stream.peek()
+    if first == "[":
+        return "list"
+    try:
+        if first == "{":
+            if _enter_data(stream):
+                return "data"
+        elif first:
+            stream.value()
+        return "lines" if stream.peek() else "single"
+    except InvalidJson:
+        return "broken"
+
+
+def _looks_like_lines(path: Path) -> bool:
+    """Whether the first two lines begin as records do; inside one record that is laid out over many lines none begins so."""
+    filled = (line for _, line in lines(path) if line.strip())
+    return [line[:1] for line in islice(filled, 2)] == [b"{", b"{"]
+
+
+def _enter_data(stream: JsonStream) -> bool:
+    """Move to the list under the key "data" of the object at the cursor; without one, behind the object, and False.
+
+    Raises:
+        InvalidJson: the object is broken before that, or a value in it is refused.
+    """
+    stream.accept("{")
+    if stream.accept("}"):
+        return False
+    while True:
+        if _key(stream) == "data" and stream.peek() == "[":
+            return True
+        stream.value()
+        if stream.accept("}"):
+            return False
+        _expect(stream, ",")
+
+
+def _key(stream: JsonStream) -> Any:
+    if stream.peek() != '"':
+        raise stream.broken("expecting a key in double quotes")
+    key = stream.value()
+    _expect(stream, ":")
+    return key
+
+
+def _expect(stream: JsonStream, character: str) -> None:
+    if not stream.accept(character):
+        raise stream.broken(f"expecting {character!r}")
+
+
+def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[Record | BadRow]:
+    """The records of the list at the cursor, which may lie ``inside`` an object.
+
+    One that is whole but refused is a bad row, and the next one follows. Where the list itself or what follows it is broken, a
+    bad row is the last one.
+    """
+    number = 0
+    location = Location(path=str(path), line=stream.line)
+    try:
+        _expect(stream, "[")
+        ended = stream.accept("]")
+        while not ended:
+            number += 1
+            stream.peek()
+            location = Location(path=str(path), line=stream.line, record=number)
+            try:
+                yield Record(data=stream.value(), location=location)
+            except InvalidJson as problem:
+                if problem.position is not None:
+                    raise
+                yield _bad_item(location, stream, problem)
+            ended = stream.accept("]")
+            if not ended:
+                _expect(stream, ",")
+        if inside:
+            _leave_object(stream)
+        if stream.peek():
+            raise stream.broken("there is text after the end of the list")
+    except InvalidJson as problem:
+        yield _bad_item(location, stream, problem)
+
+
+def _leave_object(stream: JsonStream) -> None:
+    """Move behind the object of which the list under the key "data" has just been read.
+
+    Raises:
+        InvalidJson: the rest of it is broken or refused.
+    """
+    while not stream.accept("}"):
+        _expect(stream, ",")
+        if _key(stream) == "data":
+            raise stream.broken('the key "data" is given twice')
+        stream.value()
+
+
+def _bad_item(location: Location, stream: JsonStream, problem: InvalidJson) -> BadRow:
+    if problem.position is None:
+        raw = stream.last
+        return BadRow(location=location, reason=problem.reason, detail=problem.detail, raw=raw, fix=MEND)
+    line, column = stream.place(problem.position)
+    return BadRow(
+        location=replace(location, line=line),
+        reason=problem.reason,
+        detail=f"column {column}: {problem.detail}" if problem.detail else f"column {column}",
+        raw=stream.rest_of_line(problem.position),
+        fix="mend the file there: what follows in it cannot be read",
+    )

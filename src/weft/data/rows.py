@@ -1,0 +1,86 @@
+"""What all readers share: rows that cannot be used, and lines that do not fill the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.data.unpack import open_bytes
+from weft.errors import DataError
+from weft.types import Location
+
+BOM = b"\xef\xbb\xbf"
+MEND = "mend this record, or leave it out"
+
+MAX_RECORD_BYTES = 2**26
+"""The longest record that is read; no template prints more either (:data:`weft.data.limits.MAX_CHARACTERS`)."""
+
+_EXCERPT = 2_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadRow:
+    """A row that cannot be used."""
+
+    location: Location
+    reason: str
+    """The same for all rows with the same problem, so that they can be counted."""
+    raw: str
+    """The row as the file holds it (bytes that are no UTF-8 replaced by U+FFFD); a parsed one as JSON. Of one that is too
+    long, the beginning.
+    """
+    detail: str = ""
+    """What tells rows with the same reason apart."""
+    fix: str | None = None
+
+    def error(self) -> DataError:
+        """The same as an error for people."""
+        what = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return DataError(what, where=self.location, fix=self.fix)
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The physical lines with their numbers. Only LF ends one: U+2028 and the like are text inside a record.
+
+    Of a line of more than :data:`MAX_RECORD_BYTES` only the beginning is returned, which is longer than that by one byte.
+    """
+    with open_bytes(path) as file:
+        number = 0
+        while line := file.readline(MAX_RECORD_BYTES + 1):
+            number += 1
+            if is_too_long(line):
+                while (rest := file.readline(2**20)) and not rest.endswith(b"\n"):
+                    pass
+            yield number, line.removeprefix(BOM) if number == 1 else line
+
+
+def is_too_long(line: bytes) -> bool:
+    """Whether ``line`` is the beginning of a record that is longer than any may be."""
+    return len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n")
+
+
+def too_long(location: Location, beginning: str) -> BadRow:
+    """For a record that is longer than any may be."""
+    return BadRow(
+        location=location,
+        reason=f"the record is longer than {MAX_RECORD_BYTES // 2**20} MiB",
+        raw=excerpt(beginning),
+        fix="split it into several records",
+    )
+
+
+def not_utf8(location: Location, line: bytes, error: UnicodeDecodeError) -> BadRow:
+    """For a line that is no UTF-8."""
+    return BadRow(
+        location=location,
+        reason="the text is not valid UTF-8",
+        detail=f"byte {error.start + 1} of the line is 0x{line[error.start]:02x}",
+        raw=line.decode(errors="replace").rstrip("\r\n"),
+        fix="save the file as UTF-8",
+    )
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text that may be huge."""
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}…"
