@@ -149,6 +149,7 @@ def test_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(project / "c.yaml"), "--strict"]) == 0
     page = capsys.readouterr().out
     assert page.startswith(f"train  {project}/train.jsonl\n       10 records (prompt 10), 0 left out, 0 repeated\n")
+    assert "\n         prompt: prompt → user, response → assistant\n" in page
     assert "100.0% of the trained turns end with a stop token" in page
     assert page.endswith("no warnings\n")
     (project / "val.jsonl").write_bytes((project / "train.jsonl").read_bytes())

@@ -179,7 +179,10 @@ class SplitConfig(Section):
     """The share for a last test."""
 
 
-RecordFormat = Literal["auto", "messages", "chat", "qa", "prompt", "alpaca"]
+RecordFormat = Literal[
+    "auto", "messages", "chat", "qa", "prompt", "alpaca", "dolly", "sharegpt", "pairs", "oasst", "custom"
+]
+OasstPaths = Literal["best", "all"]
 
 
 class DataConfig(Section):
@@ -187,8 +190,20 @@ class DataConfig(Section):
 
     raw_path: Name = key("data/raw/", identity=False)
     """A file, or a directory whose files are all read, for `weft prepare`."""
-    format: RecordFormat = key("auto", identity=False)
+    format: RecordFormat = key("auto", identity=False, aliases=("data.sft.format",))
     """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
+    instruction_field: Name = key("instruction", identity=False, aliases=("data.sft.custom_format.instruction_field",))
+    """With `format: custom`: the field that holds the question."""
+    response_field: Name = key("response", identity=False, aliases=("data.sft.custom_format.response_field",))
+    """With `format: custom`: the field that holds the answer."""
+    system_field: Name = key("system", identity=False, aliases=("data.sft.custom_format.system_field",))
+    """With `format: custom`: the field that holds the system message, in records that have one."""
+    context_field: Name = key("context", identity=False, aliases=("data.sft.custom_format.context_field",))
+    """With `format: custom`: the field whose text follows the question, behind a blank line, in records that have it."""
+    oasst_paths: OasstPaths = key("best", identity=False)
+    """Of a tree of messages (`oasst`): the path of the best-ranked messages, or every path to a last answer."""
+    oasst_lang: list[Name] = key(default_factory=list, identity=False)
+    """Languages, such as `en`, of the messages that are taken from a tree (`oasst`). Default: all."""
     template_path: Name | None = key(None, aliases=("data.template",))
     """The chat template: a `.jinja` file, or `chatml`. Default: the tokenizer's own, else `chatml` if its tokens exist."""
     train_path: Name = key("data/processed/train.jsonl", identity=False)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weft.config.schema import RecordFormat
+from weft.data import oasst
 from weft.data.formats import SETTING, RowError, parse_as
+from weft.data.reading import TREES, Reading
 from weft.data.sources import BadRow, find_files, read_file
 from weft.data.tools import as_openai
 from weft.errors import DataError, Problems, WeftError
@@ -29,8 +31,12 @@ class ConversationFile:
     bad_rows: tuple[BadRow, ...]
     formats: Mapping[str, int]
     """How many conversations came in which format."""
+    mappings: Mapping[str, Mapping[str, int]]
+    """What was read as what, by format, in how many records: ``{"qa": {"question → user": 2, …}}``."""
     files: Mapping[str, int]
-    """How many records each file holds."""
+    """How many records each file holds; of a file of message trees, how many conversations and bad rows."""
+    left_out: Mapping[str, int]
+    """How many messages of trees no conversation holds, by reason."""
     skipped: tuple[Path, ...]
     """What lies in the directory and is not read: folders, and files of another kind."""
 
@@ -38,7 +44,7 @@ class ConversationFile:
 def read_conversations(
     path: Path,
     *,
-    format: RecordFormat = "auto",
+    format: RecordFormat | Reading = "auto",
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
     source: str | None = None,
@@ -58,30 +64,78 @@ def read_conversations(
         DataError: the path is missing, unreadable or holds no records.
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
+    reading = format if isinstance(format, Reading) else Reading(format=format)
     paths, skipped = find_files(path, fix=fix)
-    conversations: list[Conversation] = []
-    bad_rows: list[BadRow] = []
-    formats: Counter[str] = Counter()
-    files: dict[str, int] = {}
+    read = _Read(reading, system_prompt)
     for file in paths:
-        before = len(conversations) + len(bad_rows)
-        for row in read_file(file):
-            if isinstance(row, BadRow):
-                bad_rows.append(row)
-                continue
-            try:
-                name, conversation = parse_as(row, format, source=source or file.stem)
-            except RowError as error:
-                bad_rows.append(_bad_row(row, error))
-                continue
-            formats[name] += 1
-            conversations.append(with_system_prompt(conversation, system_prompt))
-        files[str(file)] = len(conversations) + len(bad_rows) - before
+        read.file(file, source or file.stem)
+    bad_rows, conversations = read.bad_rows, read.conversations
     if bad_rows and (on_bad_row == "error" or not conversations):
-        raise _problems(path, bad_rows, sum(files.values()))
+        raise _problems(path, bad_rows, sum(read.files.values()))
+    if not conversations:
+        raise DataError(
+            "no conversation is left: " + "; ".join(f"{count} messages {why}" for why, count in read.left_out.items()),
+            where=str(path),
+            fix="choose other languages with data.oasst_lang, or another file",
+        )
     return ConversationFile(
-        conversations=tuple(conversations), bad_rows=tuple(bad_rows), formats=formats, files=files, skipped=skipped
+        conversations=tuple(conversations),
+        bad_rows=tuple(bad_rows),
+        formats=read.formats,
+        mappings=read.mappings,
+        files=read.files,
+        left_out=read.left_out,
+        skipped=skipped,
     )
+
+
+class _Read:
+    """What was read so far."""
+
+    def __init__(self, reading: Reading, system_prompt: str | None) -> None:
+        self._reading, self._system_prompt = reading, system_prompt
+        self._trees = reading.format in TREES
+        self.conversations: list[Conversation] = []
+        self.bad_rows: list[BadRow] = []
+        self.formats: Counter[str] = Counter()
+        self.mappings: dict[str, Counter[str]] = {}
+        self.files: dict[str, int] = {}
+        self.left_out: Counter[str] = Counter()
+
+    def file(self, path: Path, source: str) -> None:
+        """Take one file in. Messages of trees wait for its end: their order in it is free."""
+        before = len(self.conversations) + len(self.bad_rows)
+        of_trees: list[Record] = []
+        for row in read_file(path):
+            if isinstance(row, BadRow):
+                self.bad_rows.append(row)
+            elif self._trees and oasst.is_message(row.data):
+                of_trees.append(row)
+            else:
+                self._record(row, source)
+        if of_trees:
+            self._read_trees(of_trees, source)
+        self.files[str(path)] = len(self.conversations) + len(self.bad_rows) - before
+
+    def _record(self, row: Record, source: str) -> None:
+        try:
+            parsed = parse_as(row, self._reading, source=source)
+        except RowError as error:
+            self.bad_rows.append(_bad_row(row, error))
+        else:
+            self._keep(parsed.conversation, parsed.format, parsed.mapping)
+
+    def _read_trees(self, records: Sequence[Record], source: str) -> None:
+        trees = oasst.read_trees(records, self._reading, source=source)
+        self.bad_rows += [_bad_row(record, error) for record, error in trees.bad]
+        self.left_out.update(trees.left_out)
+        for conversation in trees.conversations:
+            self._keep(conversation, "oasst", oasst.MAPPING)
+
+    def _keep(self, conversation: Conversation, format: str, mapping: Sequence[str]) -> None:
+        self.formats[format] += 1
+        self.mappings.setdefault(format, Counter()).update(mapping)
+        self.conversations.append(with_system_prompt(conversation, self._system_prompt))
 
 
 def with_system_prompt(conversation: Conversation, system_prompt: str | None) -> Conversation:

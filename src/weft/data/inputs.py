@@ -7,6 +7,7 @@ from pathlib import Path
 
 from weft.config.locate import model_directory
 from weft.config.schema import Config
+from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.store import SourceFile
 from weft.data.template import load_template
@@ -23,14 +24,14 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
         DataError: one of them does not exist.
     """
     files: tuple[SourceFile, ...] = (
-        SourceFile(path=Path(config.data.train_path), name="train", format=config.data.format),
+        SourceFile(path=Path(config.data.train_path), name="train", format=reading_of(config.data, config.data.format)),
     )
     if config.datasets:
         files = tuple(
             SourceFile(
                 path=Path(entry.path),
                 name=entry.name or Path(entry.path).stem,
-                format=entry.format,
+                format=reading_of(config.data, entry.format),
                 weight=entry.weight,
             )
             for entry in config.datasets
@@ -45,7 +46,9 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
 def held_out_file(config: Config, name: str) -> SourceFile | None:
     """The records of ``val`` or ``test``; None where there is no such file."""
     path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
-    return SourceFile(path=path, name=name, format=config.data.format) if path.exists() else None
+    return (
+        SourceFile(path=path, name=name, format=reading_of(config.data, config.data.format)) if path.exists() else None
+    )
 
 
 def missing_validation(config: Config, place: str | None = None) -> Iterator[ConfigError]:

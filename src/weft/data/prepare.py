@@ -13,6 +13,7 @@ from weft.config.schema import Config
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
+from weft.data.reading import reading_of
 from weft.data.sources import BadRow
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
@@ -64,6 +65,8 @@ class PrepareReport:
     """How many records each file held."""
     formats: Mapping[str, int]
     """How many conversations came in which format."""
+    mappings: Mapping[str, Mapping[str, int]]
+    """What was read as what, by format, in how many records."""
     fields_beside: Mapping[str, int]
     """Fields that are kept in ``meta`` and not trained, with how many records have them."""
     system_prompt_added: int
@@ -96,7 +99,7 @@ def prepare(config: Config) -> PrepareReport:
     _check_reports(config)
     found = read_conversations(
         raw,
-        format=config.data.format,
+        format=reading_of(config.data, config.data.format),
         on_bad_row=config.on_bad_row,
         fix="set data.raw_path to your records, a file or a directory",
     )
@@ -121,6 +124,7 @@ def prepare(config: Config) -> PrepareReport:
         splits=written,
         files=found.files,
         formats=dict(found.formats),
+        mappings={name: dict(counts) for name, counts in found.mappings.items()},
         fields_beside=dict(Counter(name for each in kept for name in each.meta)),
         system_prompt_added=sum(new is not old for new, old in zip(conversations, found.conversations, strict=True)),
         style=config.data.style,
@@ -239,7 +243,7 @@ def _notes(
     ratios: Mapping[str, float],
     written: Mapping[str, Split],
 ) -> tuple[str, ...]:
-    notes = []
+    notes = [f"{count} messages of trees left out: {reason}" for reason, count in found.left_out.items()]
     if found.skipped:
         notes.append(f"not read (another kind of file, or a folder): {', '.join(path.name for path in found.skipped)}")
     empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]

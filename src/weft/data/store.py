@@ -26,6 +26,7 @@ from weft.config.schema import RecordFormat
 from weft.data.conversations import read_conversations
 from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
+from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.sources import find_files
 from weft.data.store_build import Account, Progress, write_examples
@@ -47,7 +48,7 @@ class SourceFile:
 
     path: Path
     name: str
-    format: RecordFormat = "auto"
+    format: RecordFormat | Reading = "auto"
     weight: float = 1.0
 
 
