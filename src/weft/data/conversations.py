@@ -174,13 +174,17 @@ def canonical(conversation: Conversation) -> dict[str, Any]:
 
 
 def _as_openai(message: Message) -> dict[str, Any]:
-    beside = {
+    return {"role": message.role, "content": message.content, **_beside_content(message)}
+
+
+def _beside_content(message: Message) -> dict[str, Any]:
+    fields = {
         "reasoning_content": message.reasoning,
         "tool_calls": [as_openai(call, call.arguments) for call in message.tool_calls],
         "tool_call_id": message.tool_call_id,
         "name": message.name,
     }
-    return {"role": message.role, "content": message.content, **{key: value for key, value in beside.items() if value}}
+    return {key: value for key, value in fields.items() if value}
 
 
 def content_digest(messages: Sequence[Message]) -> str:
@@ -191,7 +195,7 @@ def content_digest(messages: Sequence[Message]) -> str:
 def _said(message: Message) -> str:
     """A message as text that is no other message's, and that no other's text begins with."""
     plain = f"{message.role} {len(message.content)} {message.content}"
-    beside = {key: value for key, value in _as_openai(message).items() if key not in ("role", "content")}
+    beside = _beside_content(message)
     if message.setting:
         beside |= {"tools": message.setting.tools, "chat_template_kwargs": message.setting.arguments}
     return plain + json.dumps(beside, sort_keys=True) if beside else plain

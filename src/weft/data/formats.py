@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 from weft.config.schema import RecordFormat
@@ -35,6 +36,7 @@ CANONICAL = frozenset({"id", "source", "messages", "meta"})
 whatever format is asked for."""
 SETTING = ("tools", "chat_template_kwargs")
 """The fields beside the messages that say what a conversation is held with."""
+_OPTIONAL = frozenset(SETTING)
 
 
 class Format(NamedTuple):
@@ -72,6 +74,7 @@ _PAIR_MEANING = ("user", "assistant")
 
 _NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
 _ANYWHERE = (*SETTING, "functions")
+_KNOWN = frozenset({"id", "meta", *_ANYWHERE})
 _LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
 _SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.items() for fields in form.fields)
 
@@ -145,14 +148,21 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
 
 def is_canonical(data: Data) -> bool:
     """Whether a record has the fields of those that ``weft prepare`` writes."""
-    return data.keys() >= CANONICAL and data.keys() - CANONICAL <= set(SETTING)
+    return data.keys() >= CANONICAL and data.keys() - CANONICAL <= _OPTIONAL
 
 
 def _mapping(data: Data, fields: Sequence[str], optional: Sequence[str], meaning: Mapping[str, str]) -> tuple[str, ...]:
-    pairs = list(zip(fields, _PAIR_MEANING, strict=True)) if len(fields) == 2 else [(fields[0], "messages")]
+    meanings = _PAIR_MEANING if len(fields) == 2 else ("messages",)
+    pairs = list(zip(fields, meanings, strict=True))
     pairs += [(field, meaning[field]) for field in optional if data.get(field)]
-    pairs += [(field, _MEANING[field]) for field in _ANYWHERE if data.get(field) not in NOTHING]
-    return tuple(f"{field} → {role}" for field, role in pairs)
+    if not data.keys().isdisjoint(_ANYWHERE):
+        pairs += [(field, _MEANING[field]) for field in _ANYWHERE if data.get(field) not in NOTHING]
+    return tuple(map(_as_words, pairs))
+
+
+@cache
+def _as_words(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} → {pair[1]}"
 
 
 def _choose(data: Data, is_list: bool, only: str | None = None) -> tuple[str, tuple[str, ...]]:
@@ -210,6 +220,8 @@ _RESERVED = frozenset(
 
 def _setting(data: Data) -> Setting | None:
     """What the conversation is held with; None where that is nothing."""
+    if data.keys().isdisjoint(_ANYWHERE):
+        return None
     tools, functions = (read_tools(data.get(field), field) for field in ("tools", "functions"))
     if tools and functions and tools != functions:
         raise RowError('the fields "tools" and "functions" disagree', fix="keep one of them")
@@ -253,10 +265,11 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
     """What the record says beside its conversation: its ``meta``, and every field that nothing else reads."""
     if is_canonical(data) and isinstance(data["meta"], dict):
         return dict(data["meta"])
-    known = read | {"id", "meta", *_ANYWHERE} | ({"source"} if _source(data) is not None else set())
-    beside = {key: value for key, value in data.items() if key not in known}
+    beside = {key: value for key, value in data.items() if key not in read and key not in _KNOWN}
+    if _source(data) is not None:
+        beside.pop("source", None)
     for field, what in _NOT_YET.items():
-        if beside.get(field) not in NOTHING:
+        if field in beside and beside[field] not in NOTHING:
             raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
     for listed in read & _LISTS.keys():
         of_messages = [
