@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,3 +128,49 @@ def test_only_settings_that_matter_to_a_format_are_part_of_its_reading() -> None
     assert reading_of(data, "qa") == Reading(format="qa")
     assert reading_of(data, "custom") == Reading(format="custom", instruction_field="q")
     assert reading_of(data, "auto") == Reading(oasst_paths="all", oasst_lang=("en",))
+
+
+@pytest.mark.parametrize(
+    ("record", "format", "expected"),
+    [
+        (
+            {
+                "instruction": "What is the capital of France?",
+                "output": "The capital of France is Paris.",
+                "system": "You are a helpful assistant.",
+            },
+            "alpaca",
+            [
+                ("system", "You are a helpful assistant."),
+                ("user", "What is the capital of France?"),
+                ("assistant", "The capital of France is Paris."),
+            ],
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "What is the capital of France?"},
+                    {"from": "assistant", "value": "The capital of France is Paris."},
+                ]
+            },
+            "sharegpt",
+            [("user", "What is the capital of France?"), ("assistant", "The capital of France is Paris.")],
+        ),
+        (
+            {
+                "instruction": "What is the capital of France?",
+                "response": "The capital of France is Paris.",
+                "system": "You are a helpful assistant.",
+            },
+            "custom",
+            [
+                ("system", "You are a helpful assistant."),
+                ("user", "What is the capital of France?"),
+                ("assistant", "The capital of France is Paris."),
+            ],
+        ),
+    ],
+)
+def test_the_records_of_seed_003(record: dict[str, Any], format: str, expected: list[tuple[str, str]]) -> None:
+    assert messages(record, format) == expected
+    assert messages(record) == expected

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.data.conversations import read_conversations
-from weft.data.oasst import DELETED, LANGUAGE, NO_ANSWER, WORSE, Trees, read_trees
+from weft.data.oasst import DELETED, LANGUAGE, NO_ANSWER, SPOILT, WORSE, Trees, read_trees
 from weft.data.reading import Reading
 from weft.errors import DataError, Problems
 from weft.types import Location, Record
@@ -118,6 +118,11 @@ def test_a_message_that_cannot_be_used_says_why(changes: dict[str, Any], line: i
     assert (trees.conversations, others, record.location.line) == ((), [], line)
 
 
+def test_the_messages_before_a_bad_one_are_counted() -> None:
+    trees = read([row("p", None), row("a1", "p"), row("p2", "a1"), row("a2", "p2", text="")])
+    assert (paths(trees), len(trees.bad), trees.left_out) == ([], 1, {SPOILT: 3})
+
+
 def test_a_long_chain_is_read() -> None:
     names = [("a" if place % 2 else "p") + str(place) for place in range(20_000)]
     chain = [row(name, parent) for name, parent in zip(names, [None, *names[:-1]], strict=True)]
@@ -188,3 +193,41 @@ def test_nothing_in_the_language_is_an_error(tmp_path: Path) -> None:
         DataError, match=r"no conversation is left: 11 messages of another language than data\.oasst_lang"
     ):
         read_conversations(path, format=Reading(oasst_lang=("fr",)), on_bad_row="drop")
+
+
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["a", "b", "c", "", " "])
+    | st.just([])
+    | st.just({})
+    | st.just("assistant")
+)
+ODD_ROWS = st.fixed_dictionaries(
+    {
+        "message_id": st.sampled_from(["a", "b", "c", "d"]) | ODD,
+        "parent_id": st.none() | st.sampled_from(["a", "b"]) | ODD,
+        "role": st.sampled_from(["prompter", "assistant"]) | ODD,
+        "text": st.sampled_from(["x", ""]) | ODD,
+    },
+    optional={"rank": ODD, "lang": ODD, "deleted": ODD, "message_tree_id": ODD},
+)
+
+
+@given(st.lists(ODD_ROWS, max_size=6), st.sampled_from(["best", "all"]), st.sampled_from([(), ("a",)]))
+@settings(max_examples=400)
+def test_wrong_types_are_bad_rows_and_nothing_else(
+    rows: list[dict[str, Any]], which: str, lang: tuple[str, ...]
+) -> None:
+    trees = read(rows, oasst_paths=which, oasst_lang=lang)
+    bad = {record.location.line for record, _ in trees.bad}
+    parents = {each["message_id"]: each["parent_id"] for line, each in enumerate(rows, 1) if line not in bad}
+    used: set[str] = set()
+    for talk in trees.conversations:
+        name = talk.id
+        while name:
+            used.add(name)
+            name = parents[name] or None
+    assert len(used) + sum(trees.left_out.values()) + len(trees.bad) == len(rows)
+    assert all(error.reason and str(error.where).startswith("t.jsonl:") for _, error in trees.bad)

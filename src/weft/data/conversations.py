@@ -76,7 +76,7 @@ def read_conversations(
         raise DataError(
             "no conversation is left: " + "; ".join(f"{count} messages {why}" for why, count in read.left_out.items()),
             where=str(path),
-            fix="choose other languages with data.oasst_lang, or another file",
+            fix="choose otherwise with data.oasst_lang, or name another file",
         )
     return ConversationFile(
         conversations=tuple(conversations),

@@ -21,13 +21,11 @@ FIELDS = frozenset({"message_id", "parent_id", "role", "text"})
 """What makes a record a message of a tree."""
 MAPPING = ("message_id, parent_id → order", "role → role", "text → messages")
 
-DELETED, LANGUAGE, WORSE, NO_ANSWER = (
-    "deleted, or a reply to a deleted message",
-    "of another language than data.oasst_lang, or a reply to such a message",
-    "not on the best-ranked path (data.oasst_paths: best)",
-    "not followed by an answer",
-)
-"""Why messages are left out, in the order in which the reasons are looked for."""
+DELETED = "deleted, or a reply to a deleted message"
+LANGUAGE = "of another language than data.oasst_lang, or a reply to such a message"
+WORSE = "not on the best-ranked path (data.oasst_paths: best)"
+NO_ANSWER = "not followed by an answer"
+SPOILT = "on a path that cannot be used"
 
 _ROLES: dict[Any, Role] = {"prompter": "user", "user": "user", "assistant": "assistant"}
 
@@ -89,14 +87,19 @@ def read_trees(records: Sequence[Record], reading: Reading, *, source: str | Non
     for root in replies.get(None, ()):
         tree = list(_walk(root, replies))
         reached |= {node.id for node in tree}
-        used: set[str] = set()
+        used, chosen, spoilt = set[str](), set[str](), set[str]()
         for path in _paths(root, nodes, replies, reading):
+            names = {node.id for node in path}
+            chosen |= names
             try:
                 found[path[-1].place] = _conversation(path, source)
+                used |= names
             except RowError as error:
                 bad.append((path[-1].record, error))
-            used |= {node.id for node in path}
-        left_out.update(_reasons(root, replies, reading, used))
+                spoilt.add(path[-1].id)
+        reasons = _reasons(root, replies, reading, chosen)
+        accounted = used | spoilt
+        left_out.update(reason for name, reason in reasons.items() if name not in accounted)
     bad += [(node.record, _lost(node)) for node in nodes.values() if node.id not in reached]
     return Trees(conversations=tuple(found[place] for place in sorted(found)), bad=tuple(bad), left_out=dict(left_out))
 
@@ -144,20 +147,21 @@ def _exclusion(node: _Node, reading: Reading) -> str | None:
 
 
 def _reasons(
-    root: _Node, replies: Mapping[str | None, Sequence[_Node]], reading: Reading, used: set[str]
-) -> Iterator[str]:
-    """Why each message of a tree that is not ``used`` is left out."""
+    root: _Node, replies: Mapping[str | None, Sequence[_Node]], reading: Reading, chosen: set[str]
+) -> dict[str, str]:
+    """Why each message of a tree is left out, should no conversation hold it; ``chosen`` are those on a path."""
+    reasons: dict[str, str] = {}
     waiting: list[tuple[_Node, str | None]] = [(root, None)]
     while waiting:
-        node, reason = waiting.pop()
-        reason = reason or _exclusion(node, reading)
-        if node.id not in used:
-            yield reason or NO_ANSWER
+        node, above = waiting.pop()
+        reason = above or _exclusion(node, reading)
+        reasons[node.id] = SPOILT if node.id in chosen else reason or NO_ANSWER
         following = replies.get(node.id, ())
-        was_chosen = reading.oasst_paths == "best" and any(reply.id in used for reply in following)
+        was_chosen = reading.oasst_paths == "best" and any(reply.id in chosen for reply in following)
         for reply in following:
-            worse = _exclusion(reply, reading) or WORSE if was_chosen and reply.id not in used else None
+            worse = _exclusion(reply, reading) or WORSE if was_chosen and reply.id not in chosen else None
             waiting.append((reply, reason or worse))
+    return reasons
 
 
 def _conversation(path: Sequence[_Node], source: str | None) -> Conversation:
