@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from template_families import CHATML, from_source
 from test_formats import TURN, A, S, U, messages, parse, said, turns
+from test_tools import TOOLS
 from weft.config.load import load_config
 from weft.config.schema import DataConfig
+from weft.data.conversations import read_conversations
 from weft.data.formats import RowError, detect, parse_as
 from weft.data.reading import Reading, reading_of
 from weft.types import Location, Message, Record, Setting, ToolCall
@@ -174,3 +177,22 @@ def test_only_settings_that_matter_to_a_format_are_part_of_its_reading() -> None
 def test_the_records_of_seed_003(record: dict[str, Any], format: str, expected: list[tuple[str, str]]) -> None:
     assert messages(record, format) == expected
     assert messages(record) == expected
+
+
+@pytest.mark.shared
+def test_real_calls_are_trained_whole(shared_data: Path) -> None:
+    found = read_conversations(shared_data / "toolcall_en.json", on_bad_row="error")
+    template = from_source(TOOLS, CHATML)
+    turns = calls = 0
+    for talk in found.conversations:
+        (example,) = template.examples(talk)
+        trained = [segment.text for segment in example.segments if segment.trained]
+        spoken = [message for message in talk.messages if message.role == "assistant"]
+        for text, message in zip(trained, spoken, strict=True):
+            called = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+            written = "".join(f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>" for call in called)
+            assert text == message.content + written + "<|im_end|>"
+            calls += len(called)
+        turns += len(trained)
+    assert (len(found.conversations), turns, calls) == (300, 957, 211)
+    assert found.mappings == {"sharegpt": {"conversations → messages": 300, "tools → tools": 191}}

@@ -10,7 +10,7 @@ import pytest
 
 from template_families import CHATML, from_source, shown
 from weft.config.schema import Config
-from weft.data.conversations import canonical, read_conversations, under
+from weft.data.conversations import canonical, under
 from weft.data.formats import RowError, parse_record
 from weft.data.render import Renderer
 from weft.data.tokenizer import load_tokenizer
@@ -240,22 +240,3 @@ def test_evaluation_counts_answers_that_call_tools(tiny_tokenizer_dir: Path) -> 
     kept, dropped = _render(renderer, found, Config())
     assert [talk for talk, _ in kept] == [talks[0]]
     assert dropped == {"the last answer calls a tool, which is not scored yet": 1}
-
-
-@pytest.mark.shared
-def test_real_calls_are_trained_whole(shared_data: Path) -> None:
-    found = read_conversations(shared_data / "toolcall_en.json", on_bad_row="error")
-    template = from_source(TOOLS, CHATML)
-    turns = calls = 0
-    for talk in found.conversations:
-        (example,) = template.examples(talk)
-        trained = [segment.text for segment in example.segments if segment.trained]
-        spoken = [message for message in talk.messages if message.role == "assistant"]
-        for text, message in zip(trained, spoken, strict=True):
-            called = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
-            written = "".join(f"<tool_call>{json.dumps(call, ensure_ascii=False)}</tool_call>" for call in called)
-            assert text == message.content + written + "<|im_end|>"
-            calls += len(called)
-        turns += len(trained)
-    assert (len(found.conversations), turns, calls) == (300, 957, 211)
-    assert found.mappings == {"sharegpt": {"conversations → messages": 300, "tools → tools": 191}}
