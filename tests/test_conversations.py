@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from weft.data.conversations import content_digest, read_conversations
+from weft.data.conversations import canonical, content_digest, read_conversations
+from weft.data.reading import Reading
 from weft.errors import DataError, Problems
 from weft.types import Message
 
@@ -92,6 +93,18 @@ def test_a_forced_format_is_kept_to(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", GOOD, {"prompt": "a", "completion": "b"})
     found = read_conversations(path, format="prompt", on_bad_row="drop")
     assert (found.formats, [row.location.line for row in found.bad_rows]) == ({"prompt": 1}, [1])
+
+
+def test_a_field_that_is_named_is_in_some_record(tmp_path: Path) -> None:
+    reading = Reading(format="custom", instruction_field="q", response_field="a", system_field="s", context_field="c")
+    path = write(tmp_path / "a.jsonl", {"q": "x", "a": "y", "s": None}, {"q": "x", "a": "y", "s": "z", "c": ""})
+    found = read_conversations(path, format=reading, on_bad_row="error")
+    assert found.mappings == {"custom": {"q → user": 2, "a → assistant": 2, "s → system": 1}}
+    with pytest.raises(DataError, match=r'no record has the field "cc", which data\.context_field names'):
+        read_conversations(path, format=reading._replace(context_field="cc"), on_bad_row="error")
+    prepared = write(tmp_path / "b.jsonl", *map(canonical, found.conversations))
+    again = read_conversations(prepared, format=reading._replace(context_field="cc"), on_bad_row="error")
+    assert [talk.messages for talk in again.conversations] == [talk.messages for talk in found.conversations]
 
 
 ROWS = st.sampled_from([json.dumps(GOOD), json.dumps(EMPTY), "{oops", "", "  ", "[]", "3", '{"messages": []}'])

@@ -84,6 +84,7 @@ def test_deleted_messages_take_their_replies_with_them() -> None:
 def test_only_the_languages_that_are_asked_for() -> None:
     rows = [*TREE, row("p6", None, lang="de"), row("a7", "p6", lang="de"), row("p7", None), row("a8", "p7", lang=None)]
     assert paths(read(rows, oasst_lang=("de",))) == ["p6 a7"]
+    assert read(rows, oasst_lang=("de",)).conversations[0].meta == {"message_tree_id": "p6", "lang": "de"}
     english = read(rows, oasst_lang=("en",))
     assert paths(english) == ["p1 a2 p4 a5"]
     assert english.left_out == {WORSE: 6, NO_ANSWER: 2, LANGUAGE: 3}
@@ -190,7 +191,7 @@ def test_a_single_message_is_no_record_of_another_format(tmp_path: Path) -> None
 def test_nothing_in_the_language_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", *TREE)
     with pytest.raises(
-        DataError, match=r"no conversation is left: 11 messages of another language than data\.oasst_lang"
+        DataError, match=r"no conversation is left: 11 messages are of another language than data\.oasst_lang"
     ):
         read_conversations(path, format=Reading(oasst_lang=("fr",)), on_bad_row="drop")
 

@@ -192,7 +192,7 @@ def test_the_report_says_what_was_read_as_what_and_what_was_left_of_trees(projec
         "alpaca": {"instruction → user": 2, "output → assistant": 2, "input → user": 1},
         "oasst": {"message_id, parent_id → order": 1, "role → role": 1, "text → messages": 1},
     }
-    assert report.notes == ("1 messages of trees left out: not on the best-ranked path (data.oasst_paths: best)",)
+    assert report.notes == ("left out of message trees: 1 × not on the best-ranked path (data.oasst_paths: best)",)
     assert list(mapping_lines(report.mappings)) == [
         "  alpaca: instruction → user, output → assistant, input → user (1)",
         "  oasst: message_id, parent_id → order, role → role, text → messages",

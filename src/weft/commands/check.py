@@ -74,7 +74,7 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
     left_out = sum(map(len, one.dropped.values()))
     yield f"{one.records:,} records ({formats}), {left_out:,} left out, {one.repeated:,} repeated"
     yield from mapping_lines(one.mappings)
-    yield from (f"{count:,} messages of trees left out: {reason}" for reason, count in one.left_out.items())
+    yield from (f"left out of message trees: {count:,} × {reason}" for reason, count in one.left_out.items())
     if found := one.encoded:
         share = found.trained_tokens / found.tokens
         yield f"{found.examples:,} examples, {found.tokens:,} tokens, longest {found.longest:,}"

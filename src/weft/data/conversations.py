@@ -61,7 +61,7 @@ def read_conversations(
         fix: what to do where ``path`` is missing.
 
     Raises:
-        DataError: the path is missing, unreadable or holds no records.
+        DataError: the path is missing, unreadable or holds no records, or none has a field that the configuration names.
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
     reading = format if isinstance(format, Reading) else Reading(format=format)
@@ -69,12 +69,14 @@ def read_conversations(
     read = _Read(reading, system_prompt)
     for file in paths:
         read.file(file, source or file.stem)
+    read.require_named_fields(path)
     bad_rows, conversations = read.bad_rows, read.conversations
     if bad_rows and (on_bad_row == "error" or not conversations):
         raise _problems(path, bad_rows, sum(read.files.values()))
     if not conversations:
         raise DataError(
-            "no conversation is left: " + "; ".join(f"{count} messages {why}" for why, count in read.left_out.items()),
+            "no conversation is left: "
+            + "; ".join(f"{count} messages are {why}" for why, count in read.left_out.items()),
             where=str(path),
             fix="choose otherwise with data.oasst_lang, or name another file",
         )
@@ -101,6 +103,7 @@ class _Read:
         self.mappings: dict[str, Counter[str]] = {}
         self.files: dict[str, int] = {}
         self.left_out: Counter[str] = Counter()
+        self._unseen = reading.named_fields() if reading.format == "custom" else {}
 
     def file(self, path: Path, source: str) -> None:
         """Take one file in. Messages of trees wait for its end: their order in it is free."""
@@ -123,7 +126,19 @@ class _Read:
         except RowError as error:
             self.bad_rows.append(_bad_row(row, error))
         else:
+            if self._unseen and parsed.format == "custom":
+                self._unseen = {key: field for key, field in self._unseen.items() if field not in row.data}
             self._keep(parsed.conversation, parsed.format, parsed.mapping)
+
+    def require_named_fields(self, path: Path) -> None:
+        """Raise where a field that the configuration names, and that a record may lack, is in none of them."""
+        for key, field in self._unseen.items():
+            if self.formats["custom"]:
+                raise DataError(
+                    f'no record has the field "{field}", which data.{key} names',
+                    where=str(path),
+                    fix=f"correct data.{key}, or remove it",
+                )
 
     def _read_trees(self, records: Sequence[Record], source: str) -> None:
         trees = oasst.read_trees(records, self._reading, source=source)

@@ -171,8 +171,8 @@ def _conversation(path: Sequence[_Node], source: str | None) -> Conversation:
         check_turns(messages)
     except RowError as error:
         raise _error(error.reason, last.record, error.detail, error.fix) from None
-    kept = {key: last.record.data[key] for key in ("message_tree_id", "lang") if last.record.data.get(key) is not None}
-    return Conversation(messages=messages, location=last.record.location, id=last.id, source=source, meta=kept)
+    meta = {"message_tree_id": path[0].id} | ({} if last.lang is None else {"lang": last.lang})
+    return Conversation(messages=messages, location=last.record.location, id=last.id, source=source, meta=meta)
 
 
 def _node(record: Record, place: int) -> _Node:

@@ -243,7 +243,7 @@ def _notes(
     ratios: Mapping[str, float],
     written: Mapping[str, Split],
 ) -> tuple[str, ...]:
-    notes = [f"{count} messages of trees left out: {reason}" for reason, count in found.left_out.items()]
+    notes = [f"left out of message trees: {count} × {reason}" for reason, count in found.left_out.items()]
     if found.skipped:
         notes.append(f"not read (another kind of file, or a folder): {', '.join(path.name for path in found.skipped)}")
     empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]

@@ -21,6 +21,15 @@ class Reading(NamedTuple):
     oasst_paths: OasstPaths = "best"
     oasst_lang: tuple[str, ...] = ()
 
+    def named_fields(self) -> dict[str, str]:
+        """The fields that a record may lack and that are not called as they are by default, by the key that names them."""
+        default = Reading()
+        return {
+            key: getattr(self, key)
+            for key in ("system_field", "context_field")
+            if getattr(self, key) != getattr(default, key)
+        }
+
 
 def reading_of(data: DataConfig, format: RecordFormat) -> Reading:
     """The format ``format`` with those settings of a configuration that matter to it."""
