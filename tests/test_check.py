@@ -210,6 +210,7 @@ def test_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(project / "c.yaml"), "--strict"]) == 0
     page = capsys.readouterr().out
     assert page.startswith(f"train  {project}/train.jsonl\n       10 records (prompt 10), 0 left out, 0 repeated\n")
+    assert "\n         prompt: prompt → user, response → assistant\n" in page
     assert "100.0% of the trained turns end with a stop token" in page
     assert page.endswith("no warnings\n")
     (project / "val.jsonl").write_bytes((project / "train.jsonl").read_bytes())
@@ -218,6 +219,20 @@ def test_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "10 of 10 val records say the same" in capsys.readouterr().out
     assert main(["check", str(project / "c.yaml"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sets"][1]["leaked"] == 10
+
+
+def test_message_trees_are_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"message_id": "1", "parent_id": None, "role": "prompter", "text": "q"},
+        {"message_id": "2", "parent_id": "1", "role": "assistant", "text": "a"},
+        {"message_id": "3", "parent_id": "1", "role": "assistant", "text": "b"},
+    ]
+    (project / "trees.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["check", str(project / "c.yaml"), f"data.train_path={project}/trees.jsonl"]) == 0
+    page = capsys.readouterr().out
+    assert "1 records (oasst 1), 0 left out" in page
+    assert "message_id, parent_id → order, role → role, text → messages\n" in page
+    assert "left out of message trees: 1 × not on the best-ranked path (data.oasst_paths: best)\n" in page
 
 
 def test_the_packing_is_told(

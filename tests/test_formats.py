@@ -52,19 +52,25 @@ def called(*calls_and_more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": U}, {"role": "assistant", "tool_calls": calls}, *more]}
 
 
+def said(*pairs: tuple[str, Any]) -> dict[str, Any]:
+    return {"conversations": [{"from": speaker, "value": value} for speaker, value in pairs]}
+
+
 RECORDS: dict[str, list[dict[str, Any]]] = {
     "messages": [turns(*TURN)],
     "chat": [{"user": U, "assistant": A}],
     "qa": [{"input": U, "target": A}, {"question": U, "answer": A}, {"query": U, "response": A}],
     "prompt": [{"prompt": U, "response": A}, {"prompt": U, "completion": A}],
     "alpaca": [{"instruction": U, "output": A}, {"instruction": U, "input": "", "output": A}],
+    "sharegpt": [said(("human", U), ("gpt", A))],
+    "dolly": [{"instruction": U, "response": A}, {"instruction": U, "context": "", "response": A, "category": "qa"}],
 }
 CASES = [(name, data) for name, records in RECORDS.items() for data in records]
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)
 def test_each_shape_is_detected_and_read(name: str, data: dict[str, Any]) -> None:
-    assert RECORDS.keys() == FORMATS.keys()
+    assert RECORDS.keys() == FORMATS.keys() - {"pairs"}
     assert detect(data) == name
     for format in ("auto", "chat", name):
         assert messages(data, format) == TURN
@@ -130,8 +136,10 @@ def test_empty_fields_do_not_count_beside_filled_ones() -> None:
     [
         ({"title": "a", "body": "b"}, "no known format: found the fields 'title', 'body'"),
         ({}, "no known format: found the fields none"),
-        ({"conversations": [{"from": "human", "value": "x"}]}, "ShareGPT records are not supported yet"),
-        ({"text": "a document"}, "documents are not supported yet"),
+        (
+            {"text": "a document"},
+            r"documents are not supported yet: .* continued pretraining \(mode: cpt\), which is to come",
+        ),
         ([U, A], "must be an object with named fields: found a list"),
         ("text", "must be an object with named fields: found text"),
         (None, "must be an object with named fields: found null"),
@@ -248,8 +256,33 @@ def test_unknown_records_are_refused(data: Any, reason: str) -> None:
         ({**turns(*TURN), "chat_template_kwargs": "{"}, '"chat_template_kwargs" is not JSON: column 2: '),
         ({**turns(*TURN), "chat_template_kwargs": {"messages": []}}, "gives what weft gives itself: 'messages'"),
         ({**turns(*TURN), "images": ["a.png"]}, 'records with images are not supported yet: the field "images"'),
-        ({"question": U, "context": "c", "answer": A}, "a context in a field of its own are not supported yet"),
-        ({"instruction": U, "output": A, "history": [["a", "b"]]}, "earlier turns"),
+        (
+            {"question": U, "context": "c", "answer": A},
+            "records with a context in a field of its own are not of this format",
+        ),
+        ({"instruction": U, "context": "c", "output": A}, "a context in a field of its own are not of this format"),
+        (
+            {"question": U, "answer": A, "history": [["a", "b"]]},
+            "earlier turns in a field of their own are not of this",
+        ),
+        ({"instruction": U, "output": A, "history": "x"}, 'the field "history" must be a list of questions with their'),
+        ({"instruction": U, "output": A, "history": [["a"]]}, "with their answers: an item is no pair of texts"),
+        ({"instruction": U, "output": A, "history": [["a", 1]]}, "with their answers: an item is no pair of texts"),
+        ({"instruction": U, "output": A, "history": [["", "b"]]}, "a user message is empty: message 1"),
+        ({"instruction": U, "context": ["c"], "response": A}, 'the field "context" must be text: found a list'),
+        ({"conversations": "x"}, '"conversations" must be a list: found text'),
+        ({"conversations": ["x"]}, "a message must be an object: message 1 is text"),
+        ({"conversations": [{"value": U}]}, 'a turn has no "from": turn 1'),
+        (said(("narrator", U)), "a turn has an unknown speaker: turn 1 has 'narrator'"),
+        (said(("human", U), ("gpt", None)), "content must be text: message 2 has null"),
+        (said(("human", U), ("function_call", "f(x)")), "a tool call is not JSON: message 2, column 1: "),
+        (said(("human", U), ("function_call", "[]")), "a function call is empty: message 2"),
+        (said(("human", U), ("function_call", "{}")), "a function call is empty: message 2"),
+        (said(("human", U), ("function_call", "3")), "a tool call has no name: message 2 has a number"),
+        (said(("human", U), ("observation", "4"), ("gpt", A)), "a tool's result stands without its call: message 2"),
+        ({**said(("human", U), ("gpt", A)), "tools": "none"}, 'the field "tools" is not JSON: column 1: '),
+        ([U, {"answer": A, "question": "Other?"}], "a pair holds two questions"),
+        ([U, {"reply": A}], "the record has no known format: found the fields 'question', 'reply'"),
         ({**turns(("system", S), *TURN), "system": "Other."}, 'the field "system" and the system message disagree'),
         ({"user": U, "assistant": A, "id": [1]}, 'the field "id" must be text or a number: found a list'),
         ({"user": U, "assistant": A, "meta": {"k": 1}, "k": 2}, 'the field "k" and the same field of "meta" disagree'),
@@ -354,6 +387,41 @@ def test_the_canonical_form_round_trips_under_every_format(conversation: Convers
     assert parse(stored, format) == conversation
 
 
+FIELDS = {field for form in FORMATS.values() for fields in (*form.fields, form.optional) for field in fields}
+
+
+@given(st.data(), st.sampled_from([(name, fields) for name, form in FORMATS.items() for fields in form.fields]))
+@settings(max_examples=200)
+def test_a_record_of_any_format_is_its_conversation_in_any_order_of_fields(
+    data: st.DataObject, shape: tuple[str, tuple[str, ...]]
+) -> None:
+    name, fields = shape
+    conversation = data.draw(CONVERSATIONS)
+    openai = canonical(conversation)["messages"]
+    question, answer = data.draw(WORDS), data.draw(WORDS)
+    exchange = [("user", question), ("assistant", answer)]
+    if name == "messages":
+        record: dict[str, Any] = {"messages": openai}
+        expected = [replace(message, setting=None) for message in conversation.messages]
+    elif name == "sharegpt":
+        record = said(("human", question), ("gpt", answer))
+        expected = [Message(role=role, content=text) for role, text in exchange]  # type: ignore[arg-type]
+    else:
+        record = dict(zip(fields, (question, answer), strict=True))
+        expected = [Message(role=role, content=text) for role, text in exchange]  # type: ignore[arg-type]
+    beside = data.draw(st.dictionaries(TEXT.filter(lambda key: key not in KNOWN), VALUES, max_size=2))
+    shuffled = dict(data.draw(st.permutations(list({**record, **beside}.items()))))
+    given: Any = shuffled
+    if name == "pairs":
+        given = [shuffled.pop("question"), shuffled]
+    found = parse(given)
+    assert list(found.messages) == expected
+    assert found.meta == beside
+    assert detect(given) == name
+    assert parse(given, name) == found
+
+
+KNOWN = FIELDS | {"id", "source", "meta", "tools", "functions", "chat_template_kwargs", "images", "videos", "audios"}
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -384,6 +452,15 @@ ANYTHING = st.recursive(
                     "tool_call_id",
                     "reasoning",
                     "chat_template_kwargs",
+                    "conversations",
+                    "from",
+                    "value",
+                    "instruction",
+                    "response",
+                    "output",
+                    "context",
+                    "history",
+                    "answer",
                 ]
             ),
             inner,
@@ -394,7 +471,7 @@ ANYTHING = st.recursive(
 )
 
 
-@given(ANYTHING, st.sampled_from(["auto", "chat", "messages", "qa", "prompt", "alpaca"]))
+@given(ANYTHING, st.sampled_from(["auto", "chat", *FORMATS, "custom"]))
 @settings(max_examples=300, deadline=None)
 def test_no_value_raises_anything_but_a_row_error(data: Any, format: str) -> None:
     outcome = parse_or_error(data, format)

@@ -141,6 +141,9 @@ def _user(*texts: str) -> list[tuple[Message, ...]]:
         ({"prompt": "a", "completion": ""}, ["a"]),
         ({"instruction": "a", "input": "b"}, ["a\nb"]),
         ({"user": "a"}, ["a"]),
+        ({"conversations": [{"from": "human", "value": "a"}]}, ["a"]),
+        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, ["a"]),
+        ({"instruction": "a", "context": "b"}, ["a\n\nb"]),
     ],
 )
 def test_a_record_is_a_question_with_or_without_its_answer(tmp_path: Path, record: dict, expected: list[str]) -> None:

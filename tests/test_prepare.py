@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.commands.arguments import mapping_lines
 from weft.config.schema import Config
 from weft.data.files import StagedFiles
 from weft.data.prepare import prepare
@@ -177,6 +178,26 @@ def test_bad_rows_stop_it_before_anything_is_written(project: Callable[..., Conf
     with pytest.raises(Problems, match=r"raw/a\.jsonl:2: broken JSON"):
         prepare(project([records(1)[0], "{oops"]))
     assert out() == before
+
+
+def test_the_report_says_what_was_read_as_what_and_what_was_left_of_trees(project: Callable[..., Config]) -> None:
+    tree: list[dict[str, Any]] = [
+        {"message_id": "1", "parent_id": None, "role": "prompter", "text": "q"},
+        {"message_id": "2", "parent_id": "1", "role": "assistant", "text": "a", "rank": 1},
+        {"message_id": "3", "parent_id": "1", "role": "assistant", "text": "b", "rank": 0},
+    ]
+    pair = {"instruction": "i", "input": "x", "output": "o"}
+    report = prepare(project([*tree, pair, {**pair, "input": ""}]))
+    assert report.mappings == {
+        "alpaca": {"instruction → user": 2, "output → assistant": 2, "input → user": 1},
+        "oasst": {"message_id, parent_id → order": 1, "role → role": 1, "text → messages": 1},
+    }
+    assert report.notes == ("left out of message trees: 1 × not on the best-ranked path (data.oasst_paths: best)",)
+    assert list(mapping_lines(report.mappings)) == [
+        "  alpaca: instruction → user, output → assistant, input → user (1)",
+        "  oasst: message_id, parent_id → order, role → role, text → messages",
+    ]
+    assert {row["messages"][1]["content"] for name in RATIOS for row in rows_of(name)} == {"o", "b"}
 
 
 def test_system_prompt_and_ids_are_filled_in(project: Callable[..., Config]) -> None:

@@ -15,6 +15,7 @@ from weft.data.conversations import read_conversations
 from weft.data.prepare import prepare
 from weft.data.style import active_style, apply_style, effective_system_prompt, remove_style
 from weft.errors import ConfigError, DataError
+from weft.types import Setting
 
 SPLITS = ("train", "val", "test")
 
@@ -58,6 +59,21 @@ def test_the_default_system_prompt_comes_before_the_style(config: Callable[..., 
     apply_style(config(system_prompt="Default."), "Be brief.")
     assert systems()["q0"] == "Default.\n\nBe brief."
     assert systems()["q1"] == "s1\n\nBe brief."
+
+
+def test_tools_stay_with_the_conversation(config: Callable[..., Config]) -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    row = {"user": "q", "assistant": "a", "tools": [tool]}
+    Path("raw.jsonl").write_text("".join(json.dumps({**row, "user": str(n)}) + "\n" for n in range(3)))
+    prepare(config())
+    before = Path("out/train.jsonl").read_bytes()
+    apply_style(config(), "Be brief.")
+    for name in SPLITS:
+        (talk,) = read_conversations(Path(f"out/{name}.jsonl"), on_bad_row="error").conversations
+        assert [message.role for message in talk.messages] == ["system", "user", "assistant"]
+        assert [message.setting for message in talk.messages] == [Setting(tools=(tool,)), None, None]
+    prepare(config())
+    assert Path("out/train.jsonl").read_bytes() == before, "a prepared file with tools is known as one, and replaced"
 
 
 def test_twice_is_once_and_another_replaces(config: Callable[..., Config]) -> None:

@@ -237,6 +237,6 @@ def test_evaluation_counts_answers_that_call_tools(tiny_tokenizer_dir: Path) -> 
     renderer = Renderer(load_tokenizer(tiny_tokenizer_dir), from_source(TOOLS, CHATML), 512)
     talks = (parse(messages=TURNS), parse(messages=TURNS[:2]))
     found = EvalSet(name="val", sources=("x.jsonl",), conversations=talks, dropped={})
-    kept, dropped = _render(renderer, found, Config())
-    assert [talk for talk, _ in kept] == [talks[0]]
-    assert dropped == {"the last answer calls a tool, which is not scored yet": 1}
+    rendered = _render(renderer, found, Config())
+    assert rendered.conversations == [talks[0]]
+    assert rendered.dropped == {"the last answer calls a tool, which is not scored yet": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,3 +63,11 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=not stream.isatty())
+
+
+def mapping_lines(mappings: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """For each format what was read as what, with the number of records where not all of them have the field."""
+    for name, counts in mappings.items():
+        every = max(counts.values())
+        fields = (field if count == every else f"{field} ({count:,})" for field, count in counts.items())
+        yield f"  {name}: {', '.join(fields)}"

@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weft.commands.arguments import add_config, add_json, console, emit, load
+from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
 
 if TYPE_CHECKING:
     from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
@@ -75,6 +75,8 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
     formats = ", ".join(f"{name} {count:,}" for name, count in one.formats.items())
     left_out = sum(map(len, one.dropped.values()))
     yield f"{one.records:,} records ({formats}), {left_out:,} left out, {one.repeated:,} repeated"
+    yield from mapping_lines(one.mappings)
+    yield from (f"left out of message trees: {count:,} × {reason}" for reason, count in one.left_out.items())
     if found := one.encoded:
         share = found.trained_tokens / found.tokens
         yield f"{found.examples:,} examples, {found.tokens:,} tokens, longest {found.longest:,}"

@@ -21,7 +21,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weft.commands.arguments import add_config, add_json, console, emit, load
+from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
 
 if TYPE_CHECKING:
     from weft.data.prepare import PrepareReport
@@ -59,6 +59,7 @@ def _lines(report: PrepareReport) -> Iterator[str]:
     formats = ", ".join(f"{name} {count}" for name, count in report.formats.items())
     yield f"{report.records} records in {len(report.files)} file(s) of {report.raw_path}; formats: {formats}"
     rejected = sum(report.rejected.values())
+    yield from mapping_lines(report.mappings)
     yield f"  {report.kept:>8}  kept"
     yield f"  {len(report.duplicates):>8}  duplicates left out"
     yield f"  {rejected:>8}  rejected" + (f", listed in {report.rejects_path}" if rejected else "")

@@ -199,7 +199,10 @@ class MixConfig(Section):
     A number: that many examples or tokens."""
 
 
-RecordFormat = Literal["auto", "messages", "chat", "qa", "prompt", "alpaca"]
+RecordFormat = Literal[
+    "auto", "messages", "chat", "qa", "prompt", "alpaca", "dolly", "sharegpt", "pairs", "oasst", "custom"
+]
+OasstPaths = Literal["best", "all"]
 
 
 class DataConfig(Section):
@@ -207,8 +210,20 @@ class DataConfig(Section):
 
     raw_path: Paths = key("data/raw/", identity=False)
     """What `weft prepare` reads: a file, a directory, a pattern (`raw/*.csv`), a sample (`a.jsonl#500`), or a list of these."""
-    format: RecordFormat = key("auto", identity=False)
+    format: RecordFormat = key("auto", identity=False, aliases=("data.sft.format",))
     """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
+    instruction_field: Name = key("instruction", identity=False, aliases=("data.sft.custom_format.instruction_field",))
+    """With `format: custom`: the field that holds the question."""
+    response_field: Name = key("response", identity=False, aliases=("data.sft.custom_format.response_field",))
+    """With `format: custom`: the field that holds the answer."""
+    system_field: Name = key("system", identity=False, aliases=("data.sft.custom_format.system_field",))
+    """With `format: custom`: the field that holds the system message, in records that have one."""
+    context_field: Name = key("context", identity=False, aliases=("data.sft.custom_format.context_field",))
+    """With `format: custom`: the field whose text follows the question, behind a blank line, in records that have it."""
+    oasst_paths: OasstPaths = key("best", identity=False)
+    """Of a tree of messages (`oasst`): the path of the best-ranked messages, or every path to a last answer."""
+    oasst_lang: list[Name] = key(default_factory=list, identity=False)
+    """Languages, such as `en`, of the messages that are taken from a tree (`oasst`). Default: all."""
     template_path: Name | None = key(None, aliases=("data.template",))
     """The chat template: a `.jinja` file, or one of `chatml`, `instruct`, `chat`, `alpaca`, `llama3`, `gemma`, `mistral`, `phi3`,
     `qwen3`, `plain`. Default: the tokenizer's own, else `chatml` if its tokens exist."""

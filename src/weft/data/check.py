@@ -54,6 +54,10 @@ class SetCheck:
     paths: tuple[str, ...]
     records: int
     formats: Mapping[str, int]
+    mappings: Mapping[str, Mapping[str, int]]
+    """What was read as what, by format, in how many records."""
+    left_out: Mapping[str, int]
+    """How many messages of trees no conversation holds, by reason."""
     dropped: Mapping[str, tuple[Location, ...]]
     """Records that are left out, by reason: bad ones, those that the template cannot print, those that are too long."""
     repeated: int
@@ -229,13 +233,20 @@ def _summary(
     if encoded:
         dropped = encoded.dropped
     formats: Counter[str] = Counter()
+    mappings: dict[str, Counter[str]] = {}
+    left_out: Counter[str] = Counter()
     for part in found:
         formats.update(part.formats)
+        left_out.update(part.left_out)
+        for format, counts in part.mappings.items():
+            mappings.setdefault(format, Counter()).update(counts)
     return SetCheck(
         name=name,
         paths=tuple(path for file in files for path in named(file.path)),
         records=sum(sum(part.files.values()) for part in found),
         formats=dict(formats),
+        mappings={format: dict(counts) for format, counts in mappings.items()},
+        left_out=dict(left_out),
         dropped={reason: tuple(places) for reason, places in dropped.items()},
         repeated=len(digests) - len(set(digests)),
         leaked=sum(digest in trained for digest in digests),

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weft.config.schema import RecordFormat
-from weft.data.formats import SETTING, RowError, parse_as
-from weft.data.places import Paths, find_parts, spelled, stem
+from weft.data import oasst
+from weft.data.formats import SETTING, Parsed, RowError, parse_as
+from weft.data.places import Part, Paths, find_parts, spelled, stem
+from weft.data.reading import TREES, Reading
 from weft.data.rows import BadRow
 from weft.data.sources import read_part
 from weft.data.tools import as_openai
@@ -35,8 +37,12 @@ class ConversationFile:
     bad_rows: tuple[BadRow, ...]
     formats: Mapping[str, int]
     """How many conversations came in which format."""
+    mappings: Mapping[str, Mapping[str, int]]
+    """What was read as what, by format, in how many records: ``{"qa": {"question → user": 2, …}}``."""
     files: Mapping[str, int]
-    """How many records each file holds; of a sample, how many were taken."""
+    """How many records each file holds; of a sample, how many were taken; of message trees, conversations and bad rows."""
+    left_out: Mapping[str, int]
+    """How many messages of trees no conversation holds, by reason."""
     skipped: tuple[Path, ...]
     """What lies in a directory, or matches a pattern, and is not read: folders, files of another kind, notes."""
     notices: tuple[str, ...] = ()
@@ -46,7 +52,7 @@ class ConversationFile:
 def read_conversations(
     path: Paths,
     *,
-    format: RecordFormat = "auto",
+    format: RecordFormat | Reading = "auto",
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
     source: str | None = None,
@@ -67,44 +73,102 @@ def read_conversations(
         fix: what to do where ``path`` is missing.
 
     Raises:
-        DataError: the path is missing, unreadable or holds no records.
+        DataError: the path is missing, unreadable or holds no records, or none has a field that the configuration names.
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
+    reading = format if isinstance(format, Reading) else Reading(format=format)
     parts = find_parts(path, fix=fix)
-    conversations: list[Conversation] = []
-    bad_rows: list[BadRow] = []
-    names: list[str] = []
-    notices: list[str] = []
+    read = _Read(reading, system_prompt)
     for part in parts:
-        rows, said = read_part(part, seed)
-        for row in rows:
-            if isinstance(row, BadRow):
-                bad_rows.append(row)
-                continue
-            try:
-                name, conversation = parse_as(row, format, source=source or stem(row.location.path))
-            except RowError as error:
-                bad_rows.append(_bad_row(row, error))
-                continue
-            names.append(name)
-            conversations.append(with_system_prompt(conversation, system_prompt))
-        notices += said
-    if bad_rows and (on_bad_row == "error" or not conversations):
-        raise _problems(path, bad_rows, len(conversations) + len(bad_rows))
+        read.part(part, seed, source)
+    read.require_named_fields(path)
+    kept, bad_rows = read.kept, read.bad_rows
+    if bad_rows and (on_bad_row == "error" or not kept):
+        raise _problems(path, bad_rows, len(kept) + len(bad_rows))
+    if not kept:
+        raise DataError(
+            "no conversation is left: "
+            + "; ".join(f"{count} messages are {why}" for why, count in read.left_out.items()),
+            where=spelled(path),
+            fix="choose otherwise with data.oasst_lang, or name another file",
+        )
     if portion is not None:
-        taken = portion.holds(conversations)
-        names, conversations = list(compress(names, taken)), list(compress(conversations, taken))
-        bad_rows = bad_rows if not portion.held_out else []
-    places = [*(talk.location for talk in conversations), *(row.location for row in bad_rows)]
+        kept = list(compress(kept, portion.holds([one.conversation for one in kept])))
+        bad_rows = [] if portion.held_out else bad_rows
+    mappings: dict[str, Counter[str]] = {}
+    for one in kept:
+        mappings.setdefault(one.format, Counter()).update(one.mapping)
+    places = [*(one.conversation.location for one in kept), *(row.location for row in bad_rows)]
     records = Counter(place.path for place in places)
     return ConversationFile(
-        conversations=tuple(conversations),
+        conversations=tuple(one.conversation for one in kept),
         bad_rows=tuple(bad_rows),
-        formats=Counter(names),
+        formats=Counter(one.format for one in kept),
+        mappings=mappings,
         files={str(file): records[str(file)] for part in parts for file in part.files},
+        left_out=read.left_out,
         skipped=tuple(path for part in parts for path in part.skipped),
-        notices=tuple(notices),
+        notices=tuple(read.notices),
     )
+
+
+class _Read:
+    """What was read so far."""
+
+    def __init__(self, reading: Reading, system_prompt: str | None) -> None:
+        self._reading, self._system_prompt = reading, system_prompt
+        self._trees = reading.format in TREES
+        self.kept: list[Parsed] = []
+        self.bad_rows: list[BadRow] = []
+        self.left_out: Counter[str] = Counter()
+        self.notices: list[str] = []
+        self._unseen = reading.named_fields() if reading.format == "custom" else {}
+
+    def part(self, part: Part, seed: int, source: str | None) -> None:
+        """Take in the rows of a part. Messages of trees wait for its end: their order in it is free."""
+        rows, notices = read_part(part, seed)
+        of_trees: list[Record] = []
+        for row in rows:
+            if isinstance(row, BadRow):
+                self.bad_rows.append(row)
+            elif self._trees and oasst.is_message(row.data):
+                of_trees.append(row)
+            else:
+                self._record(row, source or stem(row.location.path))
+        if of_trees:
+            self._read_trees(of_trees, source or stem(of_trees[0].location.path))
+        self.notices += notices
+
+    def _record(self, row: Record, source: str) -> None:
+        try:
+            parsed = parse_as(row, self._reading, source=source)
+        except RowError as error:
+            self.bad_rows.append(_bad_row(row, error))
+        else:
+            if self._unseen and parsed.format == "custom":
+                self._unseen = {key: field for key, field in self._unseen.items() if field not in row.data}
+            self._keep(parsed)
+
+    def require_named_fields(self, path: Paths) -> None:
+        """Raise where a field that the configuration names, and that a record may lack, is in none of them."""
+        for key, field in self._unseen.items():
+            if any(one.format == "custom" for one in self.kept):
+                raise DataError(
+                    f'no record has the field "{field}", which data.{key} names',
+                    where=spelled(path),
+                    fix=f"correct data.{key}, or remove it",
+                )
+
+    def _read_trees(self, records: Sequence[Record], source: str) -> None:
+        trees = oasst.read_trees(records, self._reading, source=source)
+        self.bad_rows += [_bad_row(record, error) for record, error in trees.bad]
+        self.left_out.update(trees.left_out)
+        for conversation in trees.conversations:
+            self._keep(Parsed(format="oasst", conversation=conversation, mapping=oasst.MAPPING))
+
+    def _keep(self, parsed: Parsed) -> None:
+        conversation = with_system_prompt(parsed.conversation, self._system_prompt)
+        self.kept.append(replace(parsed, conversation=conversation))
 
 
 def with_system_prompt(conversation: Conversation, system_prompt: str | None) -> Conversation:
@@ -143,13 +207,17 @@ def canonical(conversation: Conversation) -> dict[str, Any]:
 
 
 def _as_openai(message: Message) -> dict[str, Any]:
-    beside = {
+    return {"role": message.role, "content": message.content, **_beside_content(message)}
+
+
+def _beside_content(message: Message) -> dict[str, Any]:
+    fields = {
         "reasoning_content": message.reasoning,
         "tool_calls": [as_openai(call, call.arguments) for call in message.tool_calls],
         "tool_call_id": message.tool_call_id,
         "name": message.name,
     }
-    return {"role": message.role, "content": message.content, **{key: value for key, value in beside.items() if value}}
+    return {key: value for key, value in fields.items() if value}
 
 
 def content_digest(messages: Sequence[Message]) -> str:
@@ -160,7 +228,7 @@ def content_digest(messages: Sequence[Message]) -> str:
 def _said(message: Message) -> str:
     """A message as text that is no other message's, and that no other's text begins with."""
     plain = f"{message.role} {len(message.content)} {message.content}"
-    beside = {key: value for key, value in _as_openai(message).items() if key not in ("role", "content")}
+    beside = _beside_content(message)
     if message.setting:
         beside |= {"tools": message.setting.tools, "chat_template_kwargs": message.setting.arguments}
     return plain + json.dumps(beside, sort_keys=True) if beside else plain

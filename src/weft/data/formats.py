@@ -1,29 +1,42 @@
-"""Record → conversation: one function per record format, and one visible table of them.
+"""Record → conversation: one visible table of the record formats.
 
 A format is known by its fields. Of the rest of a record, ``id``, ``source`` and ``meta`` keep their meaning and every other
-field is kept in ``meta``; nothing of it is trained. Texts are taken as they are, without trimming.
+field is kept in ``meta``; nothing of it is trained. (Message trees, of which a record is one message, are
+:mod:`weft.data.oasst`'s.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
 from weft.config.schema import RecordFormat
-from weft.data.messages import LEAVE_OUT, MESSAGE_FIELDS, read_message
+from weft.data.format_readers import (
+    read_alpaca,
+    read_custom,
+    read_dolly,
+    read_messages,
+    read_pair,
+    read_sharegpt,
+)
+from weft.data.messages import LEAVE_OUT, MESSAGE_FIELDS
+from weft.data.reading import Reading
 from weft.data.row_error import Data, RowError, kind_of
+from weft.data.sharegpt import TURN_FIELDS
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
 from weft.types import Conversation, Message, Record, Setting
 
-__all__ = ["CANONICAL", "FORMATS", "Format", "RowError", "detect", "parse_as", "parse_record"]
+__all__ = ["CANONICAL", "FORMATS", "SETTING", "Format", "Parsed", "RowError", "detect", "parse_as", "parse_record"]
 
 CANONICAL = frozenset({"id", "source", "messages", "meta"})
 """These fields, and those of :data:`SETTING` that hold something, make a record as ``weft prepare`` writes it, which is read
 whatever format is asked for."""
 SETTING = ("tools", "chat_template_kwargs")
 """The fields beside the messages that say what a conversation is held with."""
+_OPTIONAL = frozenset(SETTING)
 
 
 class Format(NamedTuple):
@@ -34,61 +47,46 @@ class Format(NamedTuple):
     read: Callable[[Data, Sequence[str]], list[Message]]
 
 
-def _read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
-    """``{"messages": [{"role": …, "content": …}, …]}``, also with a system message as a field beside it."""
-    items = data[fields[0]]
-    if not isinstance(items, list):
-        raise RowError(
-            '"messages" must be a list', detail=f"found {kind_of(items)}", fix='write [{"role": …, "content": …}, …]'
-        )
-    messages = [read_message(item, number) for number, item in enumerate(items, 1)]
-    beside = _system(data)
-    if not beside or messages[:1] == beside:
-        return messages
-    if messages and messages[0].role == "system":
-        raise RowError('the field "system" and the system message disagree', fix="keep one of them")
-    return beside + messages
-
-
-def _read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
-    """One question and its answer, under the names in ``fields``."""
-    _refuse_unread(data, _PAIR_NOT_YET)
-    user, assistant = fields
-    return [
-        *_system(data),
-        Message(role="user", content=_text(data, user)),
-        Message(role="assistant", content=_text(data, assistant)),
-    ]
-
-
-def _read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:
-    """Instruction, newline, input, as LLaMA-Factory joins them; without an input the instruction alone."""
-    _refuse_unread(data, _PAIR_NOT_YET)
-    parts = [_text(data, "instruction")] + ([_text(data, "input")] if data.get("input") else [])
-    return [
-        *_system(data),
-        Message(role="user", content="\n".join(filter(None, parts))),
-        Message(role="assistant", content=_text(data, "output")),
-    ]
-
-
 FORMATS: dict[str, Format] = {
-    "messages": Format((("messages",),), ("system",), _read_messages),
-    "chat": Format((("user", "assistant"),), ("system",), _read_pair),
-    "qa": Format((("input", "target"), ("question", "answer"), ("query", "response")), ("system",), _read_pair),
-    "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), _read_pair),
-    "alpaca": Format((("instruction", "output"),), ("input", "system"), _read_alpaca),
+    "messages": Format((("messages",),), ("system",), read_messages),
+    "sharegpt": Format((("conversations",),), ("system",), read_sharegpt),
+    "chat": Format((("user", "assistant"),), ("system",), read_pair),
+    "qa": Format((("input", "target"), ("question", "answer"), ("query", "response")), ("system",), read_pair),
+    "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_pair),
+    "alpaca": Format((("instruction", "output"),), ("input", "system", "history"), read_alpaca),
+    "dolly": Format((("instruction", "response"),), ("context", "system"), read_dolly),
+    "pairs": Format((("question", "answer"),), ("system",), read_pair),
 }
-"""The formats in the order in which they are tried."""
+"""The formats in the order in which they are tried; ``pairs`` only for a list of a question and an object with its answer."""
 
-_BESIDE_NOT_YET = {
-    "images": "images",
-    "videos": "videos",
-    "audios": "audio",
+_MEANING = {
+    "messages": "messages",
+    "conversations": "messages",
+    "system": "system",
+    "input": "user",
+    "context": "user",
+    "history": "earlier turns",
+    "tools": "tools",
+    "functions": "tools",
+    "chat_template_kwargs": "template arguments",
 }
+_PAIR_MEANING = ("user", "assistant")
+
+_NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
 _ANYWHERE = (*SETTING, "functions")
-_PAIR_NOT_YET = {"history": "earlier turns in a field of their own", "context": "a context in a field of its own"}
+_KNOWN = frozenset({"id", "meta", *_ANYWHERE})
+_LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
 _SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.items() for fields in form.fields)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parsed:
+    """What a record turned out to be."""
+
+    format: str
+    mapping: tuple[str, ...]
+    """What was read as what: ``question → user``."""
+    conversation: Conversation
 
 
 def detect(data: Any) -> str:
@@ -100,10 +98,10 @@ def detect(data: Any) -> str:
     Raises:
         RowError: no format fits, or several that mean different messages.
     """
-    return _choose(_object(data))[0]
+    return _choose(*_named_fields(data))[0]
 
 
-def parse_record(record: Record, format: RecordFormat, *, source: str | None = None) -> Conversation:
+def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
     """The conversation that a record holds.
 
     Args:
@@ -115,16 +113,24 @@ def parse_record(record: Record, format: RecordFormat, *, source: str | None = N
     Raises:
         RowError: the record is of another format, or no conversation that a model can learn from.
     """
-    return parse_as(record, format, source=source)[1]
+    return parse_as(record, format, source=source).conversation
 
 
-def parse_as(record: Record, format: RecordFormat, *, source: str | None = None) -> tuple[str, Conversation]:
-    """The name of a record's format and its conversation; see :func:`parse_record`."""
+def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Parsed:
+    """A record's format and its conversation; see :func:`parse_record`."""
+    reading = format if isinstance(format, Reading) else Reading(format=format)
     try:
-        data = _object(record.data)
-        anything = format in ("auto", "chat") or is_canonical(data)
-        name, fields = _choose(data, None if anything else format)
-        messages = FORMATS[name].read(data, fields)
+        data, is_list = _named_fields(record.data)
+        if reading.format == "custom" and not is_canonical(data):
+            name = "custom"
+            fields: tuple[str, ...] = (reading.instruction_field, reading.response_field)
+            optional: tuple[str, ...] = (reading.context_field, reading.system_field)
+            messages, meaning = read_custom(data, reading), {optional[0]: "user", optional[1]: "system"}
+        else:
+            anything = reading.format in ("auto", "chat") or is_canonical(data)
+            name, fields = _choose(data, is_list, None if anything else reading.format)
+            optional, meaning = FORMATS[name].optional, _MEANING
+            messages = FORMATS[name].read(data, fields)
         check_turns(messages)
         if setting := _setting(data):
             messages[0] = replace(messages[0], setting=setting)
@@ -133,22 +139,40 @@ def parse_as(record: Record, format: RecordFormat, *, source: str | None = None)
             location=record.location,
             id=_id(data),
             source=_source(data) or source,
-            meta=_meta(data, {*fields, *FORMATS[name].optional}),
+            meta=_meta(data, {*fields, *optional}),
         )
     except RowError as error:
         raise RowError(error.reason, detail=error.detail, where=record.location, fix=error.fix) from None
-    return name, conversation
+    return Parsed(format=name, mapping=_mapping(data, fields, optional, meaning), conversation=conversation)
 
 
 def is_canonical(data: Data) -> bool:
     """Whether a record has the fields of those that ``weft prepare`` writes."""
-    return data.keys() >= CANONICAL and data.keys() - CANONICAL <= set(SETTING)
+    return data.keys() >= CANONICAL and data.keys() - CANONICAL <= _OPTIONAL
 
 
-def _choose(data: Data, only: str | None = None) -> tuple[str, tuple[str, ...]]:
+def _mapping(data: Data, fields: Sequence[str], optional: Sequence[str], meaning: Mapping[str, str]) -> tuple[str, ...]:
+    meanings = _PAIR_MEANING if len(fields) == 2 else ("messages",)
+    pairs = list(zip(fields, meanings, strict=True))
+    pairs += [(field, meaning[field]) for field in optional if data.get(field)]
+    if not data.keys().isdisjoint(_ANYWHERE):
+        pairs += [(field, _MEANING[field]) for field in _ANYWHERE if data.get(field) not in NOTHING]
+    return tuple(map(_as_words, pairs))
+
+
+@cache
+def _as_words(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} → {pair[1]}"
+
+
+def _choose(data: Data, is_list: bool, only: str | None = None) -> tuple[str, tuple[str, ...]]:
     """The first format that fits (of all, or ``only`` this one), with the fields by which it does."""
     keys = data.keys()
-    fitting = [(name, fields) for name, fields, needed in _SHAPES if keys >= needed and only in (None, name)]
+    fitting = [
+        (name, fields)
+        for name, fields, needed in _SHAPES
+        if keys >= needed and only in (None, name) and (name == "pairs") == is_list
+    ]
     if not fitting:
         _refuse_shape(data, only)
     if len(fitting) > 1:
@@ -166,28 +190,28 @@ def _choose(data: Data, only: str | None = None) -> tuple[str, tuple[str, ...]]:
 
 
 def _refuse_shape(data: Data, only: str | None) -> NoReturn:
-    shapes = " or ".join(" + ".join(fields) for name, fields, _ in _SHAPES if only in (None, name))
+    named = [(name, fields) for name, fields, _ in _SHAPES if name != "pairs"]
+    shapes = " or ".join(" + ".join(fields) for name, fields in named if only in (None, name))
     found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
     if only:
         raise RowError(
             f"the record is not in the format {only}",
-            detail=f"expected {shapes}; {found}",
+            detail=f"expected {shapes or _ELSEWHERE.get(only, only)}; {found}",
             fix="set data.format: auto, which detects the format of each record",
         )
-    if "conversations" in data:
-        raise RowError(
-            "ShareGPT records are not supported yet", fix='write {"messages": [{"role": …, "content": …}, …]}'
-        )
     if "text" in data and data.keys() <= {"text", "id", "source", "meta", "timestamp", "url"}:
-        raise RowError("documents are not supported yet", detail="the record holds only text", fix=f"use {shapes}")
+        raise RowError(
+            "documents are not supported yet",
+            detail="the record holds only text, for continued pretraining (mode: cpt), which is to come",
+            fix=f"to fine-tune, name the fields {shapes}",
+        )
     raise RowError("the record has no known format", detail=found, fix=f"name the fields {shapes}")
 
 
-def _system(data: Data) -> list[Message]:
-    """The system message of the field ``system``; none where it is absent, null or empty (as in every row of a CSV file)."""
-    return [Message(role="system", content=_text(data, "system"))] if data.get("system") else []
-
-
+_ELSEWHERE = {
+    "pairs": '["a question", {"answer": …}]',
+    "oasst": "message_id + parent_id + role + text",
+}
 _RESERVED = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
 )
@@ -196,6 +220,8 @@ _RESERVED = frozenset(
 
 def _setting(data: Data) -> Setting | None:
     """What the conversation is held with; None where that is nothing."""
+    if data.keys().isdisjoint(_ANYWHERE):
+        return None
     tools, functions = (read_tools(data.get(field), field) for field in ("tools", "functions"))
     if tools and functions and tools != functions:
         raise RowError('the fields "tools" and "functions" disagree', fix="keep one of them")
@@ -220,17 +246,6 @@ def _template_arguments(value: Any) -> Data:
     return value
 
 
-def _text(data: Data, field: str) -> str:
-    value = data[field]
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise RowError(
-            f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix="put quotes around it"
-        )
-    return value
-
-
 def _id(data: Data) -> str | None:
     value = data.get("id")
     if value is None or value == "":
@@ -250,12 +265,15 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
     """What the record says beside its conversation: its ``meta``, and every field that nothing else reads."""
     if is_canonical(data) and isinstance(data["meta"], dict):
         return dict(data["meta"])
-    known = read | {"id", "meta", *_ANYWHERE} | ({"source"} if _source(data) is not None else set())
-    beside = {key: value for key, value in data.items() if key not in known}
-    _refuse_unread(beside, _BESIDE_NOT_YET)
-    for listed in read & {"messages"}:
+    beside = {key: value for key, value in data.items() if key not in read and key not in _KNOWN}
+    if _source(data) is not None:
+        beside.pop("source", None)
+    for field, what in _NOT_YET.items():
+        if field in beside and beside[field] not in NOTHING:
+            raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
+    for listed in read & _LISTS.keys():
         of_messages = [
-            {key: value for key, value in item.items() if key not in MESSAGE_FIELDS} for item in data[listed]
+            {key: value for key, value in item.items() if key not in _LISTS[listed]} for item in data[listed]
         ]
         if any(of_messages):
             beside["message_fields"] = of_messages
@@ -270,18 +288,17 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
     return {**beside, **given}
 
 
-def _refuse_unread(data: Data, not_yet: Mapping[str, str]) -> None:
-    """Raise :class:`RowError` where a field of ``not_yet`` (what it holds, by its name) is filled."""
-    for field, what in not_yet.items():
-        if field in data and data[field] not in NOTHING:
-            raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
-
-
-def _object(data: Any) -> Data:
-    if not isinstance(data, Mapping):
-        raise RowError(
-            "a record must be an object with named fields",
-            detail=f"found {kind_of(data)}",
-            fix='write one like {"input": …, "target": …}',
-        )
-    return data
+def _named_fields(data: Any) -> tuple[Data, bool]:
+    """The record by its fields, and whether it is a list: ``["a question", {"answer": …}]``, with further fields perhaps."""
+    if isinstance(data, Mapping):
+        return data, False
+    if isinstance(data, list) and len(data) == 2 and isinstance(data[0], str) and isinstance(data[1], Mapping):
+        question, given = data
+        if "question" in given and given["question"] != question:
+            raise RowError("a pair holds two questions", fix="keep the one before the object")
+        return {"question": question, **given}, True
+    raise RowError(
+        "a record must be an object with named fields",
+        detail=f"found {kind_of(data)}",
+        fix='write one like {"input": …, "target": …}',
+    )

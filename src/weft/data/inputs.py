@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from weft.config.locate import model_directory
 from weft.config.schema import Config
-from weft.data.places import exists, named
+from weft.data.places import Paths, exists, named
+from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.split import Portion
 from weft.data.store import SourceFile
@@ -23,9 +24,7 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     Raises:
         DataError: one of them does not exist.
     """
-    files: tuple[SourceFile, ...] = (
-        SourceFile(path=config.data.train_path, name="train", format=config.data.format, seed=config.seed),
-    )
+    files: tuple[SourceFile, ...] = (_own_file(config, "train", config.data.train_path),)
     if config.datasets:
         files = _datasets(config, "train")
     for file in files:
@@ -44,7 +43,7 @@ def held_out_files(config: Config, name: str) -> tuple[SourceFile, ...]:
     """The records of ``val`` or ``test``: a file, or the portion of every entry of ``datasets``; none where there are none."""
     path = {"val": config.data.val_path, "test": config.data.test_path}[name]
     if exists(path):
-        return (SourceFile(path=path, name=name, format=config.data.format, seed=config.seed),)
+        return (_own_file(config, name, path),)
     if name == "val" and dataset_portion(config, "val"):
         return tuple(file for file in _datasets(config, "val") if file.weight)
     return ()
@@ -69,12 +68,16 @@ def split_notices(config: Config) -> Iterator[str]:
         )
 
 
+def _own_file(config: Config, name: str, path: Paths) -> SourceFile:
+    return SourceFile(path=path, name=name, format=reading_of(config.data, config.data.format), seed=config.seed)
+
+
 def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
     return tuple(
         SourceFile(
             path=entry.path,
             name=entry.called,
-            format=entry.format,
+            format=reading_of(config.data, entry.format),
             weight=entry.weight,
             seed=config.seed,
             portion=dataset_portion(config, name),

@@ -15,6 +15,7 @@ from weft.data.files import StagedFiles, first_line_has, json_lines, sync_direct
 from weft.data.formats import CANONICAL, SETTING
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
+from weft.data.reading import reading_of
 from weft.data.rows import BadRow
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
@@ -66,6 +67,8 @@ class PrepareReport:
     """How many records each file held."""
     formats: Mapping[str, int]
     """How many conversations came in which format."""
+    mappings: Mapping[str, Mapping[str, int]]
+    """What was read as what, by format, in how many records."""
     fields_beside: Mapping[str, int]
     """Fields that are kept in ``meta`` and not trained, with how many records have them."""
     system_prompt_added: int
@@ -97,7 +100,7 @@ def prepare(config: Config) -> PrepareReport:
     _check_reports(config)
     found = read_conversations(
         config.data.raw_path,
-        format=config.data.format,
+        format=reading_of(config.data, config.data.format),
         on_bad_row=config.on_bad_row,
         seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
@@ -123,6 +126,7 @@ def prepare(config: Config) -> PrepareReport:
         splits=written,
         files=found.files,
         formats=dict(found.formats),
+        mappings={name: dict(counts) for name, counts in found.mappings.items()},
         fields_beside=dict(Counter(name for each in kept for name in each.meta)),
         system_prompt_added=sum(new is not old for new, old in zip(conversations, found.conversations, strict=True)),
         style=config.data.style,
@@ -239,7 +243,8 @@ def _notes(
     ratios: Mapping[str, float],
     written: Mapping[str, Split],
 ) -> tuple[str, ...]:
-    notes = list(found.notices)
+    notes = [f"left out of message trees: {count} × {reason}" for reason, count in found.left_out.items()]
+    notes += found.notices
     if found.skipped:
         notes.append(
             f"not read (another kind of file, notes, or a folder): {', '.join(path.name for path in found.skipped)}"

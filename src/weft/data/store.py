@@ -28,6 +28,7 @@ from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
 from weft.data.places import Part, Paths, find_parts
 from weft.data.readers import kind
+from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.split import Portion
 from weft.data.store_build import Account, Progress, write_examples
@@ -50,7 +51,7 @@ class SourceFile:
 
     path: Paths
     name: str
-    format: RecordFormat = "auto"
+    format: RecordFormat | Reading = "auto"
     weight: float = 1.0
     seed: int = 0
     portion: Portion | None = None

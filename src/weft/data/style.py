@@ -12,6 +12,7 @@ from weft.data.conversations import canonical, read_conversations, under
 from weft.data.files import StagedFiles, json_lines
 from weft.data.places import exists, named, spelled
 from weft.data.prepared import prepared_path
+from weft.data.reading import reading_of
 from weft.data.style_record import (
     Digests,
     StyleRecord,
@@ -80,7 +81,9 @@ def _style_files(config: Config, style: str, paths: list[Path], record: Path) ->
     with StagedFiles() as originals, StagedFiles() as styled:
         for path in paths:
             check_no_stray_original(path)
-            found = read_conversations(path, format=config.data.format, on_bad_row=config.on_bad_row)
+            found = read_conversations(
+                path, format=reading_of(config.data, config.data.format), on_bad_row=config.on_bad_row
+            )
             rows = (canonical(_styled(each, config.data.system_prompt, style)) for each in found.conversations)
             digests[relative_name(path, record)] = Digests(
                 unstyled=originals.write(original_path(path), [path.read_bytes()]),

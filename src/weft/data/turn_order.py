@@ -37,12 +37,12 @@ def check_turns(messages: Sequence[Message]) -> None:
         if message.role not in _NEXT[before and before.role]:  # type: ignore[index]  # never a system message
             _refuse_order(messages, number)
         if message.role == "tool":
-            assert open_calls is not None
+            assert before is not None
+            if open_calls is None or before.role == "assistant":
+                open_calls = _OpenCalls(before)
             open_calls.answer(message, number)
         else:
             _check_said(message, number)
-        if message.role == "assistant":
-            open_calls = _OpenCalls(message)
         before = message
     _check_last(turns)
 

@@ -13,6 +13,7 @@ from weft.config.schema import Config, DatasetConfig
 from weft.data.conversations import read_conversations
 from weft.data.inputs import dataset_portion
 from weft.data.places import named
+from weft.data.reading import reading_of
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -103,7 +104,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     read = [
         read_conversations(
             file.path,
-            format=file.format,
+            format=reading_of(config.data, file.format),
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,

@@ -16,6 +16,7 @@ from weft.types import Location, Message
 Question = tuple[Message, ...]
 """Messages, of which the last is the user's."""
 
+_ASKING = ("user", "human", "tool", "observation")
 _ANY_ANSWER = "?"
 _SHOWN = 20
 
@@ -87,11 +88,12 @@ def _answered(data: Any) -> Any:
     """The record with some answer where it has none, so that the one parser of records reads it."""
     if not isinstance(data, Mapping):
         return data
-    messages = data.get("messages")
-    if isinstance(messages, list) and messages:
-        last = messages[-1]
-        asks = isinstance(last, Mapping) and last.get("role") == "user"
-        return {**data, "messages": [*messages, {"role": "assistant", "content": _ANY_ANSWER}]} if asks else data
+    for field in ("messages", "conversations"):
+        messages = data.get(field)
+        if isinstance(messages, list) and messages:
+            last = messages[-1]
+            asks = isinstance(last, Mapping) and last.get("role", last.get("from")) in _ASKING
+            return {**data, field: [*messages, {"role": "assistant", "content": _ANY_ANSWER}]} if asks else data
     return data | {field: _ANY_ANSWER for field in _answer_field(data) if not data.get(field)}
 
 

@@ -1,0 +1,150 @@
+"""The messages of one record, one function per kind of format. Texts are taken as they are, without trimming."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from weft.data.messages import LEAVE_OUT, read_message
+from weft.data.reading import Reading
+from weft.data.row_error import Data, RowError, kind_of
+from weft.data.sharegpt import read_turn
+from weft.data.tools import NOTHING
+from weft.types import Message
+
+_EARLIER_TURNS = "earlier turns in a field of their own"
+_CONTEXT = "a context in a field of its own"
+
+
+def read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
+    """``{"messages": [{"role": …, "content": …}, …]}``, also with a system message as a field beside it."""
+    return _read_list(data, fields[0], read_message, '[{"role": …, "content": …}, …]')
+
+
+def read_sharegpt(data: Data, fields: Sequence[str]) -> list[Message]:
+    """``{"conversations": [{"from": …, "value": …}, …]}``, also with a system message as a field beside it."""
+    return _read_list(data, fields[0], read_turn, '[{"from": …, "value": …}, …]')
+
+
+def _read_list(data: Data, field: str, read: Callable[[Any, int], Message], form: str) -> list[Message]:
+    items = data[field]
+    if not isinstance(items, list):
+        raise RowError(f'"{field}" must be a list', detail=f"found {kind_of(items)}", fix=f"write {form}")
+    messages = [read(item, number) for number, item in enumerate(items, 1)]
+    beside = _system(data)
+    if not beside or messages[:1] == beside:
+        return messages
+    if messages and messages[0].role == "system":
+        raise RowError('the field "system" and the system message disagree', fix="keep one of them")
+    return beside + messages
+
+
+def read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
+    """One question and its answer, under the names in ``fields``."""
+    _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
+    _refuse_filled(data, "context", _CONTEXT, "set data.format: custom, with data.instruction_field and the like")
+    user, assistant = fields
+    return _asked_and_answered(data, text_at(data, user), text_at(data, assistant))
+
+
+def read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:
+    """Instruction, newline, input, as LLaMA-Factory joins them; ``history`` holds earlier questions with their answers."""
+    _refuse_filled(data, "context", _CONTEXT, LEAVE_OUT)
+    question = _joined("\n", text_at(data, fields[0]), _optional_text(data, "input"))
+    return _asked_and_answered(data, question, text_at(data, fields[1]), _history(data))
+
+
+def read_dolly(data: Data, fields: Sequence[str]) -> list[Message]:
+    """Instruction, blank line, context; without a context the instruction alone."""
+    _refuse_filled(data, "history", _EARLIER_TURNS, LEAVE_OUT)
+    question = _joined("\n\n", text_at(data, fields[0]), _optional_text(data, "context"))
+    return _asked_and_answered(data, question, text_at(data, fields[1]))
+
+
+def read_custom(data: Data, reading: Reading) -> list[Message]:
+    """As :func:`read_dolly`, under the names that the configuration gives the fields.
+
+    Raises:
+        RowError: the record lacks the field of the instruction or of the response.
+    """
+    for key in ("instruction_field", "response_field"):
+        field = getattr(reading, key)
+        if field not in data:
+            near = get_close_matches(field, map(str, data), n=1)
+            raise RowError(
+                f'the record has no field "{field}", which data.{key} names',
+                detail="found the fields " + ", ".join(f"{name!r:.40}" for name in list(data)[:12]),
+                fix=f"set data.{key}: {near[0]}" if near else f"set data.{key} to one of them",
+            )
+    context = _optional_text(data, reading.context_field)
+    question = _joined("\n\n", text_at(data, reading.instruction_field), context)
+    return _asked_and_answered(data, question, text_at(data, reading.response_field), system_field=reading.system_field)
+
+
+def _asked_and_answered(
+    data: Data, question: str, answer: str, history: Sequence[Message] = (), system_field: str = "system"
+) -> list[Message]:
+    return [
+        *_system(data, system_field),
+        *history,
+        Message(role="user", content=question),
+        Message(role="assistant", content=answer),
+    ]
+
+
+def _history(data: Data) -> list[Message]:
+    """``[["an earlier question", "its answer"], …]``; none where the field is absent or empty."""
+    pairs = data.get("history")
+    if pairs in NOTHING:
+        return []
+    if not (isinstance(pairs, list) and all(_is_exchange(pair) for pair in pairs)):
+        raise RowError(
+            'the field "history" must be a list of questions with their answers',
+            detail=f"found {kind_of(pairs)}" if not isinstance(pairs, list) else "an item is no pair of texts",
+            fix='write [["an earlier question", "its answer"], …]',
+        )
+    return [
+        Message(role="assistant" if place else "user", content=text)
+        for pair in pairs
+        for place, text in enumerate(pair)
+    ]
+
+
+def _is_exchange(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+
+
+def _joined(between: str, *texts: str) -> str:
+    return between.join(filter(None, texts))
+
+
+def _system(data: Data, field: str = "system") -> list[Message]:
+    """The system message of a field; none where it is absent, null or empty (as in every row of a CSV file)."""
+    text = _optional_text(data, field)
+    return [Message(role="system", content=text)] if text else []
+
+
+def _optional_text(data: Data, field: str) -> str:
+    return text_at(data, field) if data.get(field) else ""
+
+
+def text_at(data: Data, field: str) -> str:
+    """The text of a field; ``""`` for null.
+
+    Raises:
+        RowError: it holds something else.
+    """
+    value = data[field]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RowError(
+            f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix="put quotes around it"
+        )
+    return value
+
+
+def _refuse_filled(data: Data, field: str, what: str, fix: str) -> None:
+    if data.get(field) not in NOTHING:
+        raise RowError(f"records with {what} are not of this format", detail=f'the field "{field}"', fix=fix)
