@@ -16,6 +16,9 @@ MEND = "mend this record, or leave it out"
 MAX_RECORD_BYTES = 2**26
 """The longest record that is read; no template prints more either (:data:`weft.data.limits.MAX_CHARACTERS`)."""
 
+REST_UNREAD = "; the rest of the file is not read"
+"""Ends the reason of a bad row that hides all that follow it, so that they are not lost silently."""
+
 _EXCERPT = 2_000
 
 
