@@ -63,7 +63,7 @@ def read_conversations(
         DataError: the path is missing, unreadable or holds no records.
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
-    parts = find_parts(path, fix=fix)
+    parts = find_parts(path, seed=seed, fix=fix)
     conversations: list[Conversation] = []
     bad_rows: list[BadRow] = []
     notices: list[str] = []
