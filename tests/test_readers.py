@@ -134,6 +134,7 @@ def test_a_bad_value_in_a_table_hides_no_other_row(tmp_path: Path, name: str, va
     first, bad, last = read_records(path)
     assert isinstance(bad, BadRow)
     assert str(bad.error()).startswith(f"{path} (record 2): {reason}\n  fix: ")
+    assert json.loads(bad.raw)["a"] == "2"
     assert [row.data["a"] for row in (first, last) if isinstance(row, Record)] == ["1", "3"]
 
 
@@ -252,12 +253,16 @@ def test_a_line_that_is_too_long_hides_no_other(tmp_path: Path, short: int, pack
     assert len(data(write(tmp_path / "b.jsonl", exact + b"\n" + exact))) == 2
 
 
-def test_a_record_of_a_list_that_is_too_long_ends_the_list(tmp_path: Path, short: int) -> None:
-    path = write(tmp_path / "a.json", b'[{"a": 1},\n{"a": "' + b"x" * 8 * short + b'"}, {"a": 3}]')
-    first, second = read_records(path)
-    assert isinstance(second, BadRow)
-    assert (first.location.line, second.location.line) == (1, 2)
-    assert second.reason.startswith(LONG)
+@pytest.mark.parametrize(
+    ("times", "rest"), [(0.9, [None, None]), (1.1, [LONG + " 64 MiB", None]), (8, [LONG + " 64 MiB" + REST_UNREAD])]
+)
+def test_a_record_of_a_list_that_is_too_long(tmp_path: Path, short: int, times: float, rest: list[str | None]) -> None:
+    path = write(tmp_path / "a.json", b'[{"a": 1},\n{"a": "' + b"x" * int(times * short) + b'"}, {"a": 3}]')
+    first, *others = read_records(path)
+    assert isinstance(first, Record)
+    assert [row.location.line for row in others] == [2] * len(rest)
+    assert [row.reason if isinstance(row, BadRow) else None for row in others] == rest
+    assert all(len(row.raw) < 5000 for row in others if isinstance(row, BadRow))
 
 
 def test_a_csv_line_that_is_too_long_hides_no_other(tmp_path: Path, short: int) -> None:
@@ -276,7 +281,7 @@ def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path: Path, s
     assert isinstance(first, Record)
     assert isinstance(second, BadRow)
     assert str(second.error()).endswith(
-        f"{path_of(second)}:3: the record is longer than 0 MiB; the rest of the file is not read: "
+        f"{path_of(second)}:3: the record is longer than 64 MiB; the rest of the file is not read: "
         "a quote is opened, and not closed for as long\n  fix: close the quote there"
     )
 

@@ -285,7 +285,9 @@ CHUNKS = st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.md", "a.json.gz", "a.csv.zst", "a.parquet", "a.arrow"]
+)
 @given(content=st.binary(max_size=60) | st.lists(CHUNKS, max_size=12).map(b"".join))
 @PER_EXAMPLE_FILE
 def test_no_bytes_raise_anything_but_a_weft_error(tmp_path: Path, name: str, content: bytes) -> None:

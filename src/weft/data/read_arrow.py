@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -103,9 +104,8 @@ def _row(location: Location, value: Any) -> Record | BadRow:
     try:
         return Record(data={name: _plain(item, name) for name, item in value.items()}, location=location)
     except _NoJson as problem:
-        return BadRow(
-            location=location, reason=problem.reason, detail=problem.detail, raw=excerpt(repr(value)), fix=problem.fix
-        )
+        raw = json.dumps(value, ensure_ascii=False, default=lambda item: excerpt(repr(item)))
+        return BadRow(location=location, reason=problem.reason, detail=problem.detail, raw=raw, fix=problem.fix)
 
 
 class _NoJson(Exception):
