@@ -140,6 +140,9 @@ def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
     files = tuple(records or readable)
     if not files:
+        deeper = next((entry for entry in path.rglob("*") if kind(entry) and entry.is_file()), None)
+        if deeper:
+            fix = f"its folders hold some: write {path / '**' / f'*{deeper.suffix}'}"
         raise DataError(
             f"the directory holds no {endings()} file", where=str(path), fix=fix or "put your records into it"
         )
