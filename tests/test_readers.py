@@ -333,7 +333,8 @@ def test_json_is_read_in_pieces_of_any_size(
         else:
             whole = {"x": _value(generator), "data": values, "z": 1e5} if form == "data" else values
             text = json.dumps(whole, ensure_ascii=ascii_only, indent=indent)
-        assert data(write(tmp_path / "a.json", text.encode())) == values
+        mark = generator.choice([b"", b"\xef\xbb\xbf"])
+        assert data(write(tmp_path / "a.json", mark + text.encode())) == values
 
 
 def _value(generator: random.Random, depth: int = 0) -> Any:

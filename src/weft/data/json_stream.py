@@ -33,7 +33,8 @@ class JsonStream:
         self._text, self._cursor, self._whole, self._undecoded = "", 0, False, False
         self.line = self.column = 1
         self.last = ""
-        self._fill()
+        while not self._text and self._fill():  # the first bytes may be half of a character
+            pass
         self._cursor = int(self._text.startswith("\ufeff"))
 
     def peek(self) -> str:
