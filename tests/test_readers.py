@@ -315,6 +315,22 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, ending: str) -> None
     assert peak < 3 * 2**20, "the file holds 20 MiB"
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+def test_arrow_keeps_some_rows_in_its_own_memory(tmp_path: Path, ending: str) -> None:
+    generator = random.Random(1)
+    content = table([{"a": generator.randbytes(500).hex()} for _ in range(20_000)])
+    path = tmp_path / f"a{ending}"
+    if ending == ".parquet":
+        parquet.write_table(content, path)
+    else:
+        with pa.ipc.new_file(str(path), content.schema) as writer:
+            writer.write_table(content, max_chunksize=1000)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for number, _ in enumerate(read_records(path)) if number % 100 == 0]
+    assert len(held) == 200
+    assert max(held) < 8 * 2**20, "the file holds 20 MiB"
+
+
 # --- json in pieces ---
 
 

@@ -26,7 +26,8 @@ def read_parquet(path: Path) -> Iterator[Record | BadRow]:
     import pyarrow.parquet as parquet
 
     def batches() -> Iterator[pa.RecordBatch]:
-        with parquet.ParquetFile(path, buffer_size=2**20) as file:
+        # Without these pyarrow reads a whole group of rows ahead, which is the whole file of many writers.
+        with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             _check_columns(path, file.schema_arrow)
             yield from file.iter_batches(batch_size=_AT_ONCE)
 
