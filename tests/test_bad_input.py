@@ -5,6 +5,7 @@ Every case goes through the command line as a whole, in this process; none of th
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from weft.cli import main
@@ -227,6 +229,48 @@ def test_a_row_that_cannot_be_used(refused: Callable[..., str], row: str, said: 
     assert main(["prepare", "c.yaml", "on_bad_row=drop"]) == 0
     (reject,) = map(json.loads, Path("data/processed/rejects.jsonl").read_text().splitlines())
     assert reject["location"] == f"{RAW}:{line}"
+
+
+BAD_FILES: dict[str, tuple[bytes, str, str]] = {
+    "ragged.csv": (b"input,target\na,b\nc\n", ":3", "the row does not fit the header: it has 1 values, the header 2"),
+    "wide.tsv": (b"input\ttarget\na\tb\nc\td\te\n", ":3", "the row does not fit the header: it has 3 values"),
+    "nul.csv": (b"input,target\na,b\nc,d\0\n", ":3", "the text holds a NUL byte"),
+    "nul.jsonl": (GOOD.encode() + b"\0" * 100 + b"\n", ":5", "broken JSON"),
+    "latin.csv": (b"input,target\na,b\ncaf\xe9,d\n", ":3", "the text is not valid UTF-8: byte 4 of the line is 0xe9"),
+    "surrogate.json": (
+        b'[{"input": "a", "target": "b"},\n{"input": "\\ud800", "target": "a"}]',
+        ":2 (record 2)",
+        "surrogate",
+    ),
+    "cut.json": (b'[{"input": "a", "target": "b"},\n{"input": "a", "tar', ":2 (record 2)", "broken JSON; the rest"),
+    "cut.jsonl.gz": (gzip.compress(GOOD.encode())[:-9], "", "gzip: it ends early"),
+    "empty.jsonl.gz": (b"", "", "gzip: the file is empty"),
+    "empty.parquet": (b"", "", "the file is damaged, or no parquet file"),
+    "notes.txt": (b"A document.", ":1", "document"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_of_any_kind_that_cannot_be_used(refused: Callable[..., str], name: str) -> None:
+    content, place, said = BAD_FILES[name]
+    write(name, content)
+    Path(TRAIN).unlink()
+    Path(VAL).unlink()
+    for command, key in (("check", "train_path"), ("prepare", "raw_path")):
+        message = refused(command, "c.yaml", f"data.{key}={name}")
+        assert message.startswith(f"weft: {name}{place}: ")
+        assert said in message
+
+
+def test_a_table_with_nulls(refused: Callable[..., str]) -> None:
+    rows = [{"input": "a", "target": "b"}, {"input": None, "target": "c"}, {"input": "d", "target": "e"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), "a.parquet")
+    message = refused("check", "c.yaml", "data.train_path=a.parquet")
+    assert message.startswith("weft: a.parquet (record 2): a user message is empty")
+    shutil.rmtree("data/processed")
+    assert main(["prepare", "c.yaml", "data.raw_path=a.parquet", "on_bad_row=drop"]) == 0
+    (reject,) = map(json.loads, Path("data/processed/rejects.jsonl").read_text().splitlines())
+    assert (reject["location"], json.loads(reject["raw"])) == ("a.parquet (record 2)", rows[1])
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ def test_documents_beside_records_are_notes_and_alone_are_documents(folder: Path
     [
         ("d/*.csv", "d/*.csv", "no file matches the pattern\n  fix: patterns are matched from"),
         ("d/i*", "d/i*", "1 paths match the pattern, but none is a .jsonl, "),
+        (
+            ".",
+            ".",
+            "the directory holds no .jsonl, .ndjson, .json, .csv, .tsv, .txt, .md, .parquet, .arrow file\n  fix: its folders",
+        ),
         ("nope#5", "nope", "there is no such file or directory"),
         ("d/bb.jsonl#5", "d/bb.jsonl", "there is no such file or directory\n  fix: did you mean d/b.jsonl?"),
         ("d#0", "d#0", "a sample of no records is asked for"),
@@ -103,6 +108,8 @@ def test_documents_beside_records_are_notes_and_alone_are_documents(folder: Path
     ],
 )
 def test_paths_that_mean_nothing(folder: Path, paths: str | list[str], where: str, said: str) -> None:
+    Path("e.csv").rename("d/in/e.yaml")
+    Path("odd[1]#2.jsonl").unlink()
     with pytest.raises(DataError) as error:
         find_parts(paths)
     assert str(error.value).startswith(f"{where}: {said}")

@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from weft.data import json_stream, read_csv, read_json, rows, unpack
+from weft.data.rows import REST_UNREAD
 from weft.data.sources import BadRow, read_records
 from weft.errors import WeftError
 from weft.types import Record
@@ -133,6 +134,7 @@ def test_a_bad_value_in_a_table_hides_no_other_row(tmp_path: Path, name: str, va
     first, bad, last = read_records(path)
     assert isinstance(bad, BadRow)
     assert str(bad.error()).startswith(f"{path} (record 2): {reason}\n  fix: ")
+    assert json.loads(bad.raw)["a"] == "2"
     assert [row.data["a"] for row in (first, last) if isinstance(row, Record)] == ["1", "3"]
 
 
@@ -251,12 +253,16 @@ def test_a_line_that_is_too_long_hides_no_other(tmp_path: Path, short: int, pack
     assert len(data(write(tmp_path / "b.jsonl", exact + b"\n" + exact))) == 2
 
 
-def test_a_record_of_a_list_that_is_too_long_ends_the_list(tmp_path: Path, short: int) -> None:
-    path = write(tmp_path / "a.json", b'[{"a": 1},\n{"a": "' + b"x" * 8 * short + b'"}, {"a": 3}]')
-    first, second = read_records(path)
-    assert isinstance(second, BadRow)
-    assert (first.location.line, second.location.line) == (1, 2)
-    assert second.reason.startswith(LONG)
+@pytest.mark.parametrize(
+    ("times", "rest"), [(0.9, [None, None]), (1.1, [LONG + " 64 MiB", None]), (8, [LONG + " 64 MiB" + REST_UNREAD])]
+)
+def test_a_record_of_a_list_that_is_too_long(tmp_path: Path, short: int, times: float, rest: list[str | None]) -> None:
+    path = write(tmp_path / "a.json", b'[{"a": 1},\n{"a": "' + b"x" * int(times * short) + b'"}, {"a": 3}]')
+    first, *others = read_records(path)
+    assert isinstance(first, Record)
+    assert [row.location.line for row in others] == [2] * len(rest)
+    assert [row.reason if isinstance(row, BadRow) else None for row in others] == rest
+    assert all(len(row.raw) < 5000 for row in others if isinstance(row, BadRow))
 
 
 def test_a_csv_line_that_is_too_long_hides_no_other(tmp_path: Path, short: int) -> None:
@@ -275,8 +281,8 @@ def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path: Path, s
     assert isinstance(first, Record)
     assert isinstance(second, BadRow)
     assert str(second.error()).endswith(
-        f"{path_of(second)}:3: the record is longer than 0 MiB: a quote is opened, and not closed for as long"
-        "\n  fix: close the quote there: what follows in this file cannot be read"
+        f"{path_of(second)}:3: the record is longer than 64 MiB; the rest of the file is not read: "
+        "a quote is opened, and not closed for as long\n  fix: close the quote there"
     )
 
 
@@ -309,6 +315,22 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, ending: str) -> None
     assert peak < 3 * 2**20, "the file holds 20 MiB"
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+def test_arrow_keeps_some_rows_in_its_own_memory(tmp_path: Path, ending: str) -> None:
+    generator = random.Random(1)
+    content = table([{"a": generator.randbytes(500).hex()} for _ in range(20_000)])
+    path = tmp_path / f"a{ending}"
+    if ending == ".parquet":
+        parquet.write_table(content, path)
+    else:
+        with pa.ipc.new_file(str(path), content.schema) as writer:
+            writer.write_table(content, max_chunksize=1000)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for number, _ in enumerate(read_records(path)) if number % 100 == 0]
+    assert len(held) == 200
+    assert max(held) < 8 * 2**20, "the file holds 20 MiB"
+
+
 # --- json in pieces ---
 
 
@@ -327,7 +349,8 @@ def test_json_is_read_in_pieces_of_any_size(
         else:
             whole = {"x": _value(generator), "data": values, "z": 1e5} if form == "data" else values
             text = json.dumps(whole, ensure_ascii=ascii_only, indent=indent)
-        assert data(write(tmp_path / "a.json", text.encode())) == values
+        mark = generator.choice([b"", b"\xef\xbb\xbf"])
+        assert data(write(tmp_path / "a.json", mark + text.encode())) == values
 
 
 def _value(generator: random.Random, depth: int = 0) -> Any:
@@ -364,4 +387,7 @@ def test_bad_json_files(
 ) -> None:
     monkeypatch.setattr(json_stream, "_CHUNK", chunk)
     found = read_records(write(tmp_path / "a.json", content))
-    assert [(row.location.line, row.data if isinstance(row, Record) else row.reason) for row in found] == expected
+    assert [
+        (row.location.line, row.data if isinstance(row, Record) else row.reason.removesuffix(REST_UNREAD))
+        for row in found
+    ] == expected

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weft.data.files import json_lines
+from weft.data.rows import REST_UNREAD
 from weft.data.sources import BadRow, find_parts, read_records
 from weft.errors import WeftError
 from weft.types import Record
@@ -32,7 +33,10 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def rows(path: Path) -> list[tuple[int | None, Any]]:
     """(line, data) of records and (line, reason) of bad rows."""
-    return [(row.location.line, row.data if isinstance(row, Record) else row.reason) for row in read_records(path)]
+    return [
+        (row.location.line, row.data if isinstance(row, Record) else row.reason.removesuffix(REST_UNREAD))
+        for row in read_records(path)
+    ]
 
 
 def bad(path: Path) -> BadRow:
@@ -138,6 +142,14 @@ def test_broken_json_keeps_what_came_before_and_names_the_line(
 def test_a_json_file_that_is_no_utf8_names_the_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", b'[\n{"a": "\xff"}]')
     assert (bad(path).location.line, bad(path).detail) == (2, "line 2, column 8 holds the byte 0xff")
+
+
+def test_a_row_that_hides_those_that_follow_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '[{"a": 1},\n{"a": },\n{"a": 3}]')
+    assert str(bad(path).error()) == (
+        f"{path}:2 (record 2): broken JSON; the rest of the file is not read: column 7: expecting value"
+        "\n  fix: mend the file there"
+    )
 
 
 # --- csv ---
@@ -273,7 +285,9 @@ CHUNKS = st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.md", "a.json.gz", "a.csv.zst", "a.parquet", "a.arrow"]
+)
 @given(content=st.binary(max_size=60) | st.lists(CHUNKS, max_size=12).map(b"".join))
 @PER_EXAMPLE_FILE
 def test_no_bytes_raise_anything_but_a_weft_error(tmp_path: Path, name: str, content: bytes) -> None:

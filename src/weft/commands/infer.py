@@ -5,7 +5,7 @@
   weft infer configs/my_sft.yaml --prompt "What is Python?" --prompt "What is NLP?"
   echo "What is Python?" | weft infer configs/my_sft.yaml
 
-A .txt file and standard input hold one question per line. In .jsonl, .json and .csv files every record is a question, in
+A .txt file and standard input hold one question per line. In files of records every record is a question, in
 the formats that training reads; of a conversation everything up to its last user turn is the question. Each question is
 answered on its own. gen.max_new_tokens, gen.temperature and gen.top_p say how, eval.batch_size how many at a time.
 """

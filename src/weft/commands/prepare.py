@@ -1,8 +1,9 @@
 """Turn raw records into train, validation and test files.
 
-Reads data.raw_path (a file, or every file of a directory), detects the format of each record, leaves out exact duplicates,
-divides the rest by data.split, and writes one JSON record per line to data.train_path, data.val_path and data.test_path. A
-report of every count lies beside them (prepare_report.json). Running it again gives the same files.
+Reads data.raw_path (a file, a directory, a pattern, a sample such as a.jsonl#500, or a list of these), detects the format of
+each record, leaves out exact duplicates, divides the rest by data.split, and writes one JSON record per line to
+data.train_path, data.val_path and data.test_path. A report of every count lies beside them (prepare_report.json). Running it
+again gives the same files.
 
 --clean removes what preparing made and the cache of encoded examples; it never touches raw data, models or runs.
 
@@ -10,7 +11,8 @@ A row that cannot be used stops it, with file, line and reason; on_bad_row=drop 
 
 Examples:
   weft prepare                                      data/raw/ → data/processed/, every key at its default
-  weft prepare configs/my.yaml data.raw_path=questions.csv
+  weft prepare configs/my.yaml data.raw_path=questions.csv.gz
+  weft prepare configs/my.yaml 'data.raw_path=[raw/*.parquet, forum.jsonl#500]'
   weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
   weft prepare configs/my.yaml on_bad_row=drop data.style="Answer in one sentence."
 """

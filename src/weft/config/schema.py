@@ -209,7 +209,8 @@ class DataConfig(Section):
     """Where records come from and how they are read and printed."""
 
     raw_path: Paths = key("data/raw/", identity=False)
-    """What `weft prepare` reads: a file, a directory, a pattern (`raw/*.csv`), a sample (`a.jsonl#500`), or a list of these."""
+    """What `weft prepare` reads: a file, a directory, a pattern (`raw/*.csv`), a sample (`a.jsonl#500`), or a list of these.
+    Also a dataset of the Hugging Face hub, `org/name:config@split`, with `weft[datasets]`."""
     format: RecordFormat = key("auto", identity=False, aliases=("data.sft.format",))
     """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
     instruction_field: Name = key("instruction", identity=False, aliases=("data.sft.custom_format.instruction_field",))
@@ -252,7 +253,8 @@ class DatasetConfig(Section):
     """One of several training sets."""
 
     path: Paths = key(identity=False)
-    """Records in any format: a file, a directory, a pattern (`a/*.jsonl`), a sample (`a.jsonl#500`), or a list of these."""
+    """Records in any format: a file, a directory, a pattern (`a/*.jsonl`), a sample (`a.jsonl#500`), or a list of these.
+    Also a dataset of the Hugging Face hub, `org/name:config@split`, with `weft[datasets]`."""
     name: Name | None = key(None, identity=False)
     """A name for reports. Default: the file's name without its ending."""
     format: RecordFormat = key("auto", identity=False)

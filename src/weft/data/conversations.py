@@ -77,7 +77,7 @@ def read_conversations(
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
     reading = format if isinstance(format, Reading) else Reading(format=format)
-    parts = find_parts(path, fix=fix)
+    parts = find_parts(path, seed=seed, fix=fix)
     read = _Read(reading, system_prompt)
     for part in parts:
         read.part(part, seed, source)

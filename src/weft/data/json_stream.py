@@ -6,7 +6,7 @@ import codecs
 import re
 from typing import Any, BinaryIO
 
-from weft.data.rows import MAX_RECORD_BYTES, excerpt
+from weft.data.rows import MAX_RECORD_BYTES, TOO_LONG, excerpt
 from weft.data.strict_json import InvalidJson, end_of, parse_at, skip_whitespace
 
 _CHUNK = 2**16
@@ -33,7 +33,8 @@ class JsonStream:
         self._text, self._cursor, self._whole, self._undecoded = "", 0, False, False
         self.line = self.column = 1
         self.last = ""
-        self._fill()
+        while not self._text and self._fill():  # the first bytes may be half of a character
+            pass
         self._cursor = int(self._text.startswith("\ufeff"))
 
     def peek(self) -> str:
@@ -83,6 +84,9 @@ class JsonStream:
             )
         if problem:
             self.last = _readable(self._text[self._cursor : end])
+        if end - self._cursor > MAX_RECORD_BYTES:
+            problem = InvalidJson(TOO_LONG)
+            self.last = excerpt(_readable(self._text[self._cursor : self._cursor + 4_000]))
         self._move(end)
         if problem:
             raise problem
@@ -134,7 +138,7 @@ class JsonStream:
             return False
         kept = self._text[self._cursor :]
         if len(kept) > MAX_RECORD_BYTES:
-            raise InvalidJson(f"the record is longer than {MAX_RECORD_BYTES // 2**20} MiB", "", self._cursor)
+            raise InvalidJson(TOO_LONG, "", self._cursor)
         content = self._file.read(max(_CHUNK, len(kept)))
         self._whole = not content
         text = self._decoder.decode(content, final=self._whole)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from weft.data.hub import dataset_files, is_dataset
 from weft.data.readers import COLUMNS, DOCUMENTS, READERS, kind
 from weft.data.unpack import PACKINGS, unpacked_name
 from weft.errors import DataError
@@ -49,14 +50,16 @@ def stem(path: str | Path) -> str:
     return unpacked_name(Path(path)).stem
 
 
-def find_parts(paths: Paths, *, fix: str | None = None) -> tuple[Part, ...]:
+def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[Part, ...]:
     """The files to read at ``paths``, in a deterministic order.
 
     - A file is read by the ending of its name.
     - Of a directory, the files of a supported kind are read in the order of their names. Documents (``.txt``, ``.md``) are read
       only where no other file is: beside records they are notes. Folders in it are not read, hidden files are as if absent.
     - A pattern (``data/*.jsonl``, ``data/**/part-?.csv``) means all files that match, in the order of their paths.
-    - ``path#500`` means a sample of 500 records of all that is at ``path``.
+    - ``path#500`` means a sample of 500 records of all that is at ``path``; ``seed`` says which.
+    - ``org/name[:config][@split]`` is a dataset of the Hugging Face hub where there is no such path; ``directory:config@split``
+      is one that lies here (see :mod:`weft.data.hub`).
 
     A file whose very name holds ``#``, ``*``, ``?`` or ``[`` is found under it.
 
@@ -64,7 +67,7 @@ def find_parts(paths: Paths, *, fix: str | None = None) -> tuple[Part, ...]:
         DataError: nothing is there (with ``fix``, or else the nearest name), or nothing of a supported kind, or a file is named
             twice.
     """
-    parts = tuple(_part(path, fix) for path in named(paths))
+    parts = tuple(_part(path, seed, fix) for path in named(paths))
     seen: dict[Path, str] = {}
     for file, name in ((file, part.name) for part in parts for file in part.files):
         if (other := seen.get(file.resolve())) is not None:
@@ -78,8 +81,12 @@ def find_parts(paths: Paths, *, fix: str | None = None) -> tuple[Part, ...]:
 
 
 def exists(paths: Paths) -> bool:
-    """Whether something is there to read at each of ``paths``; it may be of no use all the same."""
-    return all(_lies_there(Path(path)) or bool(_matches(path)) for path, _ in map(_split, named(paths)))
+    """Whether something is there to read at each of ``paths``; it may be of no use all the same. A dataset of the hub counts:
+    whether there is one shows when it is read.
+    """
+    return all(
+        _lies_there(Path(path)) or bool(_matches(path)) or is_dataset(path) for path, _ in map(_split, named(paths))
+    )
 
 
 def reads(name: str, path: Path) -> bool:
@@ -105,7 +112,7 @@ def _lies_there(path: Path) -> bool:
         return False
 
 
-def _part(name: str, fix: str | None) -> Part:
+def _part(name: str, seed: int, fix: str | None) -> Part:
     text, sample = _split(name)
     if sample == 0:
         raise DataError("a sample of no records is asked for", where=name, fix="write a number after #, such as #500")
@@ -117,6 +124,8 @@ def _part(name: str, fix: str | None) -> Part:
             found = _file(path), ()
         elif _PATTERN.search(text):
             found = _matching(text)
+        elif is_dataset(text):
+            found = dataset_files(text, sample, seed), ()
         else:
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
@@ -131,6 +140,9 @@ def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
     files = tuple(records or readable)
     if not files:
+        deeper = next((entry for entry in path.rglob("*") if kind(entry) and entry.is_file()), None)
+        if deeper:
+            fix = f"its folders hold some: write {path / '**' / f'*{deeper.suffix}'}"
         raise DataError(
             f"the directory holds no {endings()} file", where=str(path), fix=fix or "put your records into it"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -25,7 +26,8 @@ def read_parquet(path: Path) -> Iterator[Record | BadRow]:
     import pyarrow.parquet as parquet
 
     def batches() -> Iterator[pa.RecordBatch]:
-        with parquet.ParquetFile(path, buffer_size=2**20) as file:
+        # Without these pyarrow reads a whole group of rows ahead, which is the whole file of many writers.
+        with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             _check_columns(path, file.schema_arrow)
             yield from file.iter_batches(batch_size=_AT_ONCE)
 
@@ -103,9 +105,8 @@ def _row(location: Location, value: Any) -> Record | BadRow:
     try:
         return Record(data={name: _plain(item, name) for name, item in value.items()}, location=location)
     except _NoJson as problem:
-        return BadRow(
-            location=location, reason=problem.reason, detail=problem.detail, raw=excerpt(repr(value)), fix=problem.fix
-        )
+        raw = json.dumps(value, ensure_ascii=False, default=lambda item: excerpt(repr(item)))
+        return BadRow(location=location, reason=problem.reason, detail=problem.detail, raw=raw, fix=problem.fix)
 
 
 class _NoJson(Exception):

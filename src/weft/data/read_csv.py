@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from weft.data.rows import MAX_RECORD_BYTES, MEND, BadRow, excerpt, is_too_long, lines, not_utf8, too_long
+from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt, is_too_long, lines, not_utf8, too_long
 from weft.errors import DataError
 from weft.types import Location, Record
 
@@ -63,7 +63,7 @@ def _endless(location: Location, pending: list[bytes]) -> BadRow:
     """For a quote that is closed so late, if at all, that nobody knows where the next row starts."""
     row = too_long(location, _text(pending[:1]))
     detail = "a quote is opened, and not closed for as long"
-    return replace(row, detail=detail, fix="close the quote there: what follows in this file cannot be read")
+    return replace(row, reason=row.reason + REST_UNREAD, detail=detail, fix="close the quote there")
 
 
 def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:

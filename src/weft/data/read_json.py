@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weft.data.json_stream import JsonStream
-from weft.data.rows import MEND, BadRow, is_too_long, lines, not_utf8, too_long
+from weft.data.rows import MEND, REST_UNREAD, BadRow, is_too_long, lines, not_utf8, too_long
 from weft.data.strict_json import InvalidJson, parse
 from weft.data.unpack import open_bytes
 from weft.types import Location, Record
@@ -173,8 +173,8 @@ def _bad_item(location: Location, stream: JsonStream, problem: InvalidJson) -> B
     line, column = stream.place(problem.position)
     return BadRow(
         location=replace(location, line=line),
-        reason=problem.reason,
+        reason=problem.reason + REST_UNREAD,
         detail=f"column {column}: {problem.detail}" if problem.detail else f"column {column}",
         raw=stream.rest_of_line(problem.position),
-        fix="mend the file there: what follows in it cannot be read",
+        fix="mend the file there",
     )

@@ -15,6 +15,9 @@ MEND = "mend this record, or leave it out"
 
 MAX_RECORD_BYTES = 2**26
 """The longest record that is read; no template prints more either (:data:`weft.data.limits.MAX_CHARACTERS`)."""
+TOO_LONG = f"the record is longer than {MAX_RECORD_BYTES // 2**20} MiB"
+REST_UNREAD = "; the rest of the file is not read"
+"""Ends the reason of a bad row that hides all that follow it, so that they are not lost silently."""
 
 _EXCERPT = 2_000
 
@@ -49,7 +52,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         number = 0
         while line := file.readline(MAX_RECORD_BYTES + 1):
             number += 1
-            if is_too_long(line):
+            if len(line) > MAX_RECORD_BYTES and is_too_long(line):
                 while (rest := file.readline(2**20)) and not rest.endswith(b"\n"):
                     pass
             yield number, line.removeprefix(BOM) if number == 1 else line
@@ -64,7 +67,7 @@ def too_long(location: Location, beginning: str) -> BadRow:
     """For a record that is longer than any may be."""
     return BadRow(
         location=location,
-        reason=f"the record is longer than {MAX_RECORD_BYTES // 2**20} MiB",
+        reason=TOO_LONG,
         raw=excerpt(beginning),
         fix="split it into several records",
     )

@@ -50,4 +50,4 @@ def sample_rows(
 def _content(row: Record | BadRow) -> bytes:
     if isinstance(row, BadRow):
         return row.raw.encode(errors="replace")
-    return json.dumps(row.data, sort_keys=True, ensure_ascii=False).encode()
+    return json.dumps(row.data, sort_keys=True, ensure_ascii=False, default=repr).encode()

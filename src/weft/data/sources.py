@@ -51,7 +51,7 @@ def read_records(paths: Paths, *, seed: int = 0, fix: str | None = None) -> Iter
     Raises:
         DataError: a file is missing, unreadable, of another kind, or without any record.
     """
-    return (row for part in find_parts(paths, fix=fix) for row in read_part(part, seed)[0])
+    return (row for part in find_parts(paths, seed=seed, fix=fix) for row in read_part(part, seed)[0])
 
 
 def read_part(part: Part, seed: int) -> tuple[Iterator[Record | BadRow], list[str]]:

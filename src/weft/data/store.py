@@ -131,7 +131,7 @@ def open_store(
         DataError: a file cannot be read, the cache cannot be written, or no example is left.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
-    parts = [find_parts(file.path) for file in files]
+    parts = [find_parts(file.path, seed=file.seed) for file in files]
     paths = [[path for part in group for path in part.files] for group in parts]
     places = _Places(names=[file.name for file in files], paths=[str(path) for group in paths for path in group])
     contents = [[_content(path) for path in group] for group in paths]

@@ -77,7 +77,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
     return Inputs(
         base=base,
         files=(
-            *(path for file in files for part in find_parts(file.path) for path in part.files),
+            *(path for file in files for part in find_parts(file.path, seed=file.seed) for path in part.files),
             Path(config.data.val_path),
         ),
         renderer=renderer,
