@@ -112,7 +112,8 @@ def load_renderer(config: Config) -> Renderer:
         TemplateError: there is no template that can be used.
     """
     tokenizer = load_tokenizer(model_directory(config.model, weights=False))
-    return Renderer(tokenizer, configured_template(config, tokenizer), config.model.max_seq_len)
+    template = configured_template(config, tokenizer)
+    return Renderer(tokenizer, template, config.model.max_seq_len, overlong=config.data.overlong)
 
 
 def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:
