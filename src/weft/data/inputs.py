@@ -80,6 +80,7 @@ def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
             format=reading_of(config.data, entry.format),
             weight=entry.weight,
             seed=config.seed,
+            loss_weight=entry.loss_weight if name == "train" else 1.0,
             portion=dataset_portion(config, name),
         )
         for entry in config.datasets
@@ -113,7 +114,8 @@ def load_renderer(config: Config) -> Renderer:
     """
     tokenizer = load_tokenizer(model_directory(config.model, weights=False))
     template = configured_template(config, tokenizer)
-    return Renderer(tokenizer, template, config.model.max_seq_len, overlong=config.data.overlong)
+    data, limit = config.data, config.model.max_seq_len
+    return Renderer(tokenizer, template, limit, overlong=data.overlong, train_on=data.train_on)
 
 
 def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:
