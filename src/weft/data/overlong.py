@@ -93,8 +93,9 @@ def split(
     borders = [head, *_questions(messages, head + 1), len(messages)]
 
     def part(first: int, exchanges: int) -> Part:
-        chosen = messages[borders[first] : borders[first + exchanges]]
-        return render(replace(conversation, messages=(*messages[:head], *chosen)))
+        opening, *others = (*messages[:head], *messages[borders[first] : borders[first + exchanges]])
+        opening = replace(opening, setting=messages[0].setting)  # the tools belong to every part, too
+        return render(replace(conversation, messages=(opening, *others)))
 
     count = len(borders) - 1
     if only_last:
