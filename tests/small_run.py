@@ -42,6 +42,7 @@ def configure(
     tuning: dict[str, Any] | None = None,
     max_seq_len: int = 1024,
     datasets: Sequence[dict[str, Any]] = (),
+    mix: dict[str, Any] | None = None,
     **train: Any,
 ) -> Loaded:
     """Two epochs of two steps over the project's records; ``train`` holds further keys of that section."""
@@ -63,6 +64,7 @@ def configure(
             "train_path": str(directory / "train.jsonl"),
             "val_path": str(directory / "val.jsonl"),
             "cache_dir": str(directory / "cache"),
+            "mix": mix or {},
         },
     )
     return Loaded(config=config, provenance={}, files=())

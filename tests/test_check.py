@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,6 +116,32 @@ def test_several_datasets_are_one_training_set(checked: Callable[..., CheckRepor
     report = checked(f"datasets=[{{path: {project}/train.jsonl}}, {{path: {more}, weight: 2}}]")
     assert report.sets[0].paths == (f"{project}/train.jsonl", str(more))
     assert report.sets[0].records == 11
+
+
+def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(
+    checked: Callable[..., CheckReport], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(4)), encoding="utf-8")
+    sets = f"datasets=[{{path: {project}/train.jsonl}}, {{path: {project}/more.jsonl, weight: 3}}]"
+    report = checked(sets, "data.mix.epoch=longest")
+    assert report.mixture
+    assert [(share.name, share.target, share.realised, share.passes) for share in report.mixture.shares] == [
+        ("train", 10.0, 10, 1.0),
+        ("more", 30.0, 30, 7.5),
+    ]
+    assert report.packing
+    assert report.packing.rows == 40
+    assert report.sets[1].encoded
+    assert report.sets[1].encoded.examples == 2  # those of validation are what they are
+    assert main(["check", str(project / "c.yaml"), sets, "data.mix={by: tokens, epoch: 1000}"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mixture")]
+    assert re.fullmatch(
+        r"mixture    by tokens: train 2\d\.\d\d% \(target 25\.00%\), 2\d\d tokens in \d\.\d\d passes; "
+        r"more 7\d\.\d\d% \(target 75\.00%\), 7\d\d tokens in \d\.\d\d passes",
+        line,
+    )
+    assert main(["check", str(project / "c.yaml")]) == 0
+    assert "\nmixture" not in capsys.readouterr().out
 
 
 def test_without_a_model_records_are_checked_all_the_same(

@@ -271,3 +271,20 @@ def test_no_micro_batch_of_a_run_exceeds_its_longest_row(how, tmp_path: Path, ti
     assert validation.cut_examples == 0
     assert sorted(chain.from_iterable(contents(validation))) == list(range(5))
     assert any("are cut by train.packing: wrapped" in notice for notice in inputs.notices) == (how == "wrapped")
+
+
+def test_the_position_of_a_step_needs_no_search_where_tokens_are_mixed() -> None:
+    lengths = np.random.default_rng(1).integers(1, 50, 60)
+    mixture = Mixture({"a": range(20), "b": range(20, 60)}, {"a": 3, "b": 1}, 3, by="tokens", lengths=lengths)
+    packing = Packing(mixture, lengths, how="none", capacity=50, seed=3)
+    assert packing.alike
+    assert {len(packing.rows(epoch)) for epoch in range(8)} == {packing.row_count(10**12)} == {packing.visits}
+
+
+def test_a_mixture_leaves_validation_as_it_is(tmp_path: Path, tiny_model_dir: Path) -> None:
+    make_project(tmp_path, tiny_model_dir)
+    sets = [{"path": str(tmp_path / "train.jsonl"), "weight": 0.5}]
+    mixed = configure(tmp_path, datasets=sets, mix={"by": "tokens", "epoch": 2000})
+    inputs = open_inputs(mixed)
+    assert inputs.plan.packing.visits > 20
+    assert contents(inputs.validation_rows) == [(0,), (1,), (2,)]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from weft.commands.arguments import add_config, add_json, console, emit, load
 
 if TYPE_CHECKING:
-    from weft.data.check import CheckReport, ModelCheck, PackingCheck, SetCheck
+    from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +53,8 @@ def _lines(report: CheckReport) -> Iterator[str]:
         yield from (f"{'':<{width}}  {line}" for line in rest)
     if report.model:
         yield from _model_lines(report.model)
+    if report.mixture and (len(report.mixture.shares) > 1 or not report.mixture.plain):
+        yield _mixture_line(report.mixture)
     if report.packing:
         yield _packing_line(report.packing)
     yield from _note_lines(report)
@@ -90,6 +92,12 @@ def _model_lines(model: ModelCheck) -> Iterator[str]:
     )
     yield f"tokenizer  {model.tokenizer}: {model.vocab_size:,} entries; {special}"
     yield f"template   {model.template}; examples have at most {model.max_seq_len:,} tokens"
+
+
+def _mixture_line(mixture: MixtureCheck) -> str:
+    from weft.data.mixture import mixture_line
+
+    return "mixture    " + mixture_line(mixture.by, mixture.shares)
 
 
 def _packing_line(packing: PackingCheck) -> str:

@@ -116,7 +116,6 @@ LATER: dict[str, str] = {
     "model.tokenizer_ids": "a tokenizer apart from the model's own",
     "model.attention_kernel": "the choice of an attention kernel",
     "data.train_on": "the choice of what is trained (here: every assistant turn)",
-    "data.mix": "mixing by tokens (here: by examples, with datasets[].weight)",
     "data.overlong": "the choice of what happens to overlong examples (here: dropped, counted and listed)",
     "data.val_split_ratio": "a validation set taken from datasets[] (here: data.val_path)",
     "data.sft": "nested settings by training mode",

@@ -179,6 +179,21 @@ class SplitConfig(Section):
     """The share for a last test."""
 
 
+MixBy = Literal["examples", "tokens"]
+EpochLength = Literal["total", "longest", "shortest"] | Annotated[int, Field(ge=1)]
+
+
+class MixConfig(Section):
+    """How several training sets make an epoch; an evaluation set is always taken as it is."""
+
+    by: MixBy = key("examples")
+    """What the weights share out: `examples`, or their `tokens`."""
+    epoch: EpochLength = key("total")
+    """How much an epoch holds. `total`: as much as all sets together. `longest`: until the set that lasts longest at its
+    share is seen once, while the others repeat. `shortest`: until the first one is used up, so that nothing repeats.
+    A number: that many examples or tokens."""
+
+
 RecordFormat = Literal["auto", "messages", "chat", "qa", "prompt", "alpaca"]
 
 
@@ -200,6 +215,7 @@ class DataConfig(Section):
     cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
+    mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""
     style: str | None = key(None)
@@ -216,7 +232,7 @@ class DatasetConfig(Section):
     format: RecordFormat = key("auto", identity=False)
     """The format of its records."""
     weight: float = key(1.0, ge=0)
-    """The share of an epoch's examples that it provides, relative to the other weights."""
+    """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
 
 
 class GenConfig(Section):

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weft.config.schema import Config, ModelConfig, PackingMethod
+from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
 from weft.data.conversations import ConversationFile, content_digest, read_conversations
 from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, missing_validation, training_files
-from weft.data.packing import packing_of
+from weft.data.mixture import Share
+from weft.data.packing import Packing, packing_of
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
@@ -77,6 +78,16 @@ class ModelCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixtureCheck:
+    """What the first epoch takes of each training set."""
+
+    by: MixBy
+    shares: tuple[Share, ...]
+    plain: bool
+    """Whether every example of every set is visited once, as without weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PackingCheck:
     """The rows that the first epoch makes of the training examples."""
 
@@ -96,8 +107,9 @@ class CheckReport:
 
     sets: tuple[SetCheck, ...]
     model: ModelCheck | None
+    mixture: MixtureCheck | None
     packing: PackingCheck | None
-    """None where there is no tokenizer yet."""
+    """None where there is no tokenizer yet, or the training sets cannot be mixed."""
     warnings: tuple[Warn, ...]
     notices: tuple[str, ...]
 
@@ -136,16 +148,19 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
         seen |= set(digests) if name == "train" else set()
     model = _model(config, renderer) if renderer else None
+    mixture: MixtureCheck | None = None
     packing: PackingCheck | None = None
     unmixed: list[Warn] = []
     if renderer:
         try:
-            packing = _packing(config, stores["train"], files["train"])
+            planned = packing_of(config, stores["train"], files["train"])
+            mixture, packing = _mixture(planned), _packing(planned)
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(what=problem.what, fix=problem.fix or "")]
     return CheckReport(
         sets=tuple(sets),
         model=model,
+        mixture=mixture,
         packing=packing,
         warnings=(*unmixed, *_warnings(config, sets, model, packing)),
         notices=tuple(notices),
@@ -231,8 +246,12 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
     )
 
 
-def _packing(config: Config, store: ExampleStore, files: Sequence[SourceFile]) -> PackingCheck:
-    packing = packing_of(config, store, files)
+def _mixture(packing: Packing) -> MixtureCheck:
+    mixture = packing.mixture
+    return MixtureCheck(by=mixture.by, shares=mixture.shares(), plain=mixture.visits_each_once)
+
+
+def _packing(packing: Packing) -> PackingCheck:
     rows = packing.rows(0)
     return PackingCheck(
         how=packing.how,

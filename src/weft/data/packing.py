@@ -100,13 +100,14 @@ class Packing:
         visits: examples that an epoch visits.
         longest: tokens of the longest example.
         alike: whether every epoch is known to have as many rows as the first.
+        mixture: visits the examples.
     """
 
     def __init__(self, mixture: Mixture, lengths: np.ndarray, *, how: PackingMethod, capacity: int, seed: int):
         self.how, self.capacity = how, capacity
         self.visits, self.longest = mixture.epoch_length, int(lengths.max())
         self.alike = how == "none" or (how == "bfd" and mixture.repeats)
-        self._mixture, self._lengths, self._seed = mixture, lengths, seed
+        self.mixture, self._lengths, self._seed = mixture, lengths, seed
         self._rows = lru_cache(maxsize=2)(self._pack)  # an epoch, and the next one at its border
         self._count = lru_cache(maxsize=None)(lambda epoch: len(self._rows(epoch)))
 
@@ -122,7 +123,7 @@ class Packing:
 
     def _pack(self, epoch: int) -> Rows:
         seed = derive_seed(self._seed, "rows", epoch)
-        return pack(self._mixture.order(epoch), self._lengths, how=self.how, capacity=self.capacity, seed=seed)
+        return pack(self.mixture.order(epoch), self._lengths, how=self.how, capacity=self.capacity, seed=seed)
 
 
 def packing_of(config: Config, store: ExampleStore, files: Sequence[SourceFile]) -> Packing:
@@ -131,7 +132,8 @@ def packing_of(config: Config, store: ExampleStore, files: Sequence[SourceFile])
     Raises:
         ConfigError: the files cannot be mixed.
     """
-    mixture = Mixture(store.source_slices, {file.name: file.weight for file in files}, config.seed)
+    weights, mix = {file.name: file.weight for file in files}, config.data.mix
+    mixture = Mixture(store.source_slices, weights, config.seed, by=mix.by, epoch=mix.epoch, lengths=store.lengths)
     how, capacity = config.train.packing, config.model.max_seq_len
     return Packing(mixture, store.lengths, how=how, capacity=capacity, seed=config.seed)
 

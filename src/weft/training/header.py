@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from weft.config.schema import Config, TrainConfig
+from weft.data.mixture import mixture_line
 from weft.data.packing import packing_line
 from weft.objectives.base import Objective
 from weft.training.plan import Plan
@@ -36,6 +37,7 @@ def run_facts(
         "trained_tokens": report.trained_tokens,
         "longest": report.longest,
         "validation_examples": len(inputs.validation) if inputs.validation else 0,
+        "mixture": mixture_line(packing.mixture.by, packing.mixture.shares()),
         "packing": packing.how,
         "rows": len(rows),
         "row_capacity": packing.capacity,
@@ -73,6 +75,7 @@ def run_header(facts: Mapping[str, Any]) -> str:
         "attention": f"{facts['attention']} ({facts['attention_reason']})",
         "data": f"{facts['examples']:,} examples, {facts['tokens']:,} tokens of which {facts['trained_tokens']:,} trained, "
         f"longest {facts['longest']:,}; {facts['validation_examples']:,} examples for validation",
+        "mixture": facts["mixture"],
         "template": facts["template"],
         "packing": packing_line(
             facts["packing"], rows=facts["rows"], capacity=facts["row_capacity"], fill=facts["fill"]
