@@ -15,7 +15,7 @@ import pytest
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.check import CheckReport, check
-from weft.errors import DataError, Problems
+from weft.errors import ConfigError, DataError, Problems
 
 Overrides = dict[str, Any]
 
@@ -116,6 +116,40 @@ def test_several_datasets_are_one_training_set(checked: Callable[..., CheckRepor
     report = checked(f"datasets=[{{path: {project}/train.jsonl}}, {{path: {more}, weight: 2}}]")
     assert report.sets[0].paths == (f"{project}/train.jsonl", str(more))
     assert report.sets[0].records == 11
+
+
+def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
+    checked: Callable[..., CheckReport], project: Path
+) -> None:
+    (project / "val.jsonl").unlink()
+    (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(40)), encoding="utf-8")
+    (project / "idle.jsonl").write_text("\n".join(qa(f"Unused {i}?", "No") for i in range(40)), encoding="utf-8")
+    names = {"train": 1, "more": 1, "idle": 0}
+    sets = "datasets=[" + ", ".join(f"{{path: {project}/{name}.jsonl, weight: {names[name]}}}" for name in names) + "]"
+    report = checked(sets, "data.val_split_ratio=0.1")
+    train, val = report.sets
+    assert (train.records, val.records) == (9 + 36 + 36, 1 + 4)
+    assert train.formats == {"prompt": 81}
+    assert val.paths == (f"{project}/train.jsonl", f"{project}/more.jsonl")
+    assert val.leaked == 0
+    assert report.notices[0] == (
+        f"10.00% of each dataset is held out for validation (data.val_split_ratio), because there is no {project}/val.jsonl"
+    )
+    assert checked(sets, "data.val_split_ratio=0").sets[0].records == 90
+    assert [one.name for one in checked(sets, "data.val_split_ratio=0").sets] == ["train"]
+    # by default, two of a hundred, but at least one of each
+    assert [one.records for one in checked(sets).sets] == [9 + 39 + 39, 2]
+    # training needs it as little as a file of its own
+    assert checked(sets, "train.load_best_model_at_end=true").sets[1].name == "val"
+    with pytest.raises(ConfigError, match=r"the validation set .* is missing"):
+        checked(sets, "train.load_best_model_at_end=true", "data.val_split_ratio=0")
+
+
+def test_a_single_record_cannot_be_held_out(checked: Callable[..., CheckReport], project: Path) -> None:
+    (project / "val.jsonl").unlink()
+    (project / "one.jsonl").write_text(qa("Why?", "So."), encoding="utf-8")
+    with pytest.raises(DataError, match=r"one.jsonl: there are too few records .*\n  fix: set data.val_split_ratio=0"):
+        checked(f"datasets=[{{path: {project}/one.jsonl}}]")
 
 
 def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(

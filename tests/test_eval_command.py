@@ -220,7 +220,7 @@ def test_bad_records_stop_or_are_counted(config: str, capsys: pytest.CaptureFixt
 def test_which_files_a_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = Config(
-        data={"format": "alpaca", "test_path": "t.jsonl"},
+        data={"format": "alpaca", "test_path": "t.jsonl", "val_split_ratio": 0.0},
         eval={"sets": {"hard": "h.jsonl"}},
         datasets=[{"path": "a.jsonl"}, {"path": "b.jsonl", "format": "qa"}],
     )

@@ -215,6 +215,8 @@ class DataConfig(Section):
     cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
+    val_split_ratio: float = key(0.02, ge=0, lt=1)
+    """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""
     mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""

@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
-from weft.data.conversations import ConversationFile, content_digest, read_conversations
-from weft.data.inputs import HELD_OUT, held_out_file, load_renderer, missing_validation, training_files
+from weft.data.conversations import ConversationFile, read_conversations
+from weft.data.inputs import (
+    HELD_OUT,
+    held_out_files,
+    load_renderer,
+    missing_validation,
+    split_notices,
+    training_files,
+)
 from weft.data.mixture import Share
 from weft.data.packing import Packing, packing_of
 from weft.data.render import Renderer
+from weft.data.split import said
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
-from weft.types import Conversation, Location
+from weft.types import Location
 
 NOTES = {
     "prompt": "the template opens an answer differently under another argument, and was asked with it",
@@ -130,10 +138,10 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     for problem in missing_validation(config):
         raise problem
     files: dict[str, Sequence[SourceFile]] = {"train": training_files(config)}
-    notices = []
+    notices = [*split_notices(config)]
     for name in HELD_OUT:
-        if file := held_out_file(config, name):
-            files[name] = [file]
+        if found_files := held_out_files(config, name):
+            files[name] = found_files
         else:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
@@ -142,7 +150,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     seen: set[str] = set()
     for name, group in files.items():
         found = [_read(config, file) for file in group]
-        digests = [_said(talk) for part in found for talk in part.conversations]
+        digests = [said(talk) for part in found for talk in part.conversations]
         if renderer:
             stores[name] = _encode(config, group, renderer, progress)
         sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
@@ -184,7 +192,12 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
 def _read(config: Config, file: SourceFile) -> ConversationFile:
     prompt = effective_system_prompt(config)
     return read_conversations(
-        file.path, format=file.format, on_bad_row=config.on_bad_row, system_prompt=prompt, source=file.name
+        file.path,
+        format=file.format,
+        on_bad_row=config.on_bad_row,
+        system_prompt=prompt,
+        source=file.name,
+        part=file.part,
     )
 
 
@@ -197,11 +210,6 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
         system_prompt=effective_system_prompt(config),
         progress=progress,
     )
-
-
-def _said(conversation: Conversation) -> str:
-    """What a conversation says, whatever its system message asks for."""
-    return content_digest([message for message in conversation.messages if message.role != "system"])
 
 
 def _summary(

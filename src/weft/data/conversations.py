@@ -7,14 +7,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from weft.config.schema import RecordFormat
 from weft.data.formats import RowError, parse_as
 from weft.data.sources import BadRow, find_files, read_file
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Conversation, Message, Record
+
+if TYPE_CHECKING:
+    from weft.data.split import Part
 
 _SHOWN = 20
 
@@ -41,6 +45,7 @@ def read_conversations(
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
     source: str | None = None,
+    part: Part | None = None,
     fix: str | None = None,
 ) -> ConversationFile:
     """Read every record of ``path``, a file or a directory.
@@ -51,6 +56,7 @@ def read_conversations(
         on_bad_row: ``error`` raises when all rows are read; ``drop`` returns the bad ones in ``bad_rows``.
         system_prompt: the system message of conversations that have none.
         source: the source of conversations whose record names none; by default the file's name without its ending.
+        part: take only these conversations, and bad rows with those of training; None for all.
         fix: what to do where ``path`` is missing.
 
     Raises:
@@ -60,10 +66,8 @@ def read_conversations(
     paths, skipped = find_files(path, fix=fix)
     conversations: list[Conversation] = []
     bad_rows: list[BadRow] = []
-    formats: Counter[str] = Counter()
-    files: dict[str, int] = {}
+    names: list[str] = []
     for file in paths:
-        before = len(conversations) + len(bad_rows)
         for row in read_file(file):
             if isinstance(row, BadRow):
                 bad_rows.append(row)
@@ -73,13 +77,22 @@ def read_conversations(
             except RowError as error:
                 bad_rows.append(_bad_row(row, error))
                 continue
-            formats[name] += 1
+            names.append(name)
             conversations.append(with_system_prompt(conversation, system_prompt))
-        files[str(file)] = len(conversations) + len(bad_rows) - before
     if bad_rows and (on_bad_row == "error" or not conversations):
-        raise _problems(path, bad_rows, sum(files.values()))
+        raise _problems(path, bad_rows, len(conversations) + len(bad_rows))
+    if part is not None:
+        taken = part.holds(conversations)
+        names, conversations = list(compress(names, taken)), list(compress(conversations, taken))
+        bad_rows = bad_rows if not part.held_out else []
+    places = [*(talk.location for talk in conversations), *(row.location for row in bad_rows)]
+    records = Counter(place.path for place in places)
     return ConversationFile(
-        conversations=tuple(conversations), bad_rows=tuple(bad_rows), formats=formats, files=files, skipped=skipped
+        conversations=tuple(conversations),
+        bad_rows=tuple(bad_rows),
+        formats=Counter(names),
+        files={str(file): records[str(file)] for file in paths},
+        skipped=skipped,
     )
 
 

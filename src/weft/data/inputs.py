@@ -8,6 +8,7 @@ from pathlib import Path
 from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.render import Renderer
+from weft.data.split import Part
 from weft.data.store import SourceFile
 from weft.data.template import load_template
 from weft.data.tokenizer import load_tokenizer
@@ -17,7 +18,7 @@ HELD_OUT = ("val", "test")
 
 
 def training_files(config: Config) -> tuple[SourceFile, ...]:
-    """Every entry of ``datasets``, or else the training file that ``weft prepare`` writes.
+    """Every entry of ``datasets`` (but for what validation takes of it), or else the training file that ``weft prepare`` writes.
 
     Raises:
         DataError: one of them does not exist.
@@ -26,15 +27,7 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
         SourceFile(path=Path(config.data.train_path), name="train", format=config.data.format),
     )
     if config.datasets:
-        files = tuple(
-            SourceFile(
-                path=Path(entry.path),
-                name=entry.name or Path(entry.path).stem,
-                format=entry.format,
-                weight=entry.weight,
-            )
-            for entry in config.datasets
-        )
+        files = _datasets(config, "train")
     for file in files:
         if not file.path.exists():
             fix = "correct the path under datasets" if config.datasets else "run `weft prepare`, or set data.train_path"
@@ -42,10 +35,46 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     return files
 
 
-def held_out_file(config: Config, name: str) -> SourceFile | None:
-    """The records of ``val`` or ``test``; None where there is no such file."""
+def held_out_files(config: Config, name: str) -> tuple[SourceFile, ...]:
+    """The records of ``val`` or ``test``: a file, or the part of every entry of ``datasets``; none where there are none."""
     path = Path({"val": config.data.val_path, "test": config.data.test_path}[name])
-    return SourceFile(path=path, name=name, format=config.data.format) if path.exists() else None
+    if path.exists():
+        return (SourceFile(path=path, name=name, format=config.data.format),)
+    if name == "val" and dataset_part(config, "val"):
+        return tuple(file for file in _datasets(config, "val") if file.weight)
+    return ()
+
+
+def dataset_part(config: Config, name: str) -> Part | None:
+    """What ``train`` or ``val`` takes of each entry of ``datasets``; None for other sets, and where validation has a file of its
+    own or is not asked for.
+    """
+    ratio = config.data.val_split_ratio
+    if name not in ("train", "val") or not config.datasets or not ratio or Path(config.data.val_path).exists():
+        return None
+    return Part(held_out=name == "val", ratio=ratio, seed=config.seed)
+
+
+def split_notices(config: Config) -> Iterator[str]:
+    """What is to be said where validation is taken from ``datasets``."""
+    if dataset_part(config, "val"):
+        yield (
+            f"{config.data.val_split_ratio:.2%} of each dataset is held out for validation (data.val_split_ratio), because "
+            f"there is no {config.data.val_path}"
+        )
+
+
+def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
+    return tuple(
+        SourceFile(
+            path=Path(entry.path),
+            name=entry.name or Path(entry.path).stem,
+            format=entry.format,
+            weight=entry.weight,
+            part=dataset_part(config, name),
+        )
+        for entry in config.datasets
+    )
 
 
 def missing_validation(config: Config, place: str | None = None) -> Iterator[ConfigError]:
@@ -58,7 +87,7 @@ def missing_validation(config: Config, place: str | None = None) -> Iterator[Con
         )
         if asked
     ]
-    if needs_evaluation and not Path(config.data.val_path).exists():
+    if needs_evaluation and not Path(config.data.val_path).exists() and not dataset_part(config, "val"):
         yield ConfigError(
             f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
             where="data.val_path" + (f" ({place})" if place else ""),

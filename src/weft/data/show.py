@@ -115,7 +115,12 @@ def _first(config: Config, count: int) -> list[Conversation]:
         talk
         for file in training_files(config)
         for talk in read_conversations(
-            file.path, format=file.format, on_bad_row=config.on_bad_row, system_prompt=system_prompt, source=file.name
+            file.path,
+            format=file.format,
+            on_bad_row=config.on_bad_row,
+            system_prompt=system_prompt,
+            source=file.name,
+            part=file.part,
         ).conversations
     )
     return list(islice(talks, count))

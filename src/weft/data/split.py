@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from weft.data.conversations import content_digest
 from weft.data.seeds import derive_seed
@@ -46,11 +47,36 @@ def assign_splits(conversations: Sequence[Conversation], ratios: Mapping[str, fl
     key = f"{derive_seed(seed, 'split')}:"
 
     def rank(conversation: Conversation) -> tuple[bytes, str]:
-        turns = [message for message in conversation.messages if message.role != "system"]
-        return hashlib.sha256((key + content_digest(turns)).encode()).digest(), content_digest(conversation.messages)
+        return hashlib.sha256((key + said(conversation)).encode()).digest(), content_digest(conversation.messages)
 
     ranks = [rank(conversation) for conversation in conversations]
     ranking = sorted(range(len(ranks)), key=ranks.__getitem__)
     sizes = split_sizes(len(ranking), ratios)
     names = [name for name, size in sizes.items() for _ in range(size)]
     return [name for _, name in sorted(zip(ranking, names, strict=True))]
+
+
+def said(conversation: Conversation) -> str:
+    """A digest of what a conversation says, whatever its system message asks for."""
+    return content_digest([message for message in conversation.messages if message.role != "system"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What training or validation takes of a source that has no validation file beside it."""
+
+    held_out: bool
+    """Whether it is the part of validation."""
+    ratio: float
+    """The share of validation."""
+    seed: int
+
+    def holds(self, conversations: Sequence[Conversation]) -> list[bool]:
+        """Which of a source's conversations are in this part.
+
+        What is said more than once is never in both: where the cut goes through it, training has it.
+        """
+        split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
+        words = [said(conversation) for conversation in conversations]
+        trained = {digest for digest, name in zip(words, split, strict=True) if name == "train"}
+        return [(digest not in trained) == self.held_out for digest in words]

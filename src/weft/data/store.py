@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
 from weft.data.render import Renderer
 from weft.data.sources import find_files
+from weft.data.split import Part
 from weft.data.store_build import Account, Progress, write_examples
 from weft.disk import file_digest, sync
 from weft.errors import DataError
@@ -49,6 +50,8 @@ class SourceFile:
     name: str
     format: RecordFormat = "auto"
     weight: float = 1.0
+    part: Part | None = None
+    """Which of its conversations; None for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,8 @@ def open_store(
     paths = [find_files(file.path)[0] for file in files]
     places = _Places(names=[file.name for file in files], paths=[str(path) for group in paths for path in group])
     contents = [[file.format, *map(_content, group)] for file, group in zip(files, paths, strict=True)]
-    key = _digest([_code_digest(), contents, renderer.fingerprint, on_bad_row, system_prompt])
+    parts = [file.part and asdict(file.part) for file in files]
+    key = _digest([_code_digest(), contents, parts, renderer.fingerprint, on_bad_row, system_prompt])
     entry, damage = cache_dir / key, None
     if entry.exists():
         try:
@@ -134,7 +138,12 @@ def open_store(
             damage = f"a damaged entry of the cache was replaced: {entry}: {error}"
     found = [
         read_conversations(
-            file.path, format=file.format, on_bad_row=on_bad_row, system_prompt=system_prompt, source=file.name
+            file.path,
+            format=file.format,
+            on_bad_row=on_bad_row,
+            system_prompt=system_prompt,
+            source=file.name,
+            part=file.part,
         )
         for file in files
     ]

@@ -72,9 +72,15 @@ def write_examples(
     """Encode the conversations of all sources, in order, into the file ``path``.
 
     Raises:
-        DataError: no example is left, as all are too long.
+        DataError: no example is left, as all are too long, or there is no conversation at all.
         Problems: conversations cannot be rendered, and ``on_bad_row`` is ``error`` or no example is left.
     """
+    if not any(source.conversations for source in sources):
+        raise DataError(
+            "there are too few records to hold one out for validation",
+            where=", ".join(file for source in sources for file in source.files),
+            fix="set data.val_split_ratio=0, or name a file of validation records with data.val_path",
+        )
     account = Account(records=sum(sum(source.files.values()) for source in sources))
     errors: list[WeftError] = []
     overlong: list[Overlong] = []

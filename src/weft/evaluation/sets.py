@@ -11,6 +11,7 @@ import numpy as np
 
 from weft.config.schema import Config, DatasetConfig
 from weft.data.conversations import read_conversations
+from weft.data.inputs import dataset_part
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -39,9 +40,10 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     Raises:
         ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
     """
+    split = tuple(entry for entry in config.datasets if entry.weight) if dataset_part(config, "val") else ()
     known = {
         "train": tuple(config.datasets) or (DatasetConfig(path=config.data.train_path, format=config.data.format),),
-        "val": (DatasetConfig(path=config.data.val_path, format=config.data.format),),
+        "val": split or (DatasetConfig(path=config.data.val_path, format=config.data.format),),
         "test": (DatasetConfig(path=config.data.test_path, format=config.data.format),),
         **{name: (DatasetConfig(path=path),) for name, path in config.eval.sets.items()},
     }
@@ -90,7 +92,8 @@ def sample(evaluated: EvalSet, size: int, seed: int) -> EvalSet:
 
 
 def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> EvalSet:
-    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets)
+    part = dataset_part(config, name)
+    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and part is None
     fix = (
         f"run `weft prepare`, which writes it, or set data.{name}_path"
         if ours
@@ -103,6 +106,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,
+            part=part,
             fix=fix,
         )
         for file in files

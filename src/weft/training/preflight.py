@@ -14,7 +14,7 @@ from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.check import NOTES, cut_examples
-from weft.data.inputs import held_out_file, load_renderer, missing_validation, training_files
+from weft.data.inputs import held_out_files, load_renderer, missing_validation, split_notices, training_files
 from weft.data.packing import Packing, Rows, pack, packing_of
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
@@ -81,7 +81,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
         validation=validation,
         validation_rows=_validation_rows(validation, packing) if validation else None,
         plan=make_plan(config.train, packing),
-        notices=(*_left_out("training", train), *_cut(packing, train), *notices),
+        notices=(*split_notices(config), *_left_out("training", train), *_cut(packing, train), *notices),
     )
 
 
@@ -89,10 +89,10 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
     """The validation set, None where there is none or nothing would be evaluated, and what is to be said about it."""
     if config.train.evaluation_strategy == "no":
         return None, ()
-    file = held_out_file(config, "val")
-    if file is None:
+    files = held_out_files(config, "val")
+    if not files:
         return None, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
-    store = _open([file], renderer, config)
+    store = _open(files, renderer, config)
     return store, tuple(_left_out("validation", store))
 
 

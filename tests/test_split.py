@@ -1,0 +1,94 @@
+"""What validation takes of a training set: the same records wherever they lie, and nothing that training says as well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from small_run import configure, make_project
+from weft.config.load import load_config
+from weft.data.conversations import read_conversations
+from weft.data.split import Part, said
+from weft.evaluation.sets import find_sets, read_sets
+from weft.training.preflight import open_inputs
+from weft.types import Conversation, Location, Message
+
+RATIO = st.floats(0.001, 0.999)
+
+
+def talk(question: str) -> Conversation:
+    messages = (Message(role="user", content=question), Message(role="assistant", content="Yes."))
+    return Conversation(messages=messages, location=Location(path="a.jsonl", line=1))
+
+
+@given(st.lists(st.text("abc", max_size=2), min_size=1, max_size=60), RATIO, st.integers(0, 2**63 - 1))
+def test_every_conversation_is_in_one_part_and_what_it_says_in_no_other(
+    words: list[str], ratio: float, seed: int
+) -> None:
+    talks = [talk(word) for word in words]
+    train, val = (Part(held_out=held_out, ratio=ratio, seed=seed).holds(talks) for held_out in (False, True))
+    assert [not one for one in val] == train
+    assert any(train)
+    parts = [{said(one) for one, taken in zip(talks, part, strict=True) if taken} for part in (train, val)]
+    assert not parts[0] & parts[1]
+
+
+@given(st.integers(3, 200), RATIO, st.integers(0, 2**63 - 1), st.randoms(use_true_random=False))
+def test_the_part_is_as_large_as_asked_for_and_the_same_in_any_order(
+    count: int, ratio: float, seed: int, random
+) -> None:
+    talks = [talk(f"question {number}") for number in range(count)]
+    part = Part(held_out=True, ratio=ratio, seed=seed)
+    taken = {talks[number].messages for number, one in enumerate(part.holds(talks)) if one}
+    assert abs(len(taken) - max(1, ratio * count)) <= 1
+    shuffled = random.sample(talks, count)
+    assert {shuffled[number].messages for number, one in enumerate(part.holds(shuffled)) if one} == taken
+
+
+def test_another_seed_holds_out_others() -> None:
+    talks = [talk(f"question {number}") for number in range(100)]
+    taken = {tuple(Part(held_out=True, ratio=0.1, seed=seed).holds(talks)) for seed in range(5)}
+    assert len(taken) == 5
+
+
+def test_both_parts_together_account_for_every_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [json.dumps({"prompt": f"Number {number}?", "response": "Yes."}) for number in range(20)]
+    path.write_text("\n".join([*rows, "{broken"]), encoding="utf-8")
+    train, val = (
+        read_conversations(path, on_bad_row="drop", part=Part(held_out=held_out, ratio=0.25, seed=1))
+        for held_out in (False, True)
+    )
+    assert (train.files, val.files) == ({str(path): 16}, {str(path): 5})
+    assert (train.formats, val.formats) == ({"prompt": 15}, {"prompt": 5})
+    assert (len(train.bad_rows), len(val.bad_rows)) == (1, 0)
+    whole = read_conversations(path, on_bad_row="drop")
+    assert sorted(map(said, (*train.conversations, *val.conversations))) == sorted(map(said, whole.conversations))
+
+
+def test_evaluation_reads_the_parts_that_training_does(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"Number {number}?", "response": "Yes."}) for number in range(50))
+    )
+    (tmp_path / "c.yaml").write_text(
+        f"datasets: [{{path: {tmp_path}/a.jsonl}}]\ndata: {{val_path: {tmp_path}/val.jsonl, val_split_ratio: 0.1}}\n"
+    )
+    config = load_config(tmp_path / "c.yaml", ()).config
+    train, val, whole = read_sets(config, find_sets(config, ["train", "val", str(tmp_path / "a.jsonl")]))
+    assert [len(one.conversations) for one in (train, val, whole)] == [45, 5, 50]
+    assert not {*map(said, train.conversations)} & {*map(said, val.conversations)}
+
+
+def test_training_holds_out_what_it_evaluates(tmp_path: Path, tiny_model_dir: Path) -> None:
+    make_project(tmp_path, tiny_model_dir)
+    (tmp_path / "val.jsonl").unlink()
+    loaded = configure(tmp_path, datasets=[{"path": str(tmp_path / "train.jsonl")}])
+    inputs = open_inputs(loaded)
+    assert inputs.validation is not None
+    assert (len(inputs.train), len(inputs.validation)) == (6, 1)
+    lines = [store[number].location.line for store in (inputs.train, inputs.validation) for number in range(len(store))]
+    assert sorted(line for line in lines if line) == list(range(1, 8))
+    assert inputs.notices[0].startswith("2.00% of each dataset is held out for validation")
