@@ -21,6 +21,7 @@ from weft.commands.arguments import add_config, add_json, console, emit, load
 
 if TYPE_CHECKING:
     from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
+    from weft.data.store_build import SourceAccount
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +81,18 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
         yield f"{found.examples:,} examples, {found.tokens:,} tokens, longest {found.longest:,}"
         yield f"{found.trained_tokens:,} tokens trained ({share:.1%}), in {found.turns:,} turns"
         yield f"{found.closed_turns / found.turns:.1%} of the trained turns end with a stop token"
+        for name, source in found.sources.items() if len(found.sources) > 1 else ():
+            yield _source_line(name, source)
     if one.name != "train":
         yield f"{one.leaked:,} say the same as a training record"
+
+
+def _source_line(name: str, source: SourceAccount) -> str:
+    share = source.trained_tokens / max(source.tokens, 1)
+    return (
+        f"{name}: {source.records:,} records, {source.examples:,} examples, {source.tokens:,} tokens ({share:.1%} trained), "
+        f"longest {source.longest:,}, {source.shortened:,} shortened, {source.too_long:,} too long"
+    )
 
 
 def _model_lines(model: ModelCheck) -> Iterator[str]:

@@ -116,7 +116,6 @@ LATER: dict[str, str] = {
     "model.tokenizer_ids": "a tokenizer apart from the model's own",
     "model.attention_kernel": "the choice of an attention kernel",
     "data.train_on": "the choice of what is trained (here: every assistant turn)",
-    "data.overlong": "the choice of what happens to overlong examples (here: dropped, counted and listed)",
     "data.sft": "nested settings by training mode",
     "data.dataset_name": "data sets by their name on the hub (here: files)",
     "datasets[].loss_weight": "a loss weight per data set",

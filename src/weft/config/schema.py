@@ -71,7 +71,7 @@ class ModelConfig(Section):
     type: Literal["causal"] = key("causal")
     """The kind of model: `causal` predicts the next token."""
     max_seq_len: int = key(1024, aliases=("train.max_seq_len",), ge=8)
-    """The longest example, in tokens. Longer ones are dropped, counted and listed."""
+    """The longest example, in tokens. What becomes of longer ones: `data.overlong`."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = key("auto")
     """The type of the weights in memory. `auto`: float32; on a GPU, bfloat16 for frozen weights."""
 
@@ -183,6 +183,9 @@ MixBy = Literal["examples", "tokens"]
 EpochLength = Literal["total", "longest", "shortest"] | Annotated[int, Field(ge=1)]
 
 
+OverlongPolicy = Literal["truncate", "drop", "error", "split_turns"]
+
+
 class MixConfig(Section):
     """How several training sets make an epoch; an evaluation set is always taken as it is."""
 
@@ -217,6 +220,10 @@ class DataConfig(Section):
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""
+    overlong: OverlongPolicy = key("drop")
+    """What becomes of examples that are longer than `model.max_seq_len`; always counted and listed. `drop`: left out.
+    `error`: they stop it. `truncate`: cut after the last turn that fits, or within the first answer, which then keeps its
+    end token. `split_turns`: several examples, cut before a question, each below the system message."""
     mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""

@@ -287,6 +287,12 @@ def _warnings(
             fix=f"end the assistant's turns with {' or '.join(model.special['stops'])} in the chat template",
         )
     for one in sets:
+        for how, shortened in (one.encoded.shortened if one.encoded else {}).items():
+            yield Warn(
+                what=f"{len(set(shortened))} of {one.records} {one.name} records are {how}, to fit into model.max_seq_len",
+                fix="raise model.max_seq_len, or choose another data.overlong",
+                where=tuple(shortened[:_SHOWN]),
+            )
         for reason, places in one.dropped.items():
             too_long = reason.startswith(TOO_LONG)
             yield Warn(

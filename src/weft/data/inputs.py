@@ -103,4 +103,5 @@ def load_renderer(config: Config) -> Renderer:
         TemplateError: there is no template that can be used.
     """
     tokenizer = load_tokenizer(model_directory(config.model, weights=False))
-    return Renderer(tokenizer, load_template(config.data.template_path, tokenizer), config.model.max_seq_len)
+    template = load_template(config.data.template_path, tokenizer)
+    return Renderer(tokenizer, template, config.model.max_seq_len, overlong=config.data.overlong)

@@ -13,13 +13,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from weft.config.schema import OverlongPolicy
 from weft.data.encoding import Run
 from weft.data.formats import RowError
+from weft.data.overlong import SPLIT, Encoded, split, truncate
 from weft.errors import DataError, WeftError
 from weft.types import Conversation, Example, Location, Message, Segment
 
@@ -29,14 +32,14 @@ if TYPE_CHECKING:
 
 
 class Overlong(DataError):
-    """An example of more tokens than ``model.max_seq_len`` allows; it is dropped whole, never cut."""
+    """An example of more tokens than ``model.max_seq_len`` allows, which is left out."""
 
     def __init__(self, tokens: int, limit: int, where: Location):
         self.tokens, self.limit = tokens, limit
         super().__init__(
             f"the example has {tokens:,} tokens; {limit:,} are allowed",
             where=where,
-            fix=f"set model.max_seq_len to {tokens} or more, or shorten the record",
+            fix=f"set model.max_seq_len to {tokens} or more, or shorten the record (data.overlong can do that)",
         )
 
 
@@ -47,6 +50,8 @@ class Rendering:
     location: Location
     examples: tuple[Example, ...] = ()
     overlong: tuple[Overlong, ...] = ()
+    shortened: tuple[str, ...] = ()
+    """How examples were made to fit, for each that was."""
     error: WeftError | None = None
     """Why the conversation gives no example at all, where it is not for length."""
     notes: tuple[str, ...] = ()
@@ -60,19 +65,22 @@ class Renderer:
         tokenizer: encodes.
         template: prints.
         max_seq_len: the most tokens that an example may have.
+        overlong: what becomes of longer ones (:mod:`weft.data.overlong`); ``error`` is for whoever reads the renderings.
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, max_seq_len: int):
-        self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate, max_seq_len: int, *, overlong: OverlongPolicy = "drop"
+    ):
+        self.tokenizer, self.template, self.max_seq_len, self.overlong = tokenizer, template, max_seq_len, overlong
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything besides the records that decides on ids and weights."""
-        parts = [self.template.source, self.tokenizer.fingerprint, self.max_seq_len]
+        parts = [self.template.source, self.tokenizer.fingerprint, self.max_seq_len, self.overlong]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def render(self, conversation: Conversation) -> list[Example]:
-        """The examples of one conversation: one, or one per turn where the template rewrites its history.
+        """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part.
 
         Raises:
             Overlong: an example is longer than ``max_seq_len``.
@@ -87,6 +95,29 @@ class Renderer:
 
     def render_batch(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         """What becomes of each conversation; problems are returned, not raised. Many at once are faster."""
+        renderings = self._render(conversations)
+        if self.overlong != "split_turns":
+            return renderings
+        return [
+            self._split(conversation, rendering) if rendering.overlong else rendering
+            for conversation, rendering in zip(conversations, renderings, strict=True)
+        ]
+
+    def _split(self, conversation: Conversation, whole: Rendering) -> Rendering:
+        """The parts of a conversation that is too long; ``whole``, as it is, where one of them cannot be printed alone."""
+        parts = split(conversation, lambda part: self._render([part])[0], lambda part: not part.overlong)
+        if any(part.error for part in parts):
+            return whole
+        fitting = [part for part in parts if not part.overlong]
+        return Rendering(
+            location=conversation.location,
+            examples=tuple(example for part in fitting for example in part.examples),
+            overlong=tuple(problem for part in parts for problem in part.overlong),
+            shortened=(SPLIT,) if fitting else (),
+            notes=tuple(note for part in fitting for note in part.notes),
+        )
+
+    def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         printed = [self._print(conversation) for conversation in conversations]
         plans = [[_plan(text.segments) for text in texts] for texts, _ in printed]
         flat = [piece.run for texts in plans for pieces in texts for piece in pieces]
@@ -94,14 +125,15 @@ class Renderer:
         renderings = []
         for conversation, (texts, error), pieces in zip(conversations, printed, plans, strict=True):
             found = [
-                self._example(text, text_pieces, islice(encoded, len(text_pieces)), conversation.location)
+                self._fitted(self._encoded(text, text_pieces, islice(encoded, len(text_pieces))), conversation.location)
                 for text, text_pieces in zip(texts, pieces, strict=True)
             ]
             renderings.append(
                 Rendering(
                     location=conversation.location,
-                    examples=tuple(example for example in found if isinstance(example, Example)),
-                    overlong=tuple(problem for problem in found if isinstance(problem, Overlong)),
+                    examples=tuple(example for example, _ in found if isinstance(example, Example)),
+                    overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
+                    shortened=tuple(how for _, how in found if how),
                     error=error,
                     notes=tuple(note for text in texts for note in text.notes),
                 )
@@ -132,22 +164,35 @@ class Renderer:
             return (), error
         return printed, None
 
-    def _example(
-        self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]], location: Location
-    ) -> Example | Overlong:
+    def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]]) -> Encoded:
         ids: list[int] = []
-        weights: list[float] = []
+        runs: list[tuple[int, int]] = []
         for piece, run in zip(pieces, encoded, strict=True):
+            start = len(ids)
             ids += run[piece.skip :]
-            weights += [float(piece.trained)] * (len(run) - piece.skip)
+            if piece.trained and len(ids) > start:
+                runs.append((start, len(ids)))
         if text.append_eos:
             ids.append(self.tokenizer.eos_id)
-            weights.append(1.0)
-        if len(ids) > self.max_seq_len:
-            return Overlong(len(ids), self.max_seq_len, location)
-        return Example(
-            ids=np.array(ids, dtype=np.int32), loss_weights=np.array(weights, dtype=np.float32), location=location
-        )
+            start = runs.pop()[0] if runs and runs[-1][1] == len(ids) - 1 else len(ids) - 1
+            runs.append((start, len(ids)))
+        return Encoded(ids=ids, runs=runs)
+
+    def _fitted(self, encoded: Encoded, location: Location) -> tuple[Example | Overlong, str | None]:
+        """The example, and how it was made to fit; or that it is too long."""
+        if len(encoded.ids) <= self.max_seq_len:
+            return self._example(encoded, location), None
+        if self.overlong == "truncate":
+            decode = partial(self.tokenizer.decode, skip_control=False)
+            if shorter := truncate(encoded, self.max_seq_len, self.tokenizer.stop_ids, decode):
+                return self._example(shorter[0], location), shorter[1]
+        return Overlong(len(encoded.ids), self.max_seq_len, location), None
+
+    def _example(self, encoded: Encoded, location: Location) -> Example:
+        weights = np.zeros(len(encoded.ids), np.float32)
+        for start, end in encoded.runs:
+            weights[start:end] = 1
+        return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=weights, location=location)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,7 +57,9 @@ class ShownExample:
 
 
 def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExample]]:
-    """The examples of the first ``count`` training records, whatever their length, and the renderer that made them.
+    """The examples of the first ``count`` training records, and the renderer that made them.
+
+    Those that are too long are shown as they were made to fit, or whole where they are left out.
 
     Raises:
         WeftError: these records, or their files, the tokenizer or the template cannot be used.
@@ -66,6 +68,10 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
     unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize)
     shown = []
     for conversation in _first(config, count):
+        fitted = renderer.render_batch([conversation])[0]
+        if fitted.shortened:
+            shown += [_as_fitted(renderer.tokenizer, example, fitted.shortened) for example in fitted.examples]
+            continue
         printed, examples = renderer.template.examples(conversation), unlimited.render(conversation)
         for text, example in zip(printed, examples, strict=True):
             parts = tuple(stretches(renderer.tokenizer, example))
@@ -91,6 +97,17 @@ def stretches(tokenizer: Tokenizer, example: Example) -> list[Stretch]:
         found.append(Stretch(text=added, ids=tuple(ids[start:end]), trained=is_trained, control=is_control))
         start, before = end, text
     return found
+
+
+def _as_fitted(tokenizer: Tokenizer, example: Example, how: tuple[str, ...]) -> ShownExample:
+    """An example that says less than its record, from the tokens that are left of it."""
+    parts = tuple(stretches(tokenizer, example))
+    segments = tuple(
+        Segment(text=part.text, trained=part.trained, control=((0, len(part.text)),) if part.control else ())
+        for part in parts
+    )
+    printed = Rendered(segments=segments, append_eos=False, notes=tuple(dict.fromkeys(how)))
+    return ShownExample(printed=printed, example=example, stretches=parts, left_out=False)
 
 
 def question(config: Config, text: str) -> tuple[Message, ...]:

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from weft.data.files import sync_directory, writing
 from weft.data.render import Renderer
 from weft.data.sources import find_files
 from weft.data.split import Part
-from weft.data.store_build import Account, Progress, write_examples
+from weft.data.store_build import Account, Progress, SourceAccount, write_examples
 from weft.disk import file_digest, sync
 from weft.errors import DataError
 from weft.types import Example, Location
@@ -69,8 +69,12 @@ class StoreReport:
     """Trained runs of tokens."""
     closed_turns: int
     """Those of them that end with a stop token, as an answer should."""
+    sources: dict[str, SourceAccount]
+    """What became of the records of each source."""
     dropped: dict[str, list[Location]]
     """What was left out, by reason."""
+    shortened: dict[str, list[Location]]
+    """What was made to fit into the longest length, by how (:mod:`weft.data.overlong`)."""
     notes: dict[str, int]
     """What the template's derivation noted, and how often; also that a damaged entry of the cache was replaced."""
     cached: bool
@@ -116,8 +120,8 @@ def open_store(
         files: where records come from.
         renderer: makes examples of conversations.
         cache_dir: where encoded examples are kept.
-        on_bad_row: ``error`` raises when all records are seen; ``drop`` leaves bad ones out and reports them. Examples that
-            are too long are always left out and reported.
+        on_bad_row: ``error`` raises when all records are seen; ``drop`` leaves bad ones out and reports them. What
+            becomes of examples that are too long is for the renderer to say; it is reported.
         system_prompt: the system message of conversations that have none.
         progress: told how far the encoding is.
 
@@ -179,6 +183,21 @@ class _Places:
     paths: Sequence[str]
     """Of all files of all sources."""
 
+    def numbered(self, found: Mapping[str, Sequence[Location]]) -> dict[str, list[list[int | None]]]:
+        """Locations by reason, with the numbers of files in place of their names; :meth:`found` is the inverse."""
+        numbers = {path: number for number, path in enumerate(self.paths)}
+        return {
+            reason: [[numbers[place.path], place.line, place.record] for place in rows]
+            for reason, rows in found.items()
+        }
+
+    def found(self, numbered: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, list[Location]]:
+        """Locations by reason."""
+        return {
+            reason: [Location(path=self.paths[file], line=line, record=record) for file, line, record in rows]
+            for reason, rows in numbered.items()
+        }
+
 
 def _open(entry: Path, places: _Places, *, cached: bool) -> ExampleStore:
     sealed = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
@@ -188,41 +207,40 @@ def _open(entry: Path, places: _Places, *, cached: bool) -> ExampleStore:
     if (entry / _EXAMPLES).stat().st_size != body["bytes"] or file_digest(entry / _EXAMPLES) != body["sha256"]:
         raise _DamagedError(f"{_EXAMPLES} is not what was written")
     examples = ExampleFile(entry / _EXAMPLES, places.paths)
-    ends = np.cumsum([0, *body["by_source"]]).tolist()
-    dropped = {
-        reason: [Location(path=places.paths[file], line=line, record=record) for file, line, record in rows]
-        for reason, rows in body["dropped"].items()
-    }
+    sources = [SourceAccount(**source) for source in body["sources"]]
+    ends = np.cumsum([0, *(source.examples for source in sources)]).tolist()
+    report = StoreReport(
+        records=sum(source.records for source in sources),
+        examples=len(examples),
+        tokens=sum(source.tokens for source in sources),
+        trained_tokens=sum(source.trained_tokens for source in sources),
+        longest=max(source.longest for source in sources),
+        turns=body["turns"],
+        closed_turns=body["closed_turns"],
+        sources=dict(zip(places.names, sources, strict=True)),
+        dropped=places.found(body["dropped"]),
+        shortened=places.found(body["shortened"]),
+        notes=body["notes"],
+        cached=cached,
+    )
     return ExampleStore(
-        examples,
-        dict(zip(places.names, map(range, ends, ends[1:]), strict=True)),
-        StoreReport(**body["counts"], examples=len(examples), dropped=dropped, notes=body["notes"], cached=cached),
-        body["fingerprint"],
+        examples, dict(zip(places.names, map(range, ends, ends[1:]), strict=True)), report, body["fingerprint"]
     )
 
 
 def _write_report(directory: Path, account: Account, places: _Places) -> None:
     """Seal ``directory``: the account of its examples, their size and digest, and the digest of all that."""
-    numbers = {path: number for number, path in enumerate(places.paths)}
     examples = directory / _EXAMPLES
     body = {
         "bytes": examples.stat().st_size,
         "sha256": file_digest(examples),
         "fingerprint": account.fingerprint,
-        "by_source": account.by_source,
-        "counts": {
-            "records": account.records,
-            "tokens": account.tokens,
-            "trained_tokens": account.trained_tokens,
-            "longest": account.longest,
-            "turns": account.turns,
-            "closed_turns": account.closed_turns,
-        },
+        "sources": [asdict(source) for source in account.sources],
+        "turns": account.turns,
+        "closed_turns": account.closed_turns,
         "notes": account.notes,
-        "dropped": {
-            reason: [[numbers[place.path], place.line, place.record] for place in rows]
-            for reason, rows in account.dropped.items()
-        },
+        "dropped": places.numbered(account.dropped),
+        "shortened": places.numbered(account.shortened),
     }
     text = json.dumps({"sha256": _digest(body), "body": body}, ensure_ascii=False, indent=1)
     (directory / _REPORT).write_text(text, encoding="utf-8")

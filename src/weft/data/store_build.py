@@ -27,36 +27,70 @@ _AT_ONCE = 512  # conversations: enough to keep all cores busy, few enough to sh
 _SHOWN = 20
 
 
+@dataclass(kw_only=True)
+class SourceAccount:
+    """What became of the records of one source."""
+
+    records: int
+    """Read, usable or not."""
+    examples: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    longest: int = 0
+    """Tokens of its longest example."""
+    too_long: int = 0
+    """Examples, or exchanges of a conversation, that were left out because they are too long."""
+    shortened: int = 0
+    """Conversations or examples that were truncated or split to fit."""
+
+
 @dataclass
 class Account:
     """What became of the records."""
 
-    records: int
-    tokens: int = 0
-    trained_tokens: int = 0
-    longest: int = 0
+    sources: list[SourceAccount] = field(default_factory=list)
     turns: int = 0
     """Trained runs of tokens."""
     closed_turns: int = 0
     """Those of them that end with a stop token."""
     dropped: dict[str, list[Location]] = field(default_factory=dict)
+    shortened: dict[str, list[Location]] = field(default_factory=dict)
+    """What was made to fit, by how."""
     notes: Counter[str] = field(default_factory=Counter)
-    by_source: list[int] = field(default_factory=list)
-    """Examples of each source."""
     fingerprint: str = ""
+
+    @property
+    def records(self) -> int:
+        """Of all sources."""
+        return sum(source.records for source in self.sources)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no source has an example."""
+        return not any(source.examples for source in self.sources)
 
     def drop(self, reason: str, location: Location) -> None:
         """Enter something that is left out."""
         self.dropped.setdefault(reason, []).append(location)
 
+    def fit(self, rendering: Rendering) -> None:
+        """Enter what was too long in a conversation of the source that was opened last, and what was made to fit."""
+        for problem in rendering.overlong:
+            self.drop(f"{TOO_LONG}, {problem.limit:,} tokens", rendering.location)
+        for how in rendering.shortened:
+            self.shortened.setdefault(how, []).append(rendering.location)
+        self.sources[-1].too_long += len(rendering.overlong)
+        self.sources[-1].shortened += len(rendering.shortened)
+
     def count(self, example: Example, stops: Collection[int]) -> None:
         """Enter an example of the source that was opened last."""
         trained = example.loss_weights > 0
         last = trained & ~np.append(trained[1:], False)
-        self.by_source[-1] += 1
-        self.tokens += len(example.ids)
-        self.trained_tokens += int(trained.sum())
-        self.longest = max(self.longest, len(example.ids))
+        source = self.sources[-1]
+        source.examples += 1
+        source.tokens += len(example.ids)
+        source.trained_tokens += int(trained.sum())
+        source.longest = max(source.longest, len(example.ids))
         self.turns += int(last.sum())
         self.closed_turns += sum(index in stops for index in example.ids[last].tolist())
 
@@ -73,7 +107,8 @@ def write_examples(
 
     Raises:
         DataError: no example is left, as all are too long, or there is no conversation at all.
-        Problems: conversations cannot be rendered, and ``on_bad_row`` is ``error`` or no example is left.
+        Problems: conversations cannot be rendered, and ``on_bad_row`` is ``error`` or no example is left; or some are too long
+            where none may be.
     """
     if not any(source.conversations for source in sources):
         raise DataError(
@@ -81,7 +116,7 @@ def write_examples(
             where=", ".join(file for source in sources for file in source.files),
             fix="set data.val_split_ratio=0, or name a file of validation records with data.val_path",
         )
-    account = Account(records=sum(sum(source.files.values()) for source in sources))
+    account = Account()
     errors: list[WeftError] = []
     overlong: list[Overlong] = []
     for row in (row for source in sources for row in source.bad_rows):
@@ -94,15 +129,16 @@ def write_examples(
                 if rendering.error:
                     errors.append(rendering.error)
                     account.drop(_reason(rendering.error), rendering.location)
-                for problem in rendering.overlong:
-                    account.drop(f"{TOO_LONG}, {problem.limit:,} tokens", rendering.location)
+                account.fit(rendering)
                 for example in rendering.examples:
                     account.count(example, renderer.tokenizer.stop_ids)
             writer.write([example for rendering in renderings for example in rendering.examples])
         account.fingerprint = writer.digest()
-    if errors and (on_bad_row == "error" or not any(account.by_source)):
+    if errors and (on_bad_row == "error" or account.is_empty):
         raise _problems(errors, account.records)
-    if not any(account.by_source):
+    if overlong and renderer.overlong == "error":
+        raise _too_long(overlong)
+    if account.is_empty:
         raise _all_too_long(overlong, sources)
     return account
 
@@ -113,7 +149,7 @@ def _rendered(
     """What becomes of each source's conversations, some at a time; opens each source in the account."""
     done, total = 0, sum(len(source.conversations) for source in sources)
     for source in sources:
-        account.by_source.append(0)
+        account.sources.append(SourceAccount(records=sum(source.files.values())))
         for start in range(0, len(source.conversations), _AT_ONCE):
             batch: tuple[Conversation, ...] = source.conversations[start : start + _AT_ONCE]
             yield renderer.render_batch(batch)
@@ -133,6 +169,16 @@ def _problems(errors: Sequence[WeftError], records: int) -> Problems:
         fix="mend them, or leave them out with on_bad_row=drop, which counts and lists them",
     )
     return Problems([*errors[:_SHOWN], summary])
+
+
+def _too_long(overlong: Sequence[Overlong]) -> Problems:
+    limit, longest = overlong[0].limit, max(problem.tokens for problem in overlong)
+    more = f" ({len(overlong) - _SHOWN} more than are shown)" if len(overlong) > _SHOWN else ""
+    summary = DataError(
+        f"{len(overlong)} examples are longer than model.max_seq_len, {limit:,} tokens{more}, which data.overlong: error refuses",
+        fix=f"set model.max_seq_len={longest} to keep all of them whole, or data.overlong to drop, truncate or split_turns",
+    )
+    return Problems([*overlong[:_SHOWN], summary])
 
 
 def _all_too_long(overlong: Sequence[Overlong], sources: Sequence[ConversationFile]) -> DataError:

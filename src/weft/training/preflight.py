@@ -140,6 +140,11 @@ def _left_out(name: str, store: ExampleStore) -> Iterator[str]:
         yield f"{len(places)} {name} records left out, {reason}: {', '.join(map(str, places[:3]))}" + (
             ", …" if len(places) > 3 else ""
         )
+    for how, places in store.report.shortened.items():
+        yield (
+            f"{len(places)} {name} records {how}, to fit into model.max_seq_len: {', '.join(map(str, places[:3]))}"
+            + (", …" if len(places) > 3 else "")
+        )
     for note, count in store.report.notes.items():
         name_of_note, _, detail = note.partition(":")
         yield f"{count} {name} examples: {NOTES.get(name_of_note, name_of_note)}" + (f": {detail}" if detail else "")
