@@ -38,10 +38,12 @@ class Chatml:
     source: str = "chatml"
     notes: tuple[str, ...] = field(default=("noted",))
 
-    def examples(self, conversation: Conversation) -> tuple[SimpleNamespace, ...]:
+    def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[SimpleNamespace, ...]:
         if conversation.messages[0].content == "unprintable":
             raise TemplateError("it cannot be printed")
         *segments, _ = self._segments(conversation.messages)  # the last one is what follows the last answer
+        if last_turn:
+            segments[:-1] = [replace(segment, trained=False) for segment in segments[:-1]]
         return (SimpleNamespace(segments=tuple(segments), append_eos=self.append_eos, notes=self.notes),)
 
     def prompt(self, messages: Sequence[Message]) -> tuple[Segment, ...]:

@@ -183,6 +183,7 @@ MixBy = Literal["examples", "tokens"]
 EpochLength = Literal["total", "longest", "shortest"] | Annotated[int, Field(ge=1)]
 
 
+TrainOn = Literal["assistant", "last_turn", "all"]
 OverlongPolicy = Literal["truncate", "drop", "error", "split_turns"]
 
 
@@ -220,6 +221,9 @@ class DataConfig(Section):
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""
+    train_on: TrainOn = key("assistant")
+    """Which tokens are trained. `assistant`: every turn of the assistant, its end token included. `last_turn`: only the last
+    one of each conversation. `all`: the whole text, questions included."""
     overlong: OverlongPolicy = key("drop")
     """What becomes of examples that are longer than `model.max_seq_len`; always counted and listed. `drop`: left out.
     `error`: they stop it. `truncate`: cut after the last turn that fits, or within the first answer, which then keeps its
@@ -242,6 +246,9 @@ class DatasetConfig(Section):
     """The format of its records."""
     weight: float = key(1.0, ge=0)
     """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
+    loss_weight: float = key(1.0, ge=1e-6, le=1e6)
+    """What each of its trained tokens counts in the loss, relative to those of the other sets; the sum of all weights is what
+    a step divides by."""
 
 
 class GenConfig(Section):

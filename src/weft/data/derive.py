@@ -64,23 +64,24 @@ class Derived:
     """The generation prompts before its turns: how many messages each answers, and the variant."""
 
 
-def derive(chat: Chat, *, by_tag: bool = True) -> tuple[Derived, ...]:
+def derive(chat: Chat, *, by_tag: bool = True, last_turn: bool = False) -> tuple[Derived, ...]:
     """The examples of one conversation, such that every turn of the assistant is trained in exactly one of them.
 
     Args:
         chat: the conversation, and what prints it.
         by_tag: train only what the template marks with ``{% generation %}``, if it has such tags; else whole turns.
+        last_turn: train the last turn only; there is one example.
 
     Raises:
         TemplateError: where no exact mask can be derived; the message says why.
     """
-    examples = _derive(chat, by_tag)
+    examples = _derive(chat, by_tag, last_turn)
     if any(chat.control.occur_in(message.content) for message in chat.messages):
-        _check_control(examples, _derive(_harmless(chat), by_tag))
+        _check_control(examples, _derive(_harmless(chat), by_tag, last_turn))
     return examples
 
 
-def _derive(chat: Chat, by_tag: bool) -> tuple[Derived, ...]:
+def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
     waiting = find_turns(chat)
     if not waiting:
         raise TemplateError("the conversation has no answer to learn from", fix="add an assistant message")
@@ -92,7 +93,7 @@ def _derive(chat: Chat, by_tag: bool) -> tuple[Derived, ...]:
         turn = waiting.pop()
         placed = place(chat, turn)
         closed = close(chat, turn, placed)
-        covered, waiting = _covered(chat, waiting, placed)
+        covered, waiting = ([], []) if last_turn else _covered(chat, waiting, placed)
         runs = [*covered, (turn, (placed.start, closed.end))]
         printed |= placed.contents.keys()
         spans = _selected(chat, turn, placed, runs) if selects else [span for _, span in runs]

@@ -71,6 +71,7 @@ def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
             name=entry.name or Path(entry.path).stem,
             format=entry.format,
             weight=entry.weight,
+            loss_weight=entry.loss_weight if name == "train" else 1.0,
             part=dataset_part(config, name),
         )
         for entry in config.datasets
@@ -104,4 +105,5 @@ def load_renderer(config: Config) -> Renderer:
     """
     tokenizer = load_tokenizer(model_directory(config.model, weights=False))
     template = load_template(config.data.template_path, tokenizer)
-    return Renderer(tokenizer, template, config.model.max_seq_len, overlong=config.data.overlong)
+    data, limit = config.data, config.model.max_seq_len
+    return Renderer(tokenizer, template, limit, overlong=data.overlong, train_on=data.train_on)

@@ -8,7 +8,8 @@
 ``split_turns``  the conversation becomes several, cut before a question. Each holds the system message and as many of the
                  exchanges that follow each other as fit, printed by the template as a conversation of its own: exactly what
                  inference would feed if it had begun there. Earlier exchanges are not repeated as context, so every answer is
-                 trained once. An exchange that is too long by itself is left out.
+                 trained once. An exchange that is too long by itself is left out. Where only the last turn is trained, there is
+                 one part: the last exchange, and as many before it as fit.
 
 What is left out or made shorter is counted by reason and listed.
 """
@@ -77,7 +78,7 @@ def _between_characters(ids: Sequence[int], start: int, end: int, decode: Callab
 
 
 def split(
-    conversation: Conversation, render: Callable[[Conversation], Part], fits: Callable[[Part], bool]
+    conversation: Conversation, render: Callable[[Conversation], Part], fits: Callable[[Part], bool], *, only_last: bool
 ) -> list[Part]:
     """What ``render`` makes of the parts of a conversation that is too long; those that do not fit are single exchanges.
 
@@ -85,6 +86,7 @@ def split(
         conversation: system messages at its beginning belong to every part.
         render: makes something of a part.
         fits: whether that is short enough.
+        only_last: only the part with the last exchange, and as many of those before it as fit.
     """
     messages = conversation.messages
     head = next((place for place, message in enumerate(messages) if message.role != "system"), len(messages))
@@ -94,7 +96,10 @@ def split(
         chosen = messages[borders[first] : borders[first + exchanges]]
         return render(replace(conversation, messages=(*messages[:head], *chosen)))
 
-    parts, first, count = [], 0, len(borders) - 1
+    count = len(borders) - 1
+    if only_last:
+        return [_most(count, lambda exchanges: part(count - exchanges, exchanges), fits)[1]]
+    parts, first = [], 0
     while first < count:
         size, rendered = _most(count - first, partial(part, first), fits)
         parts.append(rendered)

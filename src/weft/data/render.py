@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.config.schema import OverlongPolicy
+from weft.config.schema import OverlongPolicy, TrainOn
 from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, Encoded, split, truncate
@@ -66,17 +66,27 @@ class Renderer:
         template: prints.
         max_seq_len: the most tokens that an example may have.
         overlong: what becomes of longer ones (:mod:`weft.data.overlong`); ``error`` is for whoever reads the renderings.
+        train_on: which tokens get a weight: those of every turn of the ``assistant``, those of its ``last_turn``, or ``all``
+            but the first, which nothing before it could predict.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate, max_seq_len: int, *, overlong: OverlongPolicy = "drop"
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        max_seq_len: int,
+        *,
+        overlong: OverlongPolicy = "drop",
+        train_on: TrainOn = "assistant",
     ):
-        self.tokenizer, self.template, self.max_seq_len, self.overlong = tokenizer, template, max_seq_len, overlong
+        self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
+        self.overlong, self.train_on = overlong, train_on
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything besides the records that decides on ids and weights."""
-        parts = [self.template.source, self.tokenizer.fingerprint, self.max_seq_len, self.overlong]
+        choices = [self.max_seq_len, self.overlong, self.train_on]
+        parts = [self.template.source, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def render(self, conversation: Conversation) -> list[Example]:
@@ -105,7 +115,12 @@ class Renderer:
 
     def _split(self, conversation: Conversation, whole: Rendering) -> Rendering:
         """The parts of a conversation that is too long; ``whole``, as it is, where one of them cannot be printed alone."""
-        parts = split(conversation, lambda part: self._render([part])[0], lambda part: not part.overlong)
+        parts = split(
+            conversation,
+            lambda part: self._render([part])[0],
+            lambda part: not part.overlong,
+            only_last=self.train_on == "last_turn",
+        )
         if any(part.error for part in parts):
             return whole
         fitting = [part for part in parts if not part.overlong]
@@ -140,6 +155,14 @@ class Renderer:
             )
         return renderings
 
+    def texts(self, conversation: Conversation) -> tuple[Rendered, ...]:
+        """The examples of a conversation as text, whatever their length.
+
+        Raises:
+            TemplateError: the template does not print this conversation.
+        """
+        return self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """What inference feeds to get the next answer: int32 [T], ending with the generation prompt.
 
@@ -154,7 +177,7 @@ class Renderer:
     def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
         """The conversation as the template prints it, or why it cannot be used."""
         try:
-            printed = self.template.examples(conversation)
+            printed = self.texts(conversation)
             for text in printed:
                 _encodable(text.segments)
                 if not any(segment.trained and segment.text for segment in text.segments):
@@ -190,7 +213,7 @@ class Renderer:
 
     def _example(self, encoded: Encoded, location: Location) -> Example:
         weights = np.zeros(len(encoded.ids), np.float32)
-        for start, end in encoded.runs:
+        for start, end in [(1, len(weights))] if self.train_on == "all" else encoded.runs:
             weights[start:end] = 1
         return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=weights, location=location)
 

@@ -25,11 +25,13 @@ class Planner:
     Args:
         printer: the template.
         control: the tokenizer's control tokens.
-        by_tag: as for :func:`weft.data.derive.derive`.
+        by_tag, last_turn: as for :func:`weft.data.derive.derive`.
     """
 
-    def __init__(self, printer: Printer, control: ControlTokens, *, by_tag: bool = True) -> None:
-        self._printer, self._control, self._by_tag = printer, control, by_tag
+    def __init__(
+        self, printer: Printer, control: ControlTokens, *, by_tag: bool = True, last_turn: bool = False
+    ) -> None:
+        self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
 
     def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
@@ -48,7 +50,8 @@ class Planner:
         return tuple(examples)
 
     def _derive(self, messages: Sequence[Message]) -> tuple[Derived, ...]:
-        return derive(Chat(self._printer, self._control, messages), by_tag=self._by_tag)
+        chat = Chat(self._printer, self._control, messages)
+        return derive(chat, by_tag=self._by_tag, last_turn=self._last_turn)
 
     def _by_plan(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
         """Nothing where there is no plan, or where it does not hold for these contents."""

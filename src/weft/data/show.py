@@ -65,14 +65,14 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
         WeftError: these records, or their files, the tokenizer or the template cannot be used.
     """
     renderer = load_renderer(config)
-    unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize)
+    unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize, train_on=renderer.train_on)
     shown = []
     for conversation in _first(config, count):
         fitted = renderer.render_batch([conversation])[0]
         if fitted.shortened:
             shown += [_as_fitted(renderer.tokenizer, example, fitted.shortened) for example in fitted.examples]
             continue
-        printed, examples = renderer.template.examples(conversation), unlimited.render(conversation)
+        printed, examples = renderer.texts(conversation), unlimited.render(conversation)
         for text, example in zip(printed, examples, strict=True):
             parts = tuple(stretches(renderer.tokenizer, example))
             left_out = len(example.ids) > renderer.max_seq_len

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,8 @@ class SourceFile:
     name: str
     format: RecordFormat = "auto"
     weight: float = 1.0
+    loss_weight: float = 1.0
+    """What its loss weights are multiplied with."""
     part: Part | None = None
     """Which of its conversations; None for all."""
 
@@ -86,23 +88,33 @@ class ExampleStore:
 
     Attributes:
         lengths: int32 [n], tokens of each example.
-        targets: float64 [n], the sum of each example's loss weights.
+        targets: float64 [n], the sum of each example's loss weights, those of its source included.
         source_slices: which examples come from which source.
         report: what became of the records.
-        fingerprint: SHA-256 of all ids and weights in order.
+        fingerprint: SHA-256 of all ids and weights in order, as they were encoded.
     """
 
-    def __init__(self, examples: ExampleFile, source_slices: dict[str, range], report: StoreReport, fingerprint: str):
+    def __init__(
+        self,
+        examples: ExampleFile,
+        source_slices: dict[str, range],
+        report: StoreReport,
+        fingerprint: str,
+        loss_weights: Sequence[float],
+    ):
         self._examples = examples
-        self.lengths, self.targets = examples.lengths, examples.targets
+        counts = [len(source) for source in source_slices.values()]
+        self._factors = np.repeat(np.array(loss_weights, np.float32), counts)
+        self.lengths, self.targets = examples.lengths, examples.targets * self._factors
         self.source_slices, self.report, self.fingerprint = source_slices, report, fingerprint
 
     def __len__(self) -> int:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Example:
-        """One example; its arrays are read-only views of mapped memory."""
-        return self._examples[index]
+        """One example. Its arrays are read-only views of mapped memory, but for weights that its source scales."""
+        example, factor = self._examples[index], self._factors[index]
+        return example if factor == 1 else replace(example, loss_weights=example.loss_weights * factor)
 
 
 def open_store(
@@ -130,7 +142,11 @@ def open_store(
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
     paths = [find_files(file.path)[0] for file in files]
-    places = _Places(names=[file.name for file in files], paths=[str(path) for group in paths for path in group])
+    places = _Places(
+        names=[file.name for file in files],
+        paths=[str(path) for group in paths for path in group],
+        loss_weights=[file.loss_weight for file in files],
+    )
     contents = [[file.format, *map(_content, group)] for file, group in zip(files, paths, strict=True)]
     parts = [file.part and asdict(file.part) for file in files]
     key = _digest([_code_digest(), contents, parts, renderer.fingerprint, on_bad_row, system_prompt])
@@ -176,12 +192,14 @@ class _DamagedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Places:
-    """What an entry leaves out, so that it serves the same content under other names."""
+    """What an entry leaves out, so that it serves the same content under other names and weights."""
 
     names: Sequence[str]
     """Of the sources."""
     paths: Sequence[str]
     """Of all files of all sources."""
+    loss_weights: Sequence[float]
+    """Of the sources."""
 
     def numbered(self, found: Mapping[str, Sequence[Location]]) -> dict[str, list[list[int | None]]]:
         """Locations by reason, with the numbers of files in place of their names; :meth:`found` is the inverse."""
@@ -223,9 +241,8 @@ def _open(entry: Path, places: _Places, *, cached: bool) -> ExampleStore:
         notes=body["notes"],
         cached=cached,
     )
-    return ExampleStore(
-        examples, dict(zip(places.names, map(range, ends, ends[1:]), strict=True)), report, body["fingerprint"]
-    )
+    slices = dict(zip(places.names, map(range, ends, ends[1:]), strict=True))
+    return ExampleStore(examples, slices, report, body["fingerprint"], places.loss_weights)
 
 
 def _write_report(directory: Path, account: Account, places: _Places) -> None:

@@ -58,11 +58,11 @@ class ChatTemplate:
         self.source, self.name, self.eos = source, name, eos
         template = JinjaTemplate(source, name)
         printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
-        self._examples = Planner(printer, tokens)
+        self._examples, self._last_turns = Planner(printer, tokens), Planner(printer, tokens, last_turn=True)
         self._turns = Planner(printer, tokens, by_tag=False) if template.is_tagged else self._examples
 
-    def examples(self, conversation: Conversation) -> tuple[Rendered, ...]:
-        """The training examples of a conversation, in the order of their turns.
+    def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Rendered, ...]:
+        """The training examples of a conversation, in the order of their turns; or the one that trains its ``last_turn`` only.
 
         A template that prints earlier turns exactly as the model said them gives one example; one that rewrites its history
         (or never closes a turn) gives one for each turn of the assistant.
@@ -71,7 +71,8 @@ class ChatTemplate:
             TemplateError: where no exact mask can be derived; placed at the conversation's record.
         """
         try:
-            return self._with_stop(self._examples.examples(conversation.messages))
+            planner = self._last_turns if last_turn else self._examples
+            return self._with_stop(planner.examples(conversation.messages))
         except TemplateError as error:
             place = "" if error.where is None else f" ({error.where})"
             raise TemplateError(error.what + place, where=conversation.location, fix=error.fix) from error
