@@ -145,11 +145,18 @@ def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
         checked(sets, "train.load_best_model_at_end=true", "data.val_split_ratio=0")
 
 
-def test_a_single_record_cannot_be_held_out(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_too_little_to_hold_out_is_no_error_unless_something_needs_it(
+    checked: Callable[..., CheckReport], project: Path
+) -> None:
     (project / "val.jsonl").unlink()
     (project / "one.jsonl").write_text(qa("Why?", "So."), encoding="utf-8")
+    report = checked(f"datasets=[{{path: {project}/one.jsonl}}]")
+    assert [(one.name, one.records) for one in report.sets] == [("train", 1), ("val", 0)]
+    assert report.notices[-1] == (
+        "nothing is evaluated while training: of what is held out, there are too few records to hold one out for validation"
+    )
     with pytest.raises(DataError, match=r"one.jsonl: there are too few records .*\n  fix: set data.val_split_ratio=0"):
-        checked(f"datasets=[{{path: {project}/one.jsonl}}]")
+        checked(f"datasets=[{{path: {project}/one.jsonl}}]", "train.load_best_model_at_end=true")
 
 
 def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from small_run import configure, make_project
+from small_run import configure, make_project, write_records
 from weft.config.load import load_config
 from weft.data.conversations import read_conversations
 from weft.data.split import Part, said
+from weft.data.store import NoExamplesError
 from weft.evaluation.sets import find_sets, read_sets
 from weft.training.preflight import open_inputs
 from weft.types import Conversation, Location, Message
@@ -92,3 +94,18 @@ def test_training_holds_out_what_it_evaluates(tmp_path: Path, tiny_model_dir: Pa
     lines = [store[number].location.line for store in (inputs.train, inputs.validation) for number in range(len(store))]
     assert sorted(line for line in lines if line) == list(range(1, 8))
     assert inputs.notices[0].startswith("2.00% of each dataset is held out for validation")
+
+
+def test_training_goes_on_where_what_is_held_out_is_too_long(tmp_path: Path, tiny_model_dir: Path) -> None:
+    make_project(tmp_path, tiny_model_dir)
+    (tmp_path / "val.jsonl").unlink()
+    write_records(tmp_path / "train.jsonl", 7, subject="thing")  # of which one that is not the shortest is held out
+    sets = [{"path": str(tmp_path / "train.jsonl")}]
+    lengths = open_inputs(configure(tmp_path, datasets=sets)).validation.lengths  # type: ignore[union-attr]
+    limit = int(lengths[0]) - 1
+    inputs = open_inputs(configure(tmp_path, datasets=sets, max_seq_len=limit))
+    assert len(inputs.train) > 0
+    assert inputs.validation is None
+    assert any("of what is held out, every example is longer than" in notice for notice in inputs.notices)
+    with pytest.raises(NoExamplesError):
+        open_inputs(configure(tmp_path, datasets=sets, max_seq_len=limit, load_best_model_at_end=True))

@@ -12,6 +12,7 @@ from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.inputs import (
     HELD_OUT,
+    can_do_without_validation,
     held_out_files,
     load_renderer,
     missing_validation,
@@ -22,7 +23,7 @@ from weft.data.mixture import Share
 from weft.data.packing import Packing, packing_of
 from weft.data.render import Renderer
 from weft.data.split import said
-from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, open_store
+from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -60,7 +61,7 @@ class SetCheck:
     leaked: int
     """Conversations that say the same as one of the training set; 0 for the training set itself."""
     encoded: StoreReport | None
-    """None where there is no tokenizer yet."""
+    """None where there is no tokenizer yet, and where no record becomes an example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +153,14 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         found = [_read(config, file) for file in group]
         digests = [said(talk) for part in found for talk in part.conversations]
         if renderer:
-            stores[name] = _encode(config, group, renderer, progress)
-        sets.append(_summary(name, group, found, digests, seen, stores[name].report if renderer else None))
+            try:
+                stores[name] = _encode(config, group, renderer, progress)
+            except NoExamplesError as problem:
+                if name != "val" or not can_do_without_validation(config):
+                    raise
+                notices.append(f"nothing is evaluated while training: of what is held out, {problem.what}")
+        encoded = stores[name].report if name in stores else None
+        sets.append(_summary(name, group, found, digests, seen, encoded))
         seen |= set(digests) if name == "train" else set()
     model = _model(config, renderer) if renderer else None
     mixture: MixtureCheck | None = None

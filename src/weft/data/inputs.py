@@ -80,20 +80,27 @@ def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
 
 def missing_validation(config: Config, place: str | None = None) -> Iterator[ConfigError]:
     """The problem of a validation set that training needs and that is not there; ``place`` set ``data.val_path``."""
-    needs_evaluation = [
-        key
-        for key, asked in (
-            ("train.load_best_model_at_end", config.train.load_best_model_at_end),
-            ("train.early_stopping_patience", config.train.early_stopping_patience is not None),
-        )
-        if asked
-    ]
+    needs_evaluation = _needs_evaluation(config)
     if needs_evaluation and not Path(config.data.val_path).exists() and not dataset_part(config, "val"):
         yield ConfigError(
             f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
             where="data.val_path" + (f" ({place})" if place else ""),
             fix="make it with `weft prepare`, set data.val_path to it, or turn that off",
         )
+
+
+def can_do_without_validation(config: Config) -> bool:
+    """Whether validation is taken from ``datasets`` though nothing needs it: then too few records are no error."""
+    return dataset_part(config, "val") is not None and not _needs_evaluation(config)
+
+
+def _needs_evaluation(config: Config) -> list[str]:
+    """The keys that ask for evaluations."""
+    asked = {
+        "train.load_best_model_at_end": config.train.load_best_model_at_end,
+        "train.early_stopping_patience": config.train.early_stopping_patience is not None,
+    }
+    return [key for key, is_asked in asked.items() if is_asked]
 
 
 def load_renderer(config: Config) -> Renderer:

@@ -29,12 +29,12 @@ from weft.data.files import sync_directory, writing
 from weft.data.render import Renderer
 from weft.data.sources import find_files
 from weft.data.split import Part
-from weft.data.store_build import Account, Progress, SourceAccount, write_examples
+from weft.data.store_build import Account, NoExamplesError, Progress, SourceAccount, write_examples
 from weft.disk import file_digest, sync
 from weft.errors import DataError
 from weft.types import Example, Location
 
-__all__ = ["ExampleStore", "Progress", "SourceFile", "StoreReport", "open_store"]
+__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store"]
 
 _EXAMPLES, _REPORT = "examples.arrow", "report.json"
 
@@ -138,7 +138,8 @@ def open_store(
         progress: told how far the encoding is.
 
     Raises:
-        DataError: a file cannot be read, the cache cannot be written, or no example is left.
+        DataError: a file cannot be read, or the cache cannot be written.
+        NoExamplesError: no example is left.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
     paths = [find_files(file.path)[0] for file in files]

@@ -27,6 +27,10 @@ _AT_ONCE = 512  # conversations: enough to keep all cores busy, few enough to sh
 _SHOWN = 20
 
 
+class NoExamplesError(DataError):
+    """There are records, but none of them becomes an example: all are too long, or held out."""
+
+
 @dataclass(kw_only=True)
 class SourceAccount:
     """What became of the records of one source."""
@@ -106,12 +110,12 @@ def write_examples(
     """Encode the conversations of all sources, in order, into the file ``path``.
 
     Raises:
-        DataError: no example is left, as all are too long, or there is no conversation at all.
+        NoExamplesError: all examples are too long, or there is no conversation at all.
         Problems: conversations cannot be rendered, and ``on_bad_row`` is ``error`` or no example is left; or some are too long
             where none may be.
     """
     if not any(source.conversations for source in sources):
-        raise DataError(
+        raise NoExamplesError(
             "there are too few records to hold one out for validation",
             where=", ".join(file for source in sources for file in source.files),
             fix="set data.val_split_ratio=0, or name a file of validation records with data.val_path",
@@ -181,9 +185,9 @@ def _too_long(overlong: Sequence[Overlong]) -> Problems:
     return Problems([*overlong[:_SHOWN], summary])
 
 
-def _all_too_long(overlong: Sequence[Overlong], sources: Sequence[ConversationFile]) -> DataError:
+def _all_too_long(overlong: Sequence[Overlong], sources: Sequence[ConversationFile]) -> NoExamplesError:
     lengths = sorted(problem.tokens for problem in overlong)
-    return DataError(
+    return NoExamplesError(
         f"every example is longer than model.max_seq_len, {overlong[0].limit:,} tokens: the shortest has {lengths[0]:,}",
         where=", ".join(file for source in sources for file in source.files),
         fix=f"set model.max_seq_len={lengths[-1]} to keep all of them, or to {lengths[0]} or more to keep some",

@@ -14,10 +14,17 @@ from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.check import NOTES, cut_examples
-from weft.data.inputs import held_out_files, load_renderer, missing_validation, split_notices, training_files
+from weft.data.inputs import (
+    can_do_without_validation,
+    held_out_files,
+    load_renderer,
+    missing_validation,
+    split_notices,
+    training_files,
+)
 from weft.data.packing import Packing, Rows, pack, packing_of
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model
@@ -92,7 +99,12 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
     files = held_out_files(config, "val")
     if not files:
         return None, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
-    store = _open(files, renderer, config)
+    try:
+        store = _open(files, renderer, config)
+    except NoExamplesError as problem:
+        if not can_do_without_validation(config):
+            raise
+        return None, (f"nothing is evaluated while training: of what is held out, {problem.what}",)
     return store, tuple(_left_out("validation", store))
 
 
