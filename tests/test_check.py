@@ -174,6 +174,9 @@ def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(
     assert report.packing.rows == 40
     assert report.sets[1].encoded
     assert report.sets[1].encoded.examples == 2  # those of validation are what they are
+    for change in ("data.mix.by=tokens", "datasets[1].weight=9", "datasets[0].loss_weight=0.5"):
+        assert all(one.encoded and one.encoded.cached for one in checked(sets, change).sets)
+    assert not any(one.encoded and one.encoded.cached for one in checked(sets, "data.overlong=truncate").sets)
     assert main(["check", str(project / "c.yaml"), sets, "data.mix={by: tokens, epoch: 1000}"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mixture")]
     assert re.fullmatch(
