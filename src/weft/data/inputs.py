@@ -100,7 +100,7 @@ def missing_validation(config: Config, place: str | None = None) -> Iterator[Con
 
 def can_do_without_validation(config: Config) -> bool:
     """Whether validation is taken from ``datasets`` though nothing needs it: then too few records are no error."""
-    return dataset_part(config, "val") is not None and not _needs_evaluation(config)
+    return dataset_portion(config, "val") is not None and not _needs_evaluation(config)
 
 
 def _needs_evaluation(config: Config) -> list[str]:
