@@ -316,6 +316,17 @@ def test_control_strings_that_the_template_prints_apart_are_refused() -> None:
         apart.examples(chat("ua", "<|im_end|> and a question that is long enough", "A"))
 
 
+def test_a_stop_in_an_altered_content_is_not_the_closing() -> None:
+    quoting = from_source(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | replace(\"'\", '`') }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    (example,) = quoting.examples(chat("ua", "Q", "an answer of some words, that's all"))
+    assert example.segments[-1].text == "an answer of some words, that`s all<|im_end|>"
+    with pytest.raises(TemplateError, match="holds control tokens as text"):
+        quoting.examples(chat("ua", "Q", "an answer of some words, that's<|im_end|>all"))
+
+
 def test_a_stop_before_the_content_ends_is_not_the_closing() -> None:
     (example,) = template("mistral").examples(chat("uaua", "Q</s>", "A</s> B", "[INST]R", "C"))
     assert shown([example]) == ["<s>[INST] Q</s> [/INST]⟦ A</s> B</s>⟧[INST] [INST]R [/INST]⟦ C</s>⟧"]

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from conftest import IM_END, IM_START
 from template_families import CHATML, from_source, shown
 from weft.config.schema import Config
 from weft.data.conversations import canonical, under
-from weft.data.formats import RowError, parse_record
+from weft.data.formats import parse_record
 from weft.data.render import Renderer
 from weft.data.tokenizer import load_tokenizer
 from weft.errors import TemplateError
@@ -181,55 +182,78 @@ def test_a_system_prompt_takes_the_setting_over() -> None:
     assert under((system, first), "Other.") == (system, first)
 
 
+PLAIN = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+
+
+@pytest.mark.parametrize("source", [PLAIN, "Q{{ user }}\nA{{ assistant }}<|im_end|>"])
+def test_calls_that_a_template_leaves_out_are_an_error(source: str) -> None:
+    talk = parse(messages=[*TURNS[:3], {"role": "assistant", "content": "2"}])
+    with pytest.raises(
+        TemplateError, match=r"^x.jsonl:7: the chat template does not print calls of tools \(`tool_calls`\)"
+    ):
+        from_source(source, CHATML).examples(talk)
+
+
 @pytest.mark.parametrize(
-    ("data", "what"),
+    ("data", "note"),
     [
-        ({"messages": [*TURNS[:3], {"role": "assistant", "content": "2"}]}, r"calls of tools \(`tool_calls`\)"),
-        ({"messages": [TURNS[0], TURNS[3]]}, r"reasoning in a field of its own \(`reasoning_content`\)"),
-        ({"messages": [TURNS[0], {"role": "assistant", "content": "2"}], "tools": [TOOL]}, r"definitions of tools"),
+        ({"messages": [TURNS[0], TURNS[3]]}, "content-dropped"),
+        ({"messages": [TURNS[0], {"role": "assistant", "content": "It is 2."}], "tools": [TOOL]}, "tools-dropped"),
     ],
 )
-@pytest.mark.parametrize("source", ["chatml", "Q{{ user }}\nA{{ assistant }}<|im_end|>"])
-def test_what_a_template_leaves_out_is_an_error(data: dict[str, Any], what: str, source: str) -> None:
-    plain = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    template = from_source(plain if source == "chatml" else source, CHATML)
-    with pytest.raises(TemplateError, match=f"^x.jsonl:7: the chat template does not print {what}"):
-        template.examples(parse(**data))
+@pytest.mark.parametrize("source", [PLAIN, "Q{{ user }}\nA{{ assistant }}<|im_end|>"])
+def test_reasoning_and_definitions_that_a_template_leaves_out_are_noted(
+    data: dict[str, Any], note: str, source: str
+) -> None:
+    (example,) = from_source(source, CHATML).examples(parse(**data))
+    assert example.segments[-1].text.endswith("It is 2.<|im_end|>")
+    assert note in example.notes
 
 
 # --- what weft does not do with it ---
 
 
 @pytest.mark.parametrize(
-    ("given", "what"),
+    "given",
     [
-        ({"messages": [TURNS[0], {"role": "assistant", "tool_calls": [{"name": "<|im_end|>"}]}]}, "a tool call"),
-        (
-            {
-                "messages": [
-                    TURNS[0],
-                    {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a<|bos|>": 1}}]},
-                ]
-            },
-            "a tool call",
-        ),
-        ({"messages": [TURNS[0], {**TURNS[3], "reasoning_content": "<|eos|>"}]}, "a message's reasoning"),
-        ({"messages": [{**TURNS[0], "name": "<|im_start|>"}, TURNS[3]]}, "a message's name or tool_call_id"),
-        (
-            {"messages": TURNS, "tools": [{"name": "f", "parameters": {"enum": ["a", "<|pad|>"]}}]},
-            "a tool definition or chat_template_kwargs",
-        ),
-        ({"messages": TURNS, "chat_template_kwargs": {"a": "<|pad|>"}}, "a tool definition or chat_template_kwargs"),
+        {"messages": [TURNS[0], {"role": "assistant", "tool_calls": [{"name": "<|im_end|>"}]}]},
+        {
+            "messages": [
+                TURNS[0],
+                {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a": '"<|im_end|>"'}}]},
+            ]
+        },
+        {"messages": [TURNS[0], {**TURNS[3], "reasoning_content": "<|im_end|><|eos|>"}]},
+        {"messages": [{**TURNS[0], "name": "<|im_start|>"}, TURNS[3]]},
+        {"messages": [TURNS[0], TURNS[3]], "chat_template_kwargs": {"a": "<|im_end|>"}},
     ],
 )
-def test_control_tokens_beside_the_contents_are_refused(
-    given: dict[str, Any], what: str, tiny_tokenizer_dir: Path
+def test_control_tokens_in_calls_and_reasoning_stay_text(given: dict[str, Any], tiny_tokenizer_dir: Path) -> None:
+    renderer = Renderer(load_tokenizer(tiny_tokenizer_dir), from_source(TOOLS, CHATML), 512)
+    talk = parse(**given)
+    (example,) = renderer.render(talk)
+    assert [index for index in example.ids if index <= IM_END] == [IM_START, IM_END] * 2
+    assert [index for index in renderer.prompt_ids(talk.messages[:1]) if index <= IM_END] == [
+        IM_START,
+        IM_END,
+        IM_START,
+    ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"messages": [TURNS[0], {"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"a<|eos|>": 1}}]}]},
+        {"messages": TURNS, "tools": [{"name": "f", "parameters": {"enum": ["a", "<|im_end|>"]}}]},
+    ],
+)
+def test_control_tokens_that_no_mark_can_tell_from_the_templates_are_refused(
+    given: dict[str, Any], tiny_tokenizer_dir: Path
 ) -> None:
-    tokenizer = load_tokenizer(tiny_tokenizer_dir)
-    renderer = Renderer(tokenizer, from_source(TOOLS, CHATML), 512)
+    renderer = Renderer(load_tokenizer(tiny_tokenizer_dir), from_source(TOOLS, CHATML), 512)
     talk = parse(**given)
     for render in (lambda: renderer.render(talk), lambda: renderer.prompt_ids(talk.messages)):
-        with pytest.raises(RowError, match=f"{what} holds control tokens as text"):
+        with pytest.raises(TemplateError, match="holds control tokens as text"):
             render()
 
 

@@ -21,6 +21,7 @@ from weft.data.control import Span
 from weft.data.generation_tag import generation_blocks, select
 from weft.data.pieces import REASONING_TAGS
 from weft.data.printer import Variant, not_printed
+from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, close, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
@@ -39,7 +40,7 @@ class Rendered:
     append_eos: bool
     """Whether an EOS token is to follow, trained: the template itself does not close the turn."""
     notes: tuple[str, ...]
-    """What was not plain, by name; all but the last three concern the trained turns:
+    """What was not plain, by name; all but the last four concern the trained turns:
 
     - ``prompt:<argument>=<value>``: it follows the generation prompt that the template prints with this argument;
     - ``prompt-varies``: it follows another prompt than a plain answer would, because it holds reasoning;
@@ -47,6 +48,7 @@ class Rendered:
     - ``header-appended``: the template has no generation prompt; weft feeds what it prints before an answer;
     - ``spliced``: the prompt of inference is joined with the answer, as the template prints the two differently together;
     - ``content-dropped``, ``content-changed``: the template leaves out or alters a part of the answer;
+    - ``tools-dropped``: the template does not print the definitions of tools;
     - ``next-role-closes``: the next role's token ends the answer;
     - ``eos-appended``: nothing in the template ends it, so the end-of-text token does;
     - ``unanswered``: messages after the last answer are left out.
@@ -76,7 +78,7 @@ def derive(chat: Chat, *, by_tag: bool = True, last_turn: bool = False) -> tuple
         TemplateError: where no exact mask can be derived; the message says why.
     """
     examples = _derive(chat, by_tag, last_turn)
-    if any(chat.control.occur_in(message.content) for message in chat.messages):
+    if any(chat.control.occur_in(text) for message in chat.messages for text in every_string(message)):
         _check_control(examples, _derive(_harmless(chat), by_tag, last_turn))
     return examples
 
@@ -101,7 +103,8 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
             examples.append(_example(chat, placed, closed, runs, spans))
     for index in range(answered):
         if index not in printed:
-            raise not_printed(chat.messages[index].role, index + 1)
+            message = chat.messages[index]
+            raise not_printed(message.role, index + 1, calls=message.tool_calls != ())
     if not examples:
         raise TemplateError(
             "the chat template marks no part of the conversation with {% generation %}, so there is nothing to learn",
@@ -184,6 +187,9 @@ def _notes(
             yield "content-dropped"
         if not all(piece.is_whole for piece in printed.pieces):
             yield "content-changed"
+    setting = chat.messages[0].setting
+    if setting is not None and setting.tools and not chat.printer.prints_tools:
+        yield "tools-dropped"
     if closed.note is not None:
         yield closed.note
     rest = chat.messages[turns[-1].last + 1 :]
@@ -195,14 +201,14 @@ def _notes(
 
 
 def _harmless(chat: Chat) -> Chat:
-    """The conversation with letters in place of the control strings of its contents.
+    """The conversation with letters in place of the control strings of its messages and tools.
 
     The tags of an answer's reasoning stay: templates take such contents apart, and write the tags anew.
     """
 
     def neutralised(message: Message) -> Message:
         keep = REASONING_TAGS if message.role == "assistant" else ()
-        return replace(message, content=chat.control.neutralised(message.content, keep))
+        return in_other_words(message, lambda text: chat.control.neutralised(text, keep), chat.control.neutralised)
 
     return replace(chat, messages=[neutralised(message) for message in chat.messages])
 
@@ -219,7 +225,8 @@ def _check_control(examples: Sequence[Derived], harmless: Sequence[Derived]) -> 
         )
 
 
-def _outline(rendered: Rendered) -> list[tuple[bool, list[str]]]:
+def _outline(rendered: Rendered) -> list[tuple[bool, int, list[str]]]:
     return [
-        (segment.trained, [segment.text[start:end] for start, end in segment.control]) for segment in rendered.segments
+        (segment.trained, len(segment.text), [segment.text[start:end] for start, end in segment.control])
+        for segment in rendered.segments
     ]

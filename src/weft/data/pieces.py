@@ -1,19 +1,21 @@
-"""Where a rendered chat prints the contents of its messages.
+"""Where a rendered chat prints what its messages say.
 
 Searching for a content would be wrong: the same words may stand elsewhere, and a template may trim or divide them. So a
-private-use character goes into the *middle* of each content, the chat is rendered again, and the mark tells the place. Marks
-in the middle survive ``trim``, ``startswith`` and ``split``, which marks at the edges would not. A render that differs in
-more than the marks proves nothing and is thrown away.
+private-use character goes into the *middle* of each content (and of a message's other strings: its reasoning, its calls of
+tools), the chat is rendered again, and the mark tells the place. Marks in the middle survive ``trim``, ``startswith`` and
+``split``, which marks at the edges would not. A render that differs in more than the marks proves nothing and is thrown away.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from weft.data.control import Span
+from weft.data.said import CONTENT, Path, every_string, name_of_call, said, with_said
 from weft.errors import TemplateError
 from weft.types import Message
 
@@ -26,7 +28,7 @@ REASONING_TAGS = _REASONING_BEGIN, _REASONING_END = "<think>", "</think>"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A range of the rendered text that prints a content, or a part of one.
+    """A range of the rendered text that prints a string of a message, or a part of one.
 
     ``is_whole`` is False where only some of the characters around the mark are printed as they were given.
     """
@@ -38,7 +40,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """How a rendered text prints the content of one message."""
+    """How a rendered text prints what one message says."""
 
     pieces: tuple[Piece, ...]
     """In order of their place; none for an empty content, two for one that is printed twice."""
@@ -47,8 +49,8 @@ class Printed:
 
 
 def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
-    """``count`` private-use characters that no content holds."""
-    used = {mark for message in messages for mark in _ANY_MARK.findall(message.content)}
+    """``count`` private-use characters that no message holds."""
+    used = {mark for message in messages for text in every_string(message) for mark in _ANY_MARK.findall(text)}
     return tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
 
 
@@ -58,10 +60,10 @@ def locate(
     text: str,
     indices: Sequence[int] | None = None,
 ) -> dict[int, Printed]:
-    """Find the contents of ``messages`` in ``text``, which is what ``print_messages(messages)`` returned.
+    """Find what ``messages`` say in ``text``, which is what ``print_messages(messages)`` returned.
 
     Args:
-        print_messages: prints messages like the given ones but for their contents.
+        print_messages: prints messages like the given ones but for their strings.
         messages: the messages.
         text: what they print.
         indices: which of them to look for; None for all.
@@ -73,28 +75,66 @@ def locate(
     in_part: dict[int, Printed] = {}
     for divide in (_undivided, _reasoning_apart):
         missing = [index for index in (range(len(messages)) if indices is None else indices) if index not in located]
-        for index, printed in _locate_some(print_messages, messages, text, missing, divide).items():
-            (located if all(piece.is_whole for piece in printed.pieces) else in_part).setdefault(index, printed)
+        strings = [
+            _String(index, path, words, divide(messages[index]) if path == CONTENT else _core(words, 0, len(words)))
+            for index in missing
+            for path, words in said(messages[index]).items()
+        ]
+        found = _find(print_messages, messages, text, strings)
+        for index in missing:
+            own = {string.path: string for string in strings if string.index == index}
+            printed = _printed(messages[index], text, own, found)
+            if printed is not None:
+                (located if all(piece.is_whole for piece in printed.pieces) else in_part).setdefault(index, printed)
     return in_part | located
+
+
+def _printed(
+    message: Message, text: str, strings: Mapping[Path, _String], found: Mapping[_String, _Places]
+) -> Printed | None:
+    """How a message is printed; None where what it must show is not in the text.
+
+    That is the end of its content, where its calls of tools do not stand in for it, and the names of those.
+    """
+    content = strings[CONTENT]
+    is_shown = not content.spans or bool(found.get(content, {}).get(content.spans[-1]))
+    calls_are_shown = all(
+        _is_seen(found[name]) if name in found else name.words in text
+        for name in (strings[name_of_call(number)] for number in range(len(message.tool_calls)))
+    )
+    if not (is_shown or message.tool_calls) or not calls_are_shown:
+        return None
+    places = [places for string in strings.values() for places in found.get(string, {}).values()]
+    pieces = sorted((piece for each in places for piece in each), key=lambda piece: piece.start)
+    return Printed(tuple(pieces), is_complete=is_shown and all(places))
 
 
 # ---- dividing a content into what a template may print apart -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _String:
+    """A string of a message, and its ranges, without white space at their edges, that are looked for apart."""
+
+    index: int
+    path: Path
+    words: str
     spans: tuple[Span, ...]
-    """Ranges of the content, without white space at their edges."""
-    required: Span | None
-    """The one that must be printed for the message to count as printed."""
 
 
-def _undivided(message: Message) -> _Parts:
-    core = _core(message.content, 0, len(message.content))
-    return _Parts(core, core[0] if core else None)
+_Places = dict[Span, list[Piece]]
+"""For each range of a string: where it is printed."""
 
 
-def _reasoning_apart(message: Message) -> _Parts:
+def _is_seen(places: _Places) -> bool:
+    return all(places.values())
+
+
+def _undivided(message: Message) -> tuple[Span, ...]:
+    return _core(message.content, 0, len(message.content))
+
+
+def _reasoning_apart(message: Message) -> tuple[Span, ...]:
     """An answer's reasoning and what follows it: templates move, wrap or drop the former."""
     content = message.content
     close = content.rfind(_REASONING_END)
@@ -103,7 +143,7 @@ def _reasoning_apart(message: Message) -> _Parts:
     begin = content.find(_REASONING_BEGIN, 0, close)
     reasoning = _core(content, 0 if begin < 0 else begin + len(_REASONING_BEGIN), close)
     answer = _core(content, close + len(_REASONING_END), len(content))
-    return _Parts(reasoning + answer, answer[0] if answer else None)
+    return reasoning + answer
 
 
 def _core(content: str, start: int, end: int) -> tuple[Span, ...]:
@@ -119,60 +159,65 @@ def _core(content: str, start: int, end: int) -> tuple[Span, ...]:
 # ---- marking -----------------------------------------------------------------------------------------------------------
 
 
-def _locate_some(
+def _find(
     print_messages: Callable[[Sequence[Message]], str],
     messages: Sequence[Message],
     text: str,
-    indices: Sequence[int],
-    divide: Callable[[Message], _Parts],
-) -> dict[int, Printed]:
-    """The messages among ``indices`` that are found: marked all at once or, where their marks disturb, one by one."""
-    if not indices:
+    strings: Sequence[_String],
+) -> dict[_String, _Places]:
+    """Where each string is printed: all marked at once or, where their marks disturb, by message, and then one by one.
+
+    A string whose own mark disturbs is left out: a template may look at the name of a tool, or of a speaker.
+    """
+    if not strings:
         return {}
-    found = _locate_marked(print_messages, messages, text, indices, divide)
-    if found is None and len(indices) > 1:
-        alone = (_locate_marked(print_messages, messages, text, [index], divide) for index in indices)
-        return {index: printed for one in alone for index, printed in (one or {}).items()}
-    return found or {}
+    found = _find_marked(print_messages, messages, text, strings)
+    if found is not None:
+        return found
+    if len(strings) == 1:
+        return {}
+    owners = list(dict.fromkeys(string.index for string in strings))
+    groups = [[string for string in strings if string.index == owner] for owner in owners]
+    if len(groups) == 1:
+        groups = [[string] for string in strings]
+    return {
+        string: places for group in groups for string, places in _find(print_messages, messages, text, group).items()
+    }
 
 
-def _locate_marked(
+def _find_marked(
     print_messages: Callable[[Sequence[Message]], str],
     messages: Sequence[Message],
     text: str,
-    indices: Sequence[int],
-    divide: Callable[[Message], _Parts],
-) -> dict[int, Printed] | None:
-    """As :func:`_locate_some`, by one render; None where the marks change it."""
-    parts = {index: divide(messages[index]) for index in indices}
-    marks = unused_marks(messages, sum(len(part.spans) for part in parts.values()))
-    supply = iter(marks)
-    marked = list(messages)
-    meant: dict[str, tuple[int, Span, int]] = {}
-    for index, part in parts.items():
-        content = messages[index].content
-        places = [(_mark_position(content, span), span, next(supply)) for span in part.spans]
-        meant |= {mark: (index, span, position) for position, span, mark in places}
-        for position, _, mark in reversed(places):
-            content = content[:position] + mark + content[position:]
-        marked[index] = replace(messages[index], content=content)
+    strings: Sequence[_String],
+) -> dict[_String, _Places] | None:
+    """As :func:`_find`, by one render; None where the marks change it."""
+    supply = iter(unused_marks(messages, sum(len(string.spans) for string in strings)))
+    meant: dict[str, tuple[_String, Span, int]] = {}
+    changed: dict[int, dict[Path, str]] = {}
+    for string in strings:
+        words = string.words
+        for span in reversed(string.spans):
+            position, mark = _mark_position(words, span), next(supply)
+            words = words[:position] + mark + words[position:]
+            meant[mark] = (string, span, position)
+        changed.setdefault(string.index, {})[string.path] = words
+    marked = [
+        with_said(message, changed[index]) if index in changed else message for index, message in enumerate(messages)
+    ]
     try:
-        unmarked, seen = take_out(print_messages(marked), marks)
+        unmarked, seen = take_out(print_messages(marked), list(meant))
     except TemplateError:
         return None
     if unmarked != text:
         return None
-    pieces: dict[int, list[Piece]] = {index: [] for index in indices}
-    printed: dict[int, set[Span]] = {index: set() for index in indices}
+    found: dict[_String, _Places] = {string: {span: [] for span in string.spans} for string in strings}
     for mark, place in seen:
-        index, span, position = meant[mark]
-        pieces[index].append(_grow(text, place, messages[index].content[slice(*span)], position - span[0]))
-        printed[index].add(span)
-    return {
-        index: Printed(tuple(pieces[index]), is_complete=printed[index] == set(part.spans))
-        for index, part in parts.items()
-        if part.required is None or part.required in printed[index]
-    }
+        string, span, position = meant[mark]
+        words, before = string.words[slice(*span)], position - span[0]
+        piece = _grow(text, place, words[:before], words[before:], as_json=string.path[0] == "tool_calls")
+        found[string][span].append(piece)
+    return found
 
 
 def _mark_position(content: str, span: Span) -> int:
@@ -199,12 +244,29 @@ def take_out(marked: str, marks: Sequence[str]) -> tuple[str, list[tuple[str, in
     return "".join(unmarked), seen
 
 
-def _grow(text: str, place: int, content: str, before: int) -> Piece:
-    """The piece around a mark at ``place``, which stood behind the first ``before`` characters of ``content``."""
-    start = place - before
-    if start >= 0 and text.startswith(content, start):
-        return Piece(start, start + len(content), True)
-    left = next((n for n in range(before) if text[place - n - 1 : place - n] != content[before - n - 1]), before)
-    after = len(content) - before
-    right = next((n for n in range(after) if text[place + n : place + n + 1] != content[before + n]), after)
-    return Piece(place - left, place + right, False)
+def _grow(text: str, place: int, before: str, after: str, *, as_json: bool) -> Piece:
+    """The piece around a mark at ``place``, which stood between ``before`` and ``after``.
+
+    Arguments of tools are printed as they are, or as JSON or Python write them.
+    """
+    for write in (str, _in_json, _in_ascii_json, _in_python) if as_json else (str,):
+        left, right = write(before), write(after)
+        if text.startswith(right, place) and text.endswith(left, 0, place):
+            return Piece(place - len(left), place + len(right), True)
+    shared_left = next(
+        (n for n in range(len(before)) if text[place - n - 1 : place - n] != before[-n - 1]), len(before)
+    )
+    shared_right = next((n for n in range(len(after)) if text[place + n : place + n + 1] != after[n]), len(after))
+    return Piece(place - shared_left, place + shared_right, False)
+
+
+def _in_json(words: str) -> str:
+    return json.dumps(words, ensure_ascii=False)[1:-1]
+
+
+def _in_ascii_json(words: str) -> str:
+    return json.dumps(words)[1:-1]
+
+
+def _in_python(words: str) -> str:
+    return repr(words)[1:-1]

@@ -11,6 +11,7 @@ from functools import cached_property
 from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks
 from weft.data.messages import REASONING
 from weft.data.pieces import unused_marks
+from weft.data.said import is_text_only
 from weft.data.tools import as_openai
 from weft.errors import TemplateError
 from weft.types import Message, Role, Setting, ToolCall
@@ -34,6 +35,11 @@ PLACEHOLDER = re.compile(r"Qz(\d+)zQ")
 def placeholder(role: Role, number: int = 0) -> Message:
     """A message whose content is a plain word that occurs nowhere else."""
     return Message(role=role, content=f"Qz{number}zQ")
+
+
+def question_before(messages: Sequence[Message]) -> Message:
+    """A question that could open the conversation in place of ``messages``: with their tools and template arguments."""
+    return replace(placeholder("user"), setting=messages[0].setting if messages else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,16 +160,24 @@ class Printer:
         return before
 
     def _header(self, messages: Sequence[Message]) -> _Header:
-        """The header behind messages of these roles: read off placeholders, for a content may end in white space of its own."""
+        """The header behind such messages: read off placeholders, for a content may end in white space of its own."""
+        if not all(map(is_text_only, messages)):
+            return self._read_header(messages)
         roles = tuple(message.role for message in messages)
         if roles not in self._headers:
-            stand_ins = [placeholder(role, number) for number, role in enumerate(roles)]
-            text = self._header_text(stand_ins)
-            if text is None:  # a history may be printed in two ways, and a single question in one
-                text = self._header_text([placeholder("user")])
-            prompt = self._before_answer(stand_ins) if text is None else self.dialogue(stand_ins) + text
-            self._headers[roles] = _Header(text=text, space=len(prompt) - len(prompt.rstrip()))
+            self._headers[roles] = self._read_header(messages)
         return self._headers[roles]
+
+    def _read_header(self, messages: Sequence[Message]) -> _Header:
+        stand_ins = [
+            replace(message, content=message.content and placeholder(message.role, number).content)
+            for number, message in enumerate(messages)
+        ]
+        text = self._header_text(stand_ins)
+        if text is None:  # a history may be printed in two ways, and a single question in one
+            text = self._header_text([question_before(messages)])
+        prompt = self._before_answer(stand_ins) if text is None else self.dialogue(stand_ins) + text
+        return _Header(text=text, space=len(prompt) - len(prompt.rstrip()))
 
     def _header_text(self, messages: Sequence[Message]) -> str | None:
         try:
@@ -173,9 +187,11 @@ class Printer:
         return before_answer[len(history) :] if before_answer.startswith(history) else None
 
     def _print(self, messages: Sequence[Message], marks: Marks = NO_MARKS, **arguments: bool) -> str:
-        self._require_printed(messages)
         if not self._names_roles:
-            return self._print_list(messages, self._form, marks, **arguments)
+            calls = any(message.tool_calls for message in messages)
+            return self._print_list(messages, self._form if calls else self._text_form, marks, **arguments)
+        if any(message.tool_calls for message in messages):
+            raise not_printed("assistant", calls=True)
         by_role: dict[str, str] = {message.role: message.content for message in messages}
         if len(by_role) < len(messages):
             raise TemplateError(
@@ -201,8 +217,21 @@ class Printer:
 
     @cached_property
     def _form(self) -> _Form:
-        """The form of messages that the template prints as it should."""
-        return replace(self._call_form or _Form(), contents_as_parts=self._wraps_contents)
+        """The form in which the template prints calls of tools, their arguments as JSON; the usual one where it prints none."""
+        name, key, value = (placeholder("assistant", number).content for number in (1, 2, 3))
+        call = ToolCall(name=name, arguments={key: value}, id="123456789")  # nine, as Mistral's templates ask for
+        messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
+        for form in (replace(each, contents_as_parts=self._wraps_contents) for each in _CALL_FORMS):
+            text = self._tried(messages, form)
+            as_python, escaped = f"{{'{key}'", f'\\"{key}\\"'
+            if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
+                return form
+        return self._text_form
+
+    @cached_property
+    def _text_form(self) -> _Form:
+        """The form in which the template prints contents."""
+        return _Form(contents_as_parts=self._wraps_contents)
 
     @cached_property
     def _wraps_contents(self) -> bool:
@@ -223,41 +252,9 @@ class Printer:
         except TemplateError:
             return ""
 
-    # ---- what only some templates print: calls of tools, definitions of tools, reasoning --------------------------------
-
-    def _require_printed(self, messages: Sequence[Message]) -> None:
-        """Raise where messages hold what the template would leave out without a word."""
-        if any(message.tool_calls for message in messages) and (self._names_roles or self._call_form is None):
-            raise _leaves_out("calls of tools (`tool_calls`)", "write the calls into the contents")
-        if any(message.reasoning for message in messages) and not self._prints_reasoning:
-            raise _leaves_out(
-                "reasoning in a field of its own (`reasoning_content`)",
-                "write the reasoning into the contents, between <think> and </think>",
-            )
-        if messages and messages[0].setting and messages[0].setting.tools and not self._prints_tools:
-            raise _leaves_out("definitions of tools (`tools`)", "write the definitions into the system messages")
-
     @cached_property
-    def _call_form(self) -> _Form | None:
-        """The form in which the template prints calls of tools, their arguments as JSON; None where it prints none."""
-        name, key, value = (placeholder("assistant", number).content for number in (1, 2, 3))
-        call = ToolCall(name=name, arguments={key: value}, id="123456789")  # nine, as Mistral's templates ask for
-        messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
-        for form in _CALL_FORMS:
-            text = self._tried(messages, replace(form, contents_as_parts=self._wraps_contents))
-            as_python, escaped = f"'{key}'", f'\\"{key}\\"'
-            if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
-                return form
-        return None
-
-    @cached_property
-    def _prints_reasoning(self) -> bool:
-        thought = placeholder("assistant", 1)
-        answer = replace(placeholder("assistant", 2), reasoning=thought.content)
-        return not self._names_roles and thought.content in self._tried([placeholder("user"), answer], self._form)
-
-    @cached_property
-    def _prints_tools(self) -> bool:
+    def prints_tools(self) -> bool:
+        """Whether the template prints definitions of tools."""
         name = placeholder("user", 1).content
         parameters = {"type": "object", "properties": {}}
         function = {"name": name, "description": name, "parameters": parameters}
@@ -269,17 +266,15 @@ class Printer:
         )
 
 
-def not_printed(role: Role, number: int | None = None) -> TemplateError:
-    """The error for a message that the template leaves out."""
+def not_printed(role: Role, number: int | None = None, *, calls: bool = False) -> TemplateError:
+    """The error for a message that the template leaves out, or whose ``calls`` of tools it does."""
     which = "" if number is None else f" (message {number})"
+    if calls:
+        return TemplateError(
+            f"the chat template does not print calls of tools (`tool_calls`){which}",
+            fix="choose a template that does with data.template_path, or write the calls into the contents",
+        )
     return TemplateError(
         f"the chat template does not print the {role} message{which}, or not as it was given",
         fix="print `message['content']` for every role, or choose another template with data.template_path",
-    )
-
-
-def _leaves_out(what: str, otherwise: str) -> TemplateError:
-    return TemplateError(
-        f"the chat template does not print {what}",
-        fix=f"choose a template that does with data.template_path, or {otherwise}",
     )

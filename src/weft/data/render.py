@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
-from weft.data.control import ControlTokens
 from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, Encoded, split, truncate
@@ -82,7 +81,6 @@ class Renderer:
     ):
         self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
         self.overlong, self.train_on = overlong, train_on
-        self._control = ControlTokens(tokenizer.control, tokenizer.stops)
 
     @property
     def fingerprint(self) -> str:
@@ -171,7 +169,6 @@ class Renderer:
         For a first turn it is a strict prefix of the training example's ids. For later turns it is too where the template
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
-        _refuse_control(messages, self._control)
         pieces = _plan(_encodable(self.template.prompt(messages)))
         encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
         ids = [index for piece, run in zip(pieces, encoded, strict=True) for index in run[piece.skip :]]
@@ -180,7 +177,6 @@ class Renderer:
     def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
         """The conversation as the template prints it, or why it cannot be used."""
         try:
-            _refuse_control(conversation.messages, self._control)
             printed = self.texts(conversation)
             for text in printed:
                 _encodable(text.segments)
@@ -253,34 +249,6 @@ def _plan(segments: Iterable[Segment]) -> list[_Piece]:
         pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
         closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
     return pieces
-
-
-def _refuse_control(messages: Sequence[Message], control: ControlTokens) -> None:
-    """Keep control strings out of what is printed beside the contents, where no mark tells the record's text from the template's.
-
-    Raises:
-        RowError: a call or a definition of a tool, a reasoning or a name holds one.
-    """
-    for message in messages:
-        setting = message.setting
-        for what, value in (
-            ("a tool call", [[call.name, call.arguments, call.id] for call in message.tool_calls]),
-            ("a message's reasoning", message.reasoning),
-            ("a message's name or tool_call_id", [message.name, message.tool_call_id]),
-            ("a tool definition or chat_template_kwargs", [*setting.tools, setting.arguments] if setting else ()),
-        ):
-            if value and any(map(control.occur_in, _texts(value))):
-                raise RowError(f"{what} holds control tokens as text", fix="remove them from the record")
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Every text in a value of JSON, the names of fields included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for item in pair for text in _texts(item))
-    elif isinstance(value, Sequence):
-        yield from (text for item in value for text in _texts(item))
 
 
 def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:

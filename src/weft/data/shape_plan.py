@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Rendered, derive
 from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
+from weft.data.said import is_text_only
 from weft.data.turns import Chat
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
@@ -56,7 +57,7 @@ class Planner:
     def _by_plan(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
         """Nothing where there is no plan, or where it does not hold for these contents."""
         selects = self._by_tag and self._printer.template.is_tagged  # what the tag selects is not seen in the text
-        if selects or not all(self._is_plain(message.content) for message in messages):
+        if selects or not all(map(self._is_plain, messages)):
             return ()
         contents = [message.content for message in messages]
         examples = []
@@ -66,8 +67,11 @@ class Planner:
             examples.append(plan.fill(contents))
         return tuple(examples)
 
-    def _is_plain(self, content: str) -> bool:
-        """Whether a template has nothing to trim or to look for in it."""
+    def _is_plain(self, message: Message) -> bool:
+        """Whether it is a role and a content in which a template has nothing to trim or to look for."""
+        content = message.content
+        if not is_text_only(message):
+            return False
         return content != "" and not (content[0].isspace() or content[-1].isspace() or self._control.occur_in(content))
 
     def _plan_for(self, roles: tuple[Role, ...]) -> tuple[_ExamplePlan, ...] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weft.data.control import ControlTokens, Span
-from weft.data.printer import not_printed, placeholder
+from weft.data.printer import not_printed, placeholder, question_before
 from weft.data.turn_start import PlacedTurn, shared_length
 from weft.data.turns import Chat, Turn
 from weft.errors import TemplateError
+from weft.types import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +32,13 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     """
     for index in turn.messages:
         if index not in placed.contents:
-            raise not_printed(chat.messages[index].role, index + 1)
+            raise not_printed("assistant", index + 1, calls=chat.messages[index].tool_calls != ())
     text = placed.text
     answer_end = _answer_end(turn, placed, placed.start)
     end = chat.control.closing(text, answer_end)
     if end is not None:
         return ClosedTurn(text=text, end=end)
-    closer = _next_role_closer(chat)
+    closer = _next_role_closer(chat, chat.messages[turn.last])
     if closer is not None:
         return ClosedTurn(text=text + closer, end=len(text + closer), note="next-role-closes")
     return ClosedTurn(text=text, end=max(answer_end, len(text.rstrip())), append_eos=True, note="eos-appended")
@@ -69,12 +70,15 @@ def _answer_end(turn: Turn, placed: PlacedTurn, start: int) -> int:
     return max([start, *(piece.end for piece in placed.pieces(turn))])
 
 
-def _next_role_closer(chat: Chat) -> str | None:
-    """What follows an answer in a minimal conversation, if the next role's token is a stop."""
-    exchange = [placeholder("user"), placeholder("assistant", 1)]
+def _next_role_closer(chat: Chat, answer: Message) -> str | None:
+    """What follows an answer of this kind in a minimal conversation, if the next role's token is a stop."""
+    exchange = [question_before(chat.messages), replace(placeholder("assistant", 1), tool_calls=answer.tool_calls)]
+    reply = placeholder("tool" if answer.tool_calls else "user", 2)
+    if answer.tool_calls:
+        reply = replace(reply, tool_call_id=answer.tool_calls[-1].id, name=answer.tool_calls[-1].name)
     try:
         shorter = chat.printer.dialogue(exchange)
-        longer = chat.printer.dialogue([*exchange, placeholder("user", 2)])
+        longer = chat.printer.dialogue([*exchange, reply])
     except TemplateError:
         return None
     end = _stop_after_space(chat.control, longer, len(shorter)) if longer.startswith(shorter) else None

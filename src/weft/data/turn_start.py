@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 from weft.data.pieces import Piece, locate
-from weft.data.printer import VARIANTS, Variant, placeholder
+from weft.data.printer import VARIANTS, Variant, question_before
 from weft.data.turns import Chat, Contents, Turn
 from weft.errors import TemplateError
 
@@ -97,7 +97,7 @@ def _splice(chat: Chat, turn: Turn) -> PlacedTurn:
 
 def _splice_candidates(chat: Chat, turn: Turn) -> list[tuple[Variant, str, str]]:
     """Variants, the generation prompts that they print, and what the answer adds to the one after a single question."""
-    question = [placeholder("user")]
+    question = [question_before(chat.messages)]
     candidates = []
     for variant in VARIANTS:
         try:
