@@ -121,6 +121,13 @@ def test_errors_name_the_line(text: str, message: str) -> None:
     assert caught.value.fix
 
 
+@pytest.mark.parametrize("text", ["{{ raise_exception('x' * 10**6) }}", "{{ messages['x' * 10**6].y }}"])
+def test_what_a_template_says_about_itself_is_cut(text: str) -> None:
+    with pytest.raises(TemplateError, match=r"x{450}") as caught:
+        render(text, messages={})
+    assert len(str(caught.value)) < 1000
+
+
 # ---- limits ------------------------------------------------------------------------------------------------------------
 
 BOMBS = [
@@ -168,6 +175,18 @@ BOMBS = [
     "{{ 1.5 | round(10**9, 'floor') }}",
     "{{ strftime_now('%1000000000Y') }}",
     "{{ 'a' | wordwrap(1, wrapstring='b' * 10**7) }}{{ ('a ' * 1000) | wordwrap(1, true, 'b' * 10**6) }}",
+    *(
+        "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set ns.x = GROW %}{% set ns.y = GROW %}{% endfor %}"
+        "{{ ns.x == ns.y }}".replace("GROW", grow)
+        for grow in (
+            "[ns.x, ns.x]",
+            "(ns.x, ns.x)",
+            "{'a': ns.x, 'b': ns.x}",
+            "dict(a=ns.x, b=ns.x)",
+            "[ns.x, ns.x] | batch(1) | list",
+            "dict.fromkeys(['a', 'b'], ns.x)",
+        )
+    ),
 ]
 
 

@@ -27,6 +27,7 @@ Marks = tuple[str, str]
 """What to print where a ``{% generation %}`` block begins and ends."""
 NO_MARKS: Marks = ("", "")
 
+_LONGEST_WORDS = 500
 _MEND_THE_TEMPLATE = "correct the template there, or choose another one with data.template_path"
 
 
@@ -85,7 +86,7 @@ class JinjaTemplate:
                 return self._template.render(variables)
         except _Refusal as error:
             raise TemplateError(
-                f"the chat template refused the conversation: {error.message}",
+                f"the chat template refused the conversation: {_shortened(str(error.message))}",
                 where=self._place(error),
                 fix="change the record to suit the template, or choose another template with data.template_path",
             ) from error
@@ -97,7 +98,7 @@ class JinjaTemplate:
             ) from error
         except Exception as error:  # a template can raise anything that Python can
             raise TemplateError(
-                f"the chat template failed ({type(error).__name__}: {error})",
+                f"the chat template failed ({type(error).__name__}: {_shortened(str(error))})",
                 where=self._place(error),
                 fix=_MEND_THE_TEMPLATE,
             ) from error
@@ -110,6 +111,11 @@ class JinjaTemplate:
                 line = traceback.tb_lineno
             traceback = traceback.tb_next
         return self.name if line is None else f"{self.name}:{line}"
+
+
+def _shortened(words: str) -> str:
+    """What a template says about itself, which may be all that it could print."""
+    return words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + " …"
 
 
 class _Refusal(jinja2.TemplateError):

@@ -29,9 +29,13 @@ from weft.data.limits import (
     size,
 )
 
+_HOLDERS = (list, tuple, dict)
+_NESTING_FILTERS = {"batch", "groupby", "slice"}
+"""Filters whose results hold their argument's items in further lists."""
+
 
 class _ChargingCodeGenerator(CodeGenerator):
-    """Compiles the two string operations that Jinja does not let an environment intercept: ``a ~ b`` and ``a[1:]``."""
+    """Compiles what Jinja does not let an environment intercept: ``a ~ b``, ``a[1:]``, and lists, tuples and dicts as written."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
         self.write("environment.concat(map(str, (")
@@ -45,6 +49,22 @@ class _ChargingCodeGenerator(CodeGenerator):
         self.write("environment.charge(" if is_slice else "")
         super().visit_Getitem(node, frame)
         self.write(")" if is_slice else "")
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
+        self.write("environment.charge_nested(")
+        super().visit_List(node, frame)
+        self.write(")")
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802
+        is_target = node.ctx != "load"  # of an assignment
+        self.write("" if is_target else "environment.charge_nested(")
+        super().visit_Tuple(node, frame)
+        self.write("" if is_target else ")")
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
+        self.write("environment.charge_nested(")
+        super().visit_Dict(node, frame)
+        self.write(")")
 
 
 class LimitedSandbox(ImmutableSandboxedEnvironment):
@@ -79,6 +99,20 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
                 self._spend(sum(len(item) for item in value if isinstance(item, str)))
         return value
 
+    def charge_nested(self, value: Any) -> Any:
+        """Count a container with all that it holds, as often as it holds it, and return it.
+
+        Lists that hold others twice grow without making anything new, and nothing can interrupt their comparison.
+        """
+        waiting = [value]
+        while waiting:
+            held = waiting.pop()
+            self._spend(32 * len(held))  # walking takes longer than slicing
+            waiting += [
+                item for item in (held.values() if isinstance(held, dict) else held) if isinstance(item, _HOLDERS)
+            ]
+        return value
+
     def _spend(self, characters: int) -> None:
         self.spent += characters
         check_size(self.spent)
@@ -111,7 +145,8 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
             if method.__name__ == "join":
                 args = tuple(map(list, args))  # a generator shows its size only when it has run
             _judge(METHOD_CHECKS.get(method.__name__), (owner, *args), kwargs)
-        return __self.charge(super().call(__context, __obj, *args, **kwargs))
+        result = super().call(__context, __obj, *args, **kwargs)
+        return __self.charge_nested(result) if isinstance(result, dict) else __self.charge(result)
 
     def _limited_filter(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         check = FILTER_CHECKS.get(name)
@@ -120,7 +155,10 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
         @wraps(function)
         def limited(*args: Any, **kwargs: Any) -> Any:
             _judge(check, args[takes_context:], kwargs)
-            return self.charge(function(*args, **kwargs))
+            result = function(*args, **kwargs)
+            if name in _NESTING_FILTERS:
+                result = self.charge_nested(list(result))
+            return self.charge(result)
 
         return limited
 
