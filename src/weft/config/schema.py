@@ -232,7 +232,7 @@ class DataConfig(Section):
     template_path: Name | None = key(None, aliases=("data.template",))
     """The chat template: a `.jinja` file, or one of `chatml`, `instruct`, `chat`, `alpaca`, `llama3`, `gemma`, `mistral`, `phi3`,
     `qwen3`, `plain`. Default: the tokenizer's own, else `chatml` if its tokens exist."""
-    instruction_response_separator: str | None = key(None)
+    instruction_response_separator: str | None = key(None, aliases=("data.sft.instruction_response_separator",))
     """What the template `plain` prints between an instruction and its response. Setting it chooses `plain`. Default:
     `"\\n\\n### Response:\\n"`."""
     train_path: Paths = key("data/processed/train.jsonl", identity=False)
