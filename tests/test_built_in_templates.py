@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from template_families import FakeTokenizer, chat, messages, shown, tokens
+from weft.config.schema import Config
+from weft.data.inputs import configured_template
 from weft.data.template import BUILT_IN, ChatTemplate, built_in_source, load_template, plain_source
 from weft.errors import TemplateError
 
@@ -156,6 +158,13 @@ def test_the_separator_is_part_of_the_template_that_a_run_keeps() -> None:
     assert kept.startswith("{%- set separator = ' => ' %}\n")
     again = ChatTemplate(kept, "chat_template.jinja", TEXT.control, TEXT.stops, TEXT.bos, TEXT.eos)
     assert shown(again.examples(chat("ua", "Q", "A"))) == ["Q => ⟦A</s>⟧"]
+
+
+@pytest.mark.parametrize("data", [{}, {"template_path": "plain"}])
+def test_the_configured_separator_chooses_plain(data: dict[str, str]) -> None:
+    config = Config.model_validate({"data": {**data, "instruction_response_separator": " => "}})
+    (example,) = configured_template(config, TEXT).examples(chat("ua", "Q", "A"))  # type: ignore[arg-type]
+    assert shown([example]) == ["Q => ⟦A</s>⟧"]
 
 
 def test_a_separator_for_another_template_is_refused() -> None:
