@@ -19,13 +19,13 @@ from tokenizer_zoo import ZOO, write
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.check import check
-from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, Encoded, truncate
+from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, Encoded, split, truncate
 from weft.data.render import Renderer, Rendering
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.template import load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import DataError, Problems
-from weft.types import Conversation, Message
+from weft.types import Conversation, Message, Setting
 
 
 @pytest.fixture
@@ -139,6 +139,15 @@ def test_parts_by_hand(tokenizer: Tokenizer) -> None:
     second = [*system, *asked(tokenizer, "And?"), *encode("Two"), IM_END]
     one_by_one = rendered(tokenizer, talk, len(both) - 1, "split_turns")
     assert [example.ids.tolist() for example in one_by_one.examples] == [first, second, last]
+
+
+def test_every_part_is_held_with_the_tools_of_the_whole() -> None:
+    talk = conversation("A", "b", "C", "d")
+    setting = Setting(tools=({"type": "function", "function": {"name": "f"}},))
+    talk = replace(talk, messages=(replace(talk.messages[0], setting=setting), *talk.messages[1:]))
+    parts = split(talk, lambda part: part, lambda part: len(part.messages) <= 2, only_last=False)
+    assert [[message.content for message in part.messages] for part in parts] == [["A", "b"], ["C", "d"]]
+    assert [[message.setting for message in part.messages] for part in parts] == 2 * [[setting, None]]
 
 
 def test_an_exchange_that_is_too_long_alone_is_left_out_and_said(tokenizer: Tokenizer) -> None:

@@ -54,7 +54,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
         yield from (f"{'':<{width}}  {line}" for line in rest)
     if report.model:
         yield from _model_lines(report.model)
-    if report.mixture and (len(report.mixture.shares) > 1 or not report.mixture.plain):
+    if report.mixture and not report.mixture.plain:
         yield _mixture_line(report.mixture)
     if report.packing:
         yield _packing_line(report.packing)

@@ -99,7 +99,7 @@ class MixtureCheck:
     by: MixBy
     shares: tuple[Share, ...]
     plain: bool
-    """Whether every example of every set is visited once, as without weights."""
+    """Whether nothing is mixed: one set, each of its examples once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +278,7 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
 
 def _mixture(packing: Packing) -> MixtureCheck:
     mixture = packing.mixture
-    return MixtureCheck(by=mixture.by, shares=mixture.shares(), plain=mixture.visits_each_once)
+    return MixtureCheck(by=mixture.by, shares=mixture.shares(), plain=mixture.is_plain)
 
 
 def _packing(packing: Packing) -> PackingCheck:

@@ -107,6 +107,11 @@ class Mixture:
         """Whether every epoch visits every example of the sources just once."""
         return all(count == len(source) for source, count in zip(self._sources, self._counts, strict=True))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is mixed: one source, each of its examples once an epoch."""
+        return len(self._sources) == 1 and self.visits_each_once
+
     def order(self, epoch: int) -> np.ndarray:
         """The examples of an epoch in the order of their visit: int64 [epoch_length], not to be changed."""
         return self._order(epoch)

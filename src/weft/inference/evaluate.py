@@ -119,8 +119,8 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
         for pair in zip(evaluated.conversations, renderings, strict=True)
         if not (pair[1].error or pair[1].overlong)
     ]
-    kept = [pair for pair in usable if not pair[0].messages[-1].tool_calls]
-    dropped["the last answer calls a tool, which is not scored yet"] = len(usable) - len(kept)
+    kept = [pair for pair in usable if _unscored(pair[0]) is None]
+    dropped.update(reason for conversation, _ in usable if (reason := _unscored(conversation)))
     if not kept:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
         raise DataError(
@@ -131,6 +131,16 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
     return _RenderedSet(
         name=evaluated.name, sources=evaluated.sources, kept=kept, dropped=Counter(evaluated.dropped) + dropped
     )
+
+
+def _unscored(conversation: Conversation) -> str | None:
+    """Why the last message is no answer that another one could be compared with; None where it is."""
+    before, last = conversation.messages[-2:]
+    if last.tool_calls:
+        return "the last answer calls a tool, which is not scored yet"
+    if before.role == "assistant":
+        return "the last answer continues another one, which is not scored yet"
+    return None
 
 
 def _predict(answerer: Answerer, conversations: Sequence[Conversation], name: str, config: Config) -> list[Prediction]:

@@ -15,11 +15,11 @@ from weft.training.preflight import Inputs
 
 def run_facts(
     config: Config, inputs: Inputs, objective: Objective, environment: Mapping[str, Any]
-) -> dict[str, str | int | float]:
+) -> dict[str, str | int | float | None]:
     """The facts of a run, for programs."""
     weights = list(objective.parameters())
     plan, report = inputs.plan, inputs.train.report
-    packing, rows = plan.packing, plan.packing.rows(0)
+    packing, rows, mixture = plan.packing, plan.packing.rows(0), plan.packing.mixture
     return {
         "model": config.model.name,
         "tuning": config.tuning.mode,
@@ -37,7 +37,7 @@ def run_facts(
         "trained_tokens": report.trained_tokens,
         "longest": report.longest,
         "validation_examples": len(inputs.validation) if inputs.validation else 0,
-        "mixture": mixture_line(packing.mixture.by, packing.mixture.shares()),
+        "mixture": None if mixture.is_plain else mixture_line(mixture.by, mixture.shares()),
         "packing": packing.how,
         "rows": len(rows),
         "row_capacity": packing.capacity,
@@ -84,4 +84,4 @@ def run_header(facts: Mapping[str, Any]) -> str:
         "steps": f"{facts['steps']:,} = {facts['epochs']:.2f} epochs; learning rate up to {facts['learning_rate']:g}, "
         f"{facts['lr_scheduler_type']}",
     }
-    return "\n".join(f"{name:<10} {line}" for name, line in lines.items())
+    return "\n".join(f"{name:<10} {line}" for name, line in lines.items() if line)
