@@ -161,7 +161,6 @@ def test_an_answer_may_come_in_several_messages() -> None:
     assert [message.content for message in unanswered.messages] == [U, "", A]
 
 
-
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
