@@ -25,7 +25,8 @@ def check_turns(messages: Sequence[Message]) -> None:
     """Raise :class:`RowError` unless the messages are: a system message or none, then user and assistant in turn, the assistant
     last, and nothing empty but the system message, a tool's result, and an answer that calls a tool.
 
-    An answer may come in several messages, as it does around calls of tools; a question may not: users join theirs. Results of tools stand between the assistant's message that calls them and its next one, no more of them than calls.
+    An answer may come in several messages, as it does around calls of tools; a question may not. Results of tools stand between
+    the assistant's message that calls them and its next one, no more of them than calls.
     """
     turns = messages[1:] if messages and messages[0].role == "system" else messages
     if not turns:
