@@ -330,11 +330,11 @@ def test_a_thousand_records_in_seconds_without_torch(project: Path) -> None:
     rows = (qa(f"What is number {i}, and why?", "Because. " * (i % 40 + 1)) for i in range(1000))
     (project / "train.jsonl").write_text("\n".join(rows), encoding="utf-8")
     program = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys, time; start = time.process_time()\n"
         "from weft.cli import main\n"
         f"code = main(['check', {str(project / 'c.yaml')!r}, 'model.max_seq_len=1024'])\n"
         "heavy = {'torch', 'transformers', 'accelerate', 'peft'} & set(sys.modules)\n"
-        "print(code, sorted(heavy), time.perf_counter() - start, file=sys.stderr)\n"
+        "print(code, sorted(heavy), time.process_time() - start, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     code, heavy, seconds = done.stderr.split()

@@ -234,7 +234,9 @@ def test_a_file_that_this_preparation_did_not_write_stays(project: Callable[...,
 def test_too_few_records_go_to_training_first(project: Callable[..., Config]) -> None:
     report = prepare(project(records(2)))
     assert {name: split.records for name, split in report.splits.items()} == {"train": 1, "val": 1}
-    assert report.notes == ("too few records for every split: none is left for test",)
+    assert report.notes == (
+        "too few records, or groups of them (data.split.group_by), for every split: none is left for test",
+    )
 
 
 def test_notes_name_unread_files_and_shared_ids(project: Callable[..., Config]) -> None:
@@ -242,7 +244,7 @@ def test_notes_name_unread_files_and_shared_ids(project: Callable[..., Config]) 
     Path("raw/notes.txt").write_text("x")
     assert prepare(config).notes == (
         "not read (another kind of file, notes, or a folder): notes.txt",
-        "too few records for every split: none is left for test",
+        "too few records, or groups of them (data.split.group_by), for every split: none is left for test",
         "2 records share their id with another one",
     )
 

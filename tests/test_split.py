@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from small_run import configure, make_project, write_records
 from weft.config.load import load_config
 from weft.data.conversations import read_conversations
-from weft.data.split import Portion, said
+from weft.data.split import Portion, assign_splits, said
 from weft.data.store import NoExamplesError
+from weft.errors import DataError
 from weft.evaluation.sets import find_sets, read_sets
 from weft.training.preflight import open_inputs
 from weft.types import Conversation, Location, Message
@@ -21,9 +23,52 @@ from weft.types import Conversation, Location, Message
 RATIO = st.floats(0.001, 0.999)
 
 
-def talk(question: str) -> Conversation:
-    messages = (Message(role="user", content=question), Message(role="assistant", content="Yes."))
-    return Conversation(messages=messages, location=Location(path="a.jsonl", line=1))
+RATIOS = {"train": 0.7, "val": 0.1, "test": 0.2}
+
+
+def talk(question: str, answer: str = "Yes.", *, source: str | None = None, **meta: object) -> Conversation:
+    messages = (Message(role="user", content=question), Message(role="assistant", content=answer))
+    return Conversation(messages=messages, location=Location(path="a.jsonl", line=1), source=source, meta=meta)
+
+
+@given(
+    st.lists(st.tuples(st.text("abc", max_size=2), st.text("xy", max_size=2), st.sampled_from("pq")), max_size=60),
+    st.integers(0, 99),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_a_question_is_in_one_split_whatever_its_answers_and_sources(
+    words: list[tuple[str, str, str]], seed: int, by_source: bool, random
+) -> None:
+    talks = [talk(question, answer, source=source) for question, answer, source in words]
+    names = assign_splits(talks, RATIOS, seed, by_source=by_source)
+    split_of = {question: name for (question, _, _), name in zip(words, names, strict=True)}
+    assert [split_of[question] for question, _, _ in words] == names
+    order = random.sample(range(len(talks)), len(talks))
+    shuffled = assign_splits([talks[place] for place in order], RATIOS, seed, by_source=by_source)
+    assert shuffled == [names[place] for place in order]
+
+
+def test_questions_may_be_divided_and_fields_kept_together() -> None:
+    same = [talk("Say something.", f"answer {number}", topic=number % 10) for number in range(100)]
+    assert set(assign_splits(same, RATIOS, 0)) == {"train"}
+    counts = Counter(assign_splits(same, RATIOS, 0, group_by="none"))
+    assert counts == {"train": 70, "val": 10, "test": 20}
+    by_topic = assign_splits(same, RATIOS, 0, group_by="topic")
+    assert Counter(by_topic) == counts
+    assert all(by_topic[number] == by_topic[number % 10] for number in range(100))
+
+
+def test_each_source_is_divided_by_itself() -> None:
+    talks = [talk(f"{number}?", source="large" if number < 90 else "small") for number in range(100)]
+    names = assign_splits(talks, RATIOS, 0, by_source=True)
+    assert Counter(names[:90]) == {"train": 63, "val": 9, "test": 18}
+    assert Counter(names[90:]) == {"train": 7, "val": 1, "test": 2}
+
+
+def test_a_field_that_no_record_has_is_refused() -> None:
+    with pytest.raises(DataError, match='no record has the field "topc" in its meta'):
+        assign_splits([talk("a", topic=1)], RATIOS, 0, group_by="topc")
 
 
 @given(st.lists(st.text("abc", max_size=2), min_size=1, max_size=60), RATIO, st.integers(0, 2**63 - 1))

@@ -182,6 +182,11 @@ class SplitConfig(Section):
     """The share for validation, which is evaluated while training."""
     test_ratio: float = key(0.2, ge=0, le=1)
     """The share for a last test."""
+    group_by: Name = key("question")
+    """What keeps records together in one split. `question`: the same user messages. `none`: nothing. Else a field of `meta`
+    (any field that the format does not know), such as `topic`."""
+    by_source: bool = key(False)
+    """Divide the records of each source by themselves, so that every split has the same shares of them."""
 
 
 MixBy = Literal["examples", "tokens"]

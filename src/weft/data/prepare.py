@@ -108,7 +108,9 @@ def prepare(config: Config) -> PrepareReport:
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
     kept, duplicates = _without_duplicates(conversations)
     splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
-    for conversation, name in zip(kept, assign_splits(kept, ratios, config.seed), strict=True):
+    how = config.data.split
+    names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
+    for conversation, name in zip(kept, names, strict=True):
         splits[name].append(conversation)
 
     written = {name: Split(path=str(outputs[name]), records=len(rows)) for name, rows in splits.items() if rows}
@@ -251,7 +253,10 @@ def _notes(
         )
     empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]
     if empty:
-        notes.append(f"too few records for every split: none is left for {' and '.join(empty)}")
+        notes.append(
+            f"too few records, or groups of them (data.split.group_by), for every split: none is left for "
+            f"{' and '.join(empty)}"
+        )
     shared = sum(count for count in Counter(each.id for each in kept).values() if count > 1)
     if shared:
         notes.append(f"{shared} records share their id with another one")

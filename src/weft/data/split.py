@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weft.data.conversations import content_digest, turns_of
 from weft.data.seeds import derive_seed
+from weft.errors import DataError
 from weft.types import Conversation
+
+QUESTION, NONE = "question", "none"
+"""What may make conversations a group that no split divides, beside a field of ``meta``."""
 
 
 def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
@@ -37,23 +42,62 @@ def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
     return sizes
 
 
-def assign_splits(conversations: Sequence[Conversation], ratios: Mapping[str, float], seed: int) -> list[str]:
+def assign_splits(
+    conversations: Sequence[Conversation],
+    ratios: Mapping[str, float],
+    seed: int,
+    *,
+    group_by: str = QUESTION,
+    by_source: bool = False,
+) -> list[str]:
     """The split of every conversation.
 
-    Conversations are ranked by a keyed hash of their user and assistant messages, and the ranking is cut by :func:`split_sizes`.
-    So the order of the input does not matter, a further record moves at most a few others, and a change of the system message
-    moves none. Conversations that differ in their system message only are neighbours in the ranking.
+    Groups of conversations are ranked by a keyed hash of what makes them one, and the ranking is cut by :func:`split_sizes`; a
+    group that the cut goes through stays before it. So the order of the input does not matter, a further record moves at most
+    a few others, and a change of the system message or of an answer moves none.
+
+    Args:
+        conversations: what is divided.
+        ratios: see :func:`split_sizes`.
+        seed: another one ranks otherwise.
+        group_by: ``question``: the same user messages make a group; ``none``: the same messages, but for the system message;
+            else a field of ``meta``, whose value makes the group, or the question where a record lacks it.
+        by_source: cut the ranking of each source by itself. A group of several sources stays together all the same.
+
+    Raises:
+        DataError: no record has the field ``group_by``.
     """
+    if group_by not in (QUESTION, NONE) and not any(group_by in each.meta for each in conversations):
+        raise DataError(
+            f'no record has the field "{group_by}" in its meta',
+            where="data.split.group_by",
+            fix=f"name a field that records have, or {QUESTION} or {NONE}",
+        )
     key = f"{derive_seed(seed, 'split')}:"
 
     def rank(conversation: Conversation) -> tuple[bytes, str]:
-        return hashlib.sha256((key + said(conversation)).encode()).digest(), content_digest(conversation.messages)
+        group = _group(conversation, group_by)
+        return hashlib.sha256((key + group).encode()).digest(), content_digest(conversation.messages)
 
     ranks = [rank(conversation) for conversation in conversations]
-    ranking = sorted(range(len(ranks)), key=ranks.__getitem__)
-    sizes = split_sizes(len(ranking), ratios)
-    names = [name for name, size in sizes.items() for _ in range(size)]
-    return [name for _, name in sorted(zip(ranking, names, strict=True))]
+    sources: dict[str, list[int]] = {}
+    for index, conversation in enumerate(conversations):
+        sources.setdefault(conversation.source or "" if by_source else "", []).append(index)
+    decided: dict[bytes, str] = {}
+    for source in sorted(sources):
+        ranking = sorted(sources[source], key=ranks.__getitem__)
+        names = (name for name, size in split_sizes(len(ranking), ratios).items() for _ in range(size))
+        for index, name in zip(ranking, names, strict=True):
+            decided.setdefault(ranks[index][0], name)
+    return [decided[group] for group, _ in ranks]
+
+
+def _group(conversation: Conversation, group_by: str) -> str:
+    if group_by == NONE:
+        return said(conversation)
+    if group_by in conversation.meta:
+        return f"{group_by}: {json.dumps(conversation.meta[group_by], sort_keys=True)}"
+    return content_digest([message for message in turns_of(conversation.messages) if message.role == "user"])
 
 
 def said(conversation: Conversation) -> str:
@@ -72,11 +116,6 @@ class Portion:
     seed: int
 
     def holds(self, conversations: Sequence[Conversation]) -> list[bool]:
-        """Which of a source's conversations are in this portion.
-
-        What is said more than once is never in both: where the cut goes through it, training has it.
-        """
+        """Which of a source's conversations are in this portion; the same question is never in both."""
         split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
-        words = [said(conversation) for conversation in conversations]
-        trained = {digest for digest, name in zip(words, split, strict=True) if name == "train"}
-        return [(digest not in trained) == self.held_out for digest in words]
+        return [(name == "val") == self.held_out for name in split]
