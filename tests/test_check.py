@@ -77,17 +77,18 @@ def test_warnings_name_what_is_wrong_the_worst_first(checked: Callable[..., Chec
                 for role, text in [("system", "Other."), ("user", "Question 3?"), ("assistant", "Answer 3")]
             ]
         }
-        val.write("\n" + json.dumps(leak))
+        val.write("\n" + json.dumps(leak) + "\n" + qa("Question 5?", "Another answer"))
     with (project / "train.jsonl").open("a", encoding="utf-8") as train:
         train.write(
             "\n" + "\n".join([qa("Question 1?", "Answer 1"), qa("long", "x" * 200), "{broken", qa("Question 4?", "")])
         )
     report = checked("on_bad_row=drop")
     found = [warning.what for warning in report.warnings]
-    assert found[0] == "1 of 3 val records say the same as training records: scores on them mislead"
+    assert found[0] == "1 of 4 val records say the same as training records: scores on them mislead"
+    assert found[1].startswith("1 of 4 val records ask what training records ask, and answer otherwise: ")
     lines = {
         warning.what.partition("left out: ")[2]: [place.line for place in warning.where]
-        for warning in report.warnings[1:-1]
+        for warning in report.warnings[2:-1]
     }
     assert lines.pop("longer than model.max_seq_len, 64 tokens") == [12]
     assert sorted(lines.values()) == [[13], [14]]

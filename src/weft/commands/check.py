@@ -86,7 +86,7 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
         for name, source in found.sources.items() if len(found.sources) > 1 else ():
             yield _source_line(name, source)
     if one.name != "train":
-        yield f"{one.leaked:,} say the same as a training record"
+        yield f"{one.leaked:,} say the same as a training record, {one.asked:,} ask the same and answer otherwise"
 
 
 def _source_line(name: str, source: SourceAccount) -> str:

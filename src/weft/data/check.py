@@ -23,12 +23,12 @@ from weft.data.mixture import Share
 from weft.data.packing import Packing, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
-from weft.data.split import said
+from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
-from weft.types import Location
+from weft.types import Conversation, Location
 
 NOTES = {
     "prompt": "the template opens an answer differently under another argument, and was asked with it",
@@ -66,6 +66,8 @@ class SetCheck:
     """Conversations that say the same as an earlier one of the set."""
     leaked: int
     """Conversations that say the same as one of the training set; 0 for the training set itself."""
+    asked: int
+    """Further conversations that ask what one of the training set asks, and answer otherwise."""
     encoded: StoreReport | None
     """None where there is no tokenizer yet, and where no record becomes an example."""
 
@@ -154,10 +156,10 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
     sets: list[SetCheck] = []
     stores: dict[str, ExampleStore] = {}
-    seen: set[str] = set()
+    trained: _Heard | None = None
     for name, group in files.items():
         found = [_read(config, file) for file in group]
-        digests = [said(talk) for part in found for talk in part.conversations]
+        heard = _Heard.of([talk for part in found for talk in part.conversations])
         if renderer:
             try:
                 stores[name] = _encode(config, group, renderer, progress)
@@ -167,8 +169,8 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
                 notices.append(f"nothing is evaluated while training: of what is held out, {problem.what}")
         notices += [notice for part in found for notice in part.notices]
         encoded = stores[name].report if name in stores else None
-        sets.append(_summary(name, group, found, digests, seen, encoded))
-        seen |= set(digests) if name == "train" else set()
+        sets.append(_summary(name, group, found, heard, trained, encoded))
+        trained = trained or heard  # the training set is the first
     model = _model(config, renderer) if renderer else None
     mixture: MixtureCheck | None = None
     packing: PackingCheck | None = None
@@ -227,12 +229,29 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """Digests of what each conversation of a set says, and of what it asks."""
+
+    said: tuple[str, ...]
+    asked: tuple[str, ...]
+
+    @classmethod
+    def of(cls, conversations: Sequence[Conversation]) -> _Heard:
+        return cls(tuple(map(said, conversations)), tuple(map(asked, conversations)))
+
+    def shared_with(self, other: _Heard) -> tuple[int, int]:
+        """How many conversations say what one of ``other`` says, and how many ask what one of them asks."""
+        said, asked = set(other.said), set(other.asked)
+        return sum(one in said for one in self.said), sum(one in asked for one in self.asked)
+
+
 def _summary(
     name: str,
     files: Sequence[SourceFile],
     found: Sequence[ConversationFile],
-    digests: Sequence[str],
-    trained: set[str],
+    heard: _Heard,
+    trained: _Heard | None,
     encoded: StoreReport | None,
 ) -> SetCheck:
     dropped: dict[str, list[Location]] = {}
@@ -248,6 +267,7 @@ def _summary(
         left_out.update(part.left_out)
         for format, counts in part.mappings.items():
             mappings.setdefault(format, Counter()).update(counts)
+    leaked, asked_too = heard.shared_with(trained) if trained else (0, 0)
     return SetCheck(
         name=name,
         paths=tuple(path for file in files for path in named(file.path)),
@@ -256,8 +276,9 @@ def _summary(
         mappings={format: dict(counts) for format, counts in mappings.items()},
         left_out=dict(left_out),
         dropped={reason: tuple(places) for reason, places in dropped.items()},
-        repeated=len(digests) - len(set(digests)),
-        leaked=sum(digest in trained for digest in digests),
+        repeated=len(heard.said) - len(set(heard.said)),
+        leaked=leaked,
+        asked=asked_too - leaked,
         encoded=encoded,
     )
 
@@ -302,6 +323,12 @@ def _warnings(
             yield Warn(
                 what=f"{one.leaked} of {one.records} {one.name} records say the same as training records: scores on them mislead",
                 fix="prepare all records together with `weft prepare`, which keeps equal ones in one file",
+            )
+        if one.asked:
+            yield Warn(
+                what=f"{one.asked} of {one.records} {one.name} records ask what training records ask, and answer otherwise: "
+                "scores on them tell little of new questions",
+                fix="prepare all records together with `weft prepare`, which keeps a question in one file",
             )
     if model and train.encoded and (open_turns := train.encoded.turns - train.encoded.closed_turns):
         yield Warn(

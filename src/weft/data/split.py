@@ -97,6 +97,11 @@ def _group(conversation: Conversation, group_by: str) -> str:
         return said(conversation)
     if group_by in conversation.meta:
         return f"{group_by}: {json.dumps(conversation.meta[group_by], sort_keys=True)}"
+    return asked(conversation)
+
+
+def asked(conversation: Conversation) -> str:
+    """A digest of what the user says in a conversation."""
     return content_digest([message for message in turns_of(conversation.messages) if message.role == "user"])
 
 
