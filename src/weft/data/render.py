@@ -171,8 +171,8 @@ class Renderer:
         """
         pieces = _plan(_encodable(self.template.prompt(messages)))
         encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
-        ids = [index for piece, run in zip(pieces, encoded, strict=True) for index in run[piece.skip :]]
-        return np.array(ids, dtype=np.int32)
+        runs = [run[piece.skip :] for piece, run in zip(pieces, encoded, strict=True)]
+        return np.concatenate([np.empty(0, np.int32), *runs])
 
     def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
         """The conversation as the template prints it, or why it cannot be used."""
@@ -187,19 +187,19 @@ class Renderer:
             return (), error
         return printed, None
 
-    def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]]) -> Encoded:
-        ids: list[int] = []
+    def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[np.ndarray]) -> Encoded:
+        found = [run[piece.skip :] if piece.skip else run for piece, run in zip(pieces, encoded, strict=True)]
         runs: list[tuple[int, int]] = []
-        for piece, run in zip(pieces, encoded, strict=True):
-            start = len(ids)
-            ids += run[piece.skip :]
-            if piece.trained and len(ids) > start:
-                runs.append((start, len(ids)))
+        end = 0
+        for piece, run in zip(pieces, found, strict=True):
+            start, end = end, end + len(run)
+            if piece.trained and end > start:
+                runs.append((start, end))
         if text.append_eos:
-            ids.append(self.tokenizer.eos_id)
-            start = runs.pop()[0] if runs and runs[-1][1] == len(ids) - 1 else len(ids) - 1
-            runs.append((start, len(ids)))
-        return Encoded(ids=ids, runs=runs)
+            found.append(np.array([self.tokenizer.eos_id], np.int32))
+            start = runs.pop()[0] if runs and runs[-1][1] == end else end
+            runs.append((start, end + 1))
+        return Encoded(ids=np.concatenate(found), runs=runs)
 
     def _fitted(self, encoded: Encoded, location: Location) -> tuple[Example | Overlong, str | None]:
         """The example, and how it was made to fit; or that it is too long."""
@@ -215,7 +215,7 @@ class Renderer:
         weights = np.zeros(len(encoded.ids), np.float32)
         for start, end in [(1, len(weights))] if self.train_on == "all" else encoded.runs:
             weights[start:end] = 1
-        return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=weights, location=location)
+        return Example(ids=encoded.ids, loss_weights=weights, location=location)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

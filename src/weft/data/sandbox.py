@@ -34,7 +34,7 @@ _NESTING_FILTERS = {"batch", "groupby", "slice"}
 """Filters whose results hold their argument's items in further lists."""
 
 
-class _ChargingCodeGenerator(CodeGenerator):
+class ChargingCodeGenerator(CodeGenerator):
     """Compiles what Jinja does not let an environment intercept: ``a ~ b``, ``a[1:]``, and lists, tuples and dicts as written."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
@@ -75,7 +75,7 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
         options: as for :class:`jinja2.Environment`.
     """
 
-    code_generator_class = _ChargingCodeGenerator
+    code_generator_class = ChargingCodeGenerator
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     refused_methods = frozenset({"encode", "expandtabs", "to_bytes", "translate"})
     """Methods that can grow a value, or lead to ones that can, and that no chat template has a use for."""

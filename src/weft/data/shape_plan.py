@@ -15,9 +15,15 @@ from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Rendered, derive
 from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
 from weft.data.said import is_text_only
+from weft.data.shortcut import ShortcutWrong
 from weft.data.turns import Chat
+from weft.data.watch import LookedInto, Watch
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
+
+
+_TRIED_FIRST, _TRIED_OF = 16, 256
+"""Of the uses of proofs, the first ones and then one of so many are tried."""
 
 
 class Planner:
@@ -34,6 +40,7 @@ class Planner:
     ) -> None:
         self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
+        self._trusts_proofs, self._uses = True, 0
 
     def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
         """As :func:`weft.data.derive.derive`, without its evidence, and with the note ``prompt-varies``."""
@@ -62,10 +69,22 @@ class Planner:
         contents = [message.content for message in messages]
         examples = []
         for plan in self._plan_for(tuple(message.role for message in messages)) or ():
-            if not plan.holds(self._printer, messages, contents):
+            if not self._holds(plan, messages, contents):
                 return ()
             examples.append(plan.fill(contents))
         return tuple(examples)
+
+    def _holds(self, plan: _ExamplePlan, messages: Sequence[Message], contents: Sequence[str]) -> bool:
+        """Whether the template prints these contents as the plan does: by its proof, of which a sample is tried, or by trying."""
+        if not (self._trusts_proofs and plan.covers(contents)):
+            return plan.holds(self._printer, messages, contents)
+        self._uses += 1
+        if (self._uses < _TRIED_FIRST or self._uses % _TRIED_OF == 0) and not plan.holds(
+            self._printer, messages, contents
+        ):
+            self._trusts_proofs = False
+            raise ShortcutWrong("the template prints some contents otherwise than it was proved to")
+        return True
 
     def _is_plain(self, message: Message) -> bool:
         """Whether it is a role and a content in which a template has nothing to trim or to look for."""
@@ -81,9 +100,10 @@ class Planner:
 
     def _make_plan(self, messages: Sequence[Message]) -> tuple[_ExamplePlan, ...] | None:
         try:
-            return tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
+            plans = tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
         except TemplateError:  # the template may still print real contents; and if not, the error names the record
             return None
+        return tuple(replace(plan, absent=plan.proof(self._printer.watching, messages)) for plan in plans)
 
 
 class _Pattern:
@@ -136,6 +156,8 @@ class _ExamplePlan:
     """The first ``count`` messages as they are printed."""
     prompts: tuple[tuple[int, Variant, _Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
+    absent: tuple[str, ...] | None = None
+    """The plan is proved for contents that hold none of these; None where nothing is proved."""
 
     @classmethod
     def of(cls, derived: Derived, printer: Printer, messages: Sequence[Message]) -> _ExamplePlan:
@@ -151,6 +173,22 @@ class _ExamplePlan:
                 for count, variant in derived.prompts
             ),
         )
+
+    def proof(self, watching: Printer, messages: Sequence[Message]) -> tuple[str, ...] | None:
+        """What contents must not hold so that they are printed as ``messages`` are, which the plan was made of."""
+        watch = Watch()
+        watched = [replace(message, content=watch.content(message.content)) for message in messages]
+        try:
+            holds = self.holds(watching, watched, [message.content for message in messages])
+        except LookedInto:
+            return None
+        return tuple(sorted(watch.absent)) if holds and not watch.looked_into else None
+
+    def covers(self, contents: Sequence[str]) -> bool:
+        """Whether the plan is proved for these contents."""
+        if self.absent is None:
+            return False
+        return not any(text in content for text in self.absent for content in contents)
 
     def holds(self, printer: Printer, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.encoding import Encoder, Run, Spec
@@ -84,10 +85,10 @@ class Tokenizer:
             control: half-open character spans, in order, each the string of a control token.
             continues: text goes before, so that no space may be put before this one.
         """
-        return self.encode_batch([Run(text=text, control=control, continues=continues)])[0]
+        return self.encode_batch([Run(text=text, control=control, continues=continues)])[0].tolist()
 
-    def encode_batch(self, runs: Sequence[Run]) -> list[list[int]]:
-        """The ids of each run; many at once are encoded on all cores."""
+    def encode_batch(self, runs: Sequence[Run]) -> list[np.ndarray]:
+        """The ids of each run, int32; many at once are faster."""
         return self._encoder.encode(runs)
 
     def decode(self, ids: Sequence[int], skip_control: bool = True) -> str:
