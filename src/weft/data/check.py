@@ -25,7 +25,7 @@ from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store
-from weft.data.store_build import TOO_LONG
+from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
 from weft.types import Conversation, Location

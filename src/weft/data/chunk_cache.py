@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class ChunkCache:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
         found = [self._numbers(run) for run in runs]
-        counts = np.array([len(numbers) for numbers in found])
+        counts = np.array([len(numbers) for numbers in found], np.int64)
         numbers = _joined(found)
         self.looked_up += len(numbers)
         odd = self._cut_beside_space(numbers, counts)
@@ -109,7 +109,7 @@ class ChunkCache:
         places = np.repeat(self._starts[numbers] - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
         ids = self._table[places]
         borders = np.append(0, ends)[np.append(0, np.cumsum(counts))].tolist()
-        return [ids[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+        return [ids[start:end] for start, end in pairwise(borders)]
 
     def _control_token(self, index: int) -> int:
         number = self._tokens.get(index)

@@ -24,6 +24,7 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.chunk_cache import ChunkCache, ForbiddenIds, Texts, probes, why_whole
+from weft.data.shortcut import ShortcutWrong
 from weft.errors import ModelError
 
 Spec = dict[str, Any]
@@ -44,10 +45,6 @@ class Run:
     text: str
     control: Sequence[tuple[int, int]] = ()
     continues: bool = False
-
-
-class ChunksDifferError(Exception):
-    """Encoding by the chunk is not encoding whole, as was thought; the text says where."""
 
 
 class Encoder:
@@ -83,7 +80,7 @@ class Encoder:
         """The ids of each run, int32.
 
         Raises:
-            ChunksDifferError: encoding by the chunk gave other ids than encoding whole. From now on texts are encoded whole, and
+            ShortcutWrong: encoding by the chunk gave other ids than encoding whole. From now on texts are encoded whole, and
                 what was encoded before should be encoded again.
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
@@ -119,7 +116,7 @@ class Encoder:
         place = self._sampled % len(runs)
         if ids[place].tolist() != self._encode_whole([runs[place]])[0]:
             self._chunks, self.whole_because = None, f"by the chunk, {runs[place].text!r:.80} has other ids"
-            raise ChunksDifferError(self.whole_because)
+            raise ShortcutWrong(self.whole_because)
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         tokenizer = self._tokenizer(False, _DEFAULT_MARK)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
+from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
 from weft.data.places import Paths, named, reads, spelled
@@ -20,6 +20,7 @@ from weft.data.rows import BadRow
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
 from weft.data.style_record import original_path
+from weft.data.system_prompt import with_system_prompt
 from weft.errors import ConfigError, DataError
 from weft.types import Conversation
 

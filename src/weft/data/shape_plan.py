@@ -21,7 +21,6 @@ from weft.data.watch import LookedInto, Watch
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
 
-
 _TRIED_FIRST, _TRIED_OF = 16, 256
 """Of the uses of proofs, the first ones and then one of so many are tried."""
 

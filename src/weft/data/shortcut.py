@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class ShortcutWrong(Exception):  # noqa: N818 - it is not its user's error
+class ShortcutWrong(Exception):
     """A sample shows that a shortcut was not the same, as was thought; the text says which and where.
 
     It is not taken again. What was made with it so far is to be made anew.

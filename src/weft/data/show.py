@@ -9,10 +9,11 @@ from itertools import groupby, islice
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data.conversations import read_conversations, with_system_prompt
+from weft.data.conversations import read_conversations
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
 from weft.data.style import effective_system_prompt
+from weft.data.system_prompt import with_system_prompt
 from weft.data.template import Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError

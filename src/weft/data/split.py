@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from weft.data.conversations import content_digest, turns_of
@@ -43,7 +43,7 @@ def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
 
 
 def assign_splits(
-    conversations: Sequence[Conversation],
+    conversations: Iterable[Conversation],
     ratios: Mapping[str, float],
     seed: int,
     *,
@@ -67,22 +67,21 @@ def assign_splits(
     Raises:
         DataError: no record has the field ``group_by``.
     """
-    if group_by not in (QUESTION, NONE) and not any(group_by in each.meta for each in conversations):
+    key = f"{derive_seed(seed, 'split')}:"
+    ranks: list[tuple[bytes, bytes]] = []
+    sources: dict[str, list[int]] = {}
+    is_known = group_by in (QUESTION, NONE)
+    for index, conversation in enumerate(conversations):
+        is_known = is_known or group_by in conversation.meta
+        group = hashlib.sha256((key + _group(conversation, group_by)).encode()).digest()
+        ranks.append((group, bytes.fromhex(content_digest(conversation.messages))))
+        sources.setdefault(conversation.source or "" if by_source else "", []).append(index)
+    if not is_known:
         raise DataError(
             f'no record has the field "{group_by}" in its meta',
             where="data.split.group_by",
             fix=f"name a field that records have, or {QUESTION} or {NONE}",
         )
-    key = f"{derive_seed(seed, 'split')}:"
-
-    def rank(conversation: Conversation) -> tuple[bytes, str]:
-        group = _group(conversation, group_by)
-        return hashlib.sha256((key + group).encode()).digest(), content_digest(conversation.messages)
-
-    ranks = [rank(conversation) for conversation in conversations]
-    sources: dict[str, list[int]] = {}
-    for index, conversation in enumerate(conversations):
-        sources.setdefault(conversation.source or "" if by_source else "", []).append(index)
     decided: dict[bytes, str] = {}
     for source in sorted(sources):
         ranking = sorted(sources[source], key=ranks.__getitem__)
@@ -120,7 +119,7 @@ class Portion:
     """The share of validation."""
     seed: int
 
-    def holds(self, conversations: Sequence[Conversation]) -> list[bool]:
+    def holds(self, conversations: Iterable[Conversation]) -> list[bool]:
         """Which of a source's conversations are in this portion; the same question is never in both."""
         split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
         return [(name == "val") == self.held_out for name in split]

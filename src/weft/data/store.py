@@ -13,9 +13,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,20 +23,25 @@ import numpy as np
 import pyarrow as pa
 
 from weft.config.schema import RecordFormat
-from weft.data.conversations import read_conversations
+from weft.data.conversation_reader import ConversationReader
 from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
 from weft.data.places import Part, Paths, find_parts
 from weft.data.readers import kind
 from weft.data.reading import Reading
 from weft.data.render import Renderer
+from weft.data.shortcut import ShortcutWrong
 from weft.data.split import Portion
-from weft.data.store_build import Account, NoExamplesError, Progress, SourceAccount, write_examples
+from weft.data.store_account import Account, NoExamplesError, SourceAccount
+from weft.data.store_build import Source, write_examples
 from weft.disk import file_digest, sync
 from weft.errors import DataError
 from weft.types import Example, Location
 
 __all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of rows that are encoded, and of all; 0 where that is not known."""
 
 _EXAMPLES, _REPORT = "examples.arrow", "report.json"
 
@@ -165,28 +170,23 @@ def open_store(
             return _open(entry, places, cached=True)
         except (_DamagedError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             damage = f"a damaged entry of the cache was replaced: {entry}: {error}"
-    found = [
-        read_conversations(
-            file.path,
-            format=file.format,
-            on_bad_row=on_bad_row,
-            system_prompt=system_prompt,
-            source=file.name,
-            seed=file.seed,
-            portion=file.portion,
-        )
-        for file in files
-    ]
-    for path, content in zip(places.paths, (digest for group in contents for digest in group), strict=True):
-        if _content(Path(path)) != content:
-            raise DataError("the file changed while it was being read", where=path, fix="run this again")
+    sources = [_source(file, system_prompt) for file in files]
     with writing(cache_dir):
         aside = cache_dir / f".{key}.{os.getpid()}.{secrets.token_hex(4)}"
         aside.mkdir(parents=True)
         try:
-            examples = aside / _EXAMPLES
-            account = write_examples(examples, found, renderer, on_bad_row=on_bad_row, progress=progress or _silent)
-            _write_report(aside, account, places, [notice for each in found for notice in each.notices])
+            account = _written(
+                aside / _EXAMPLES,
+                sources,
+                renderer,
+                on_bad_row=on_bad_row,
+                progress=_of(_count_rows(files, parts), progress) if progress else _silent,
+            )
+            for path, content in zip(places.paths, (digest for group in contents for digest in group), strict=True):
+                if _content(Path(path)) != content:
+                    raise DataError("the file changed while it was being read", where=path, fix="run this again")
+            notices = [notice for source in sources for notice in source.reader.tally.notices]
+            _write_report(aside, account, places, notices)
             store = _open(aside, places, cached=False)
             _publish(aside, entry, damaged=damage is not None)
         finally:
@@ -194,6 +194,28 @@ def open_store(
     if damage:
         store.report.notes[damage] = 1
     return store
+
+
+def _source(file: SourceFile, system_prompt: str | None) -> Source:
+    reader = ConversationReader(
+        file.path, format=file.format, system_prompt=system_prompt, source=file.name, seed=file.seed
+    )
+    portion = file.portion
+    return Source(
+        reader=reader,
+        held=reader.portion(portion) if portion else None,
+        reports_bad_rows=not (portion and portion.held_out),
+    )
+
+
+def _written(path: Path, sources: Sequence[Source], renderer: Renderer, **settings: Any) -> Account:
+    """As :func:`weft.data.store_build.write_examples`, without the shortcut that turns out to be none."""
+    try:
+        return write_examples(path, sources, renderer, **settings)
+    except ShortcutWrong as error:
+        account = _written(path, sources, renderer, **settings)
+        account.notes[f"everything was encoded again, because {error}"] = 1
+        return account
 
 
 class _DamagedError(Exception):
@@ -321,5 +343,24 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _silent(done: int, total: int) -> None:
+def _count_rows(files: Sequence[SourceFile], parts: Sequence[Sequence[Part]]) -> int:
+    """About how many rows are to be read, where that is quickly told: of lines that are all read; 0 where it is not."""
+    paths = [path for group in parts for part in group for path in part.files]
+    if any(path.suffix not in (".jsonl", ".ndjson") for path in paths) or any(
+        part.sample is not None or file.portion for file, group in zip(files, parts, strict=True) for part in group
+    ):
+        return 0
+    return sum(_count_lines(path) for path in paths)
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(partial(file.read, 2**20), b""))
+
+
+def _of(total: int, progress: Progress) -> Callable[[int], None]:
+    return lambda done: progress(done, max(done, total) if total else 0)
+
+
+def _silent(done: int) -> None:
     """Progress that nobody watches."""

@@ -27,7 +27,7 @@ from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
 
 
-class LookedInto(Exception):  # noqa: N818 - nothing is wrong with that
+class LookedInto(Exception):
     """The template did something with a content that depends on what it says."""
 
 
