@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
-from weft.data import store as store_module
+from weft.data import store_entry
 from weft.data.conversations import read_conversations
 from weft.data.example_file import Columns, ExampleFile, ExampleWriter
 from weft.data.render import Renderer
@@ -209,13 +209,13 @@ def test_a_damaged_entry_is_replaced_and_said(
 def test_builders_at_the_same_time_do_not_disturb_each_other(
     opened: Open, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    barrier, publish = threading.Barrier(4), store_module._publish
+    barrier, publish = threading.Barrier(4), store_entry._publish
 
     def publish_together(*args: Any, **kwargs: Any) -> None:
         barrier.wait(timeout=20)  # every builder is done before any moves its entry into place
         publish(*args, **kwargs)
 
-    monkeypatch.setattr(store_module, "_publish", publish_together)
+    monkeypatch.setattr(store_entry, "_publish", publish_together)
     stores: list[ExampleStore] = []
     threads = [threading.Thread(target=lambda: stores.append(opened(records))) for _ in range(4)]
     for thread in threads:

@@ -248,6 +248,9 @@ class DataConfig(Section):
     """The test records."""
     cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
+    jobs: Auto | Annotated[int, Field(ge=1)] = key("auto", identity=False)
+    """How many processes encode examples; they make the same whatever their number. `auto`: one per core, for files of 8 MiB or
+    more."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""

@@ -226,6 +226,7 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
         on_bad_row=config.on_bad_row,
         system_prompt=effective_system_prompt(config),
         progress=progress,
+        jobs=config.data.jobs,
     )
 
 

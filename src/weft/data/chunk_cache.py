@@ -51,6 +51,10 @@ class ChunkCache:
     def __init__(self, encode: EncodeWhole, forbidden: Collection[int]) -> None:
         self._encode, self._forbidden = encode, frozenset(forbidden)
         self.looked_up = self.encoded = 0
+        self._new_chunks: list[str] = []
+        self._new_tokens: dict[int, int] = {}
+        """Places among the new chunks that stand for control tokens, and their ids."""
+        self._table, self._starts, self._lengths = _no_ids(), _no_places(), _no_places()
         self._forget()
 
     def encode(self, runs: Sequence[Texts]) -> list[np.ndarray]:
@@ -140,21 +144,24 @@ class ChunkCache:
         self._starts = np.append(self._starts, len(self._table) + np.cumsum(lengths) - lengths)
         self._lengths = np.append(self._lengths, lengths)
         self._table = np.append(self._table, np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum())))
-        self._new_chunks, self._new_tokens = [], {}
+        self._new_chunks.clear()
+        self._new_tokens.clear()
 
     def _forget(self) -> None:
         self._whole = _Chunks(lambda chunk: self._new(chunk, _edges(chunk)))
         self._following = _Chunks(lambda word: self._new(f" {word}", _FOLLOWS | _edges(word)))
         self._tokens: dict[int, int] = {}
         self._kinds = bytearray()
-        self._new_chunks: list[str] = []
-        self._new_tokens: dict[int, int] = {}
         self._characters = 0
-        self._table, self._starts, self._lengths = (np.empty(0, kind) for kind in (np.int32, np.int64, np.int64))
+        self._table, self._starts, self._lengths = _no_ids(), _no_places(), _no_places()
 
 
 class ForbiddenIds(Exception):
-    """Text turned into a control token; holds the text and its ids."""
+    """Text turned into a control token."""
+
+    def __init__(self, text: str, ids: list[int]) -> None:
+        super().__init__(text, ids)
+        self.text, self.ids = text, ids
 
 
 class _Chunks(dict[str, int]):
@@ -167,6 +174,14 @@ class _Chunks(dict[str, int]):
     def __missing__(self, chunk: str) -> int:
         number = self[chunk] = self._number(chunk)
         return number
+
+
+def _no_ids() -> np.ndarray:
+    return np.empty(0, np.int32)
+
+
+def _no_places() -> np.ndarray:
+    return np.empty(0, np.int64)
 
 
 def _edges(chunk: str) -> int:
@@ -182,10 +197,60 @@ def _joined(found: Iterable[list[int]]) -> np.ndarray:
 _NORMALIZERS = frozenset({"NFC", "NFD", "NFKC", "NFKD", "Lowercase"})
 """Those that change no white space, and nothing across it."""
 _ATOMS = (
-    *("a", "Ab", "it's", "'s", "12", "1234567", "x1", "é", "e\u0301", "\u0301e", "中文", "한글", "ไทย", "İ", "ﬁ", "…", "!?", "_"),
-    *("-", "(", ")", '"', ".", ",", "://", "\u200b", "\u200d", "\U0001f600", "\U0001f468\u200d\U0001f469", "'ll", "\ufeff", "$1"),
+    *(
+        "a",
+        "Ab",
+        "it's",
+        "'s",
+        "12",
+        "1234567",
+        "x1",
+        "é",
+        "e\u0301",
+        "\u0301e",
+        "中文",
+        "한글",
+        "ไทย",
+        "İ",
+        "ﬁ",
+        "…",
+        "!?",
+        "_",
+    ),
+    *(
+        "-",
+        "(",
+        ")",
+        '"',
+        ".",
+        ",",
+        "://",
+        "\u200b",
+        "\u200d",
+        "\U0001f600",
+        "\U0001f468\u200d\U0001f469",
+        "'ll",
+        "\ufeff",
+        "$1",
+    ),
 )
-_SPACES = (" ", "  ", "   ", "\n", " \n", "\n ", "\n\n  ", "\t", " \t ", "\u00a0", " \u00a0", "\u3000 ", "\r\n", "\x1c ", "\x85 ")
+_SPACES = (
+    " ",
+    "  ",
+    "   ",
+    "\n",
+    " \n",
+    "\n ",
+    "\n\n  ",
+    "\t",
+    " \t ",
+    "\u00a0",
+    " \u00a0",
+    "\u3000 ",
+    "\r\n",
+    "\x1c ",
+    "\x85 ",
+)
 
 
 def why_whole(spec: Spec, control: Collection[str]) -> str | None:
@@ -216,7 +281,9 @@ def why_whole(spec: Spec, control: Collection[str]) -> str | None:
 def probes() -> list[str]:
     """Texts in which everything meets everything at a border."""
     pairs = [f"{left} {right}" for left in _ATOMS for right in _ATOMS]
-    spaced = [f"{left}{space}{right}" for left in _ATOMS for space in _SPACES for right in ("a", "1", "(", "中", "\u0301")]
+    spaced = [
+        f"{left}{space}{right}" for left in _ATOMS for space in _SPACES for right in ("a", "1", "(", "中", "\u0301")
+    ]
     edges = [text for space in _SPACES for text in (space, f"{space}a b{space}", f"a{space}")]
     return [*pairs, *spaced, *edges, " ".join(_ATOMS), ""]
 

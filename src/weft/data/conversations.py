@@ -22,6 +22,7 @@ from weft.types import Conversation, Message, Setting
 if TYPE_CHECKING:
     from weft.data.split import Portion
 
+
 @dataclass(frozen=True, kw_only=True)
 class ConversationFile:
     """What files hold. Every record read is in ``conversations`` or in ``bad_rows``."""

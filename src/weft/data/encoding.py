@@ -89,7 +89,7 @@ class Encoder:
         try:
             ids = self._chunks.encode([self._texts(run) for run in runs])
         except ForbiddenIds as error:
-            raise _text_became_control(*error.args, []) from None
+            raise _text_became_control(error.text, error.ids, []) from None
         self._compare_a_sample(runs, ids)
         return ids
 

@@ -83,9 +83,6 @@ class ExampleWriter:
         """Append examples as one batch."""
         offsets = np.append(columns.starts, columns.ends[-1])
         places = [example.location for example in columns.examples]
-        self._lengths.update(np.diff(offsets).astype("<i8"))
-        self._ids.update(columns.ids.astype("<i4", copy=False))
-        self._weights.update(columns.weights.astype("<f4", copy=False))
         arrays = [
             pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.ids)),
             pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.weights)),
@@ -94,7 +91,15 @@ class ExampleWriter:
             pa.array([place.line for place in places], pa.int64()),
             pa.array([place.record for place in places], pa.int64()),
         ]
-        self._writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+        self.append(pa.record_batch(arrays, schema=_SCHEMA))
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Append a batch as :meth:`write` makes it."""
+        views = _views(batch)
+        self._lengths.update(np.diff(views.offsets).astype("<i8").data)
+        self._ids.update(views.ids.astype("<i4", copy=False).data)
+        self._weights.update(views.weights.astype("<f4", copy=False).data)
+        self._writer.write_batch(batch)
 
     def digest(self) -> str:
         """SHA-256 over the lengths, the ids and the weights written so far, in order."""

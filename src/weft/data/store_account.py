@@ -29,9 +29,9 @@ class NoExamplesError(DataError):
 
 @dataclass(kw_only=True)
 class SourceAccount:
-    """What became of the records of one source."""
+    """What became of the records of one source, in numbers."""
 
-    records: int
+    records: int = 0
     """Read, usable or not."""
     examples: int = 0
     tokens: int = 0
@@ -42,50 +42,45 @@ class SourceAccount:
     """Examples, or exchanges of a conversation, that were left out because they are too long."""
     shortened: int = 0
     """Conversations or examples that were truncated or split to fit."""
-
-
-@dataclass
-class Account:
-    """What became of the records."""
-
-    sources: list[SourceAccount] = field(default_factory=list)
-    conversations: int = 0
-    """Records that could be used."""
     turns: int = 0
     """Trained runs of tokens."""
     closed_turns: int = 0
     """Those of them that end with a stop token."""
+
+
+@dataclass(kw_only=True)
+class Account:
+    """What became of the records of one source."""
+
+    numbers: SourceAccount = field(default_factory=SourceAccount)
+    conversations: int = 0
+    """Records that could be used."""
     dropped: dict[str, list[Location]] = field(default_factory=dict)
+    """What was left out, by reason."""
     shortened: dict[str, list[Location]] = field(default_factory=dict)
     """What was made to fit, by how."""
     notes: Counter[str] = field(default_factory=Counter)
-    fingerprint: str = ""
-
-    @property
-    def records(self) -> int:
-        """Of all sources."""
-        return sum(source.records for source in self.sources)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no source has an example."""
-        return not any(source.examples for source in self.sources)
+    errors: list[WeftError] = field(default_factory=list)
+    """Why conversations could not be rendered."""
+    overlong: list[Overlong] = field(default_factory=list)
 
     def add(self, part: BlockAccount, *, reports_bad_rows: bool) -> None:
-        """Enter what became of a block of the source that was opened last."""
-        source = self.sources[-1]
+        """Enter what became of a block."""
+        numbers = self.numbers
         bad_rows = part.bad_rows if reports_bad_rows else ()
-        source.records += part.conversations + len(bad_rows)
         self.conversations += part.conversations
-        source.examples += part.examples
-        source.tokens += part.tokens
-        source.trained_tokens += part.trained_tokens
-        source.longest = max(source.longest, part.longest)
-        source.too_long += len(part.overlong)
-        source.shortened += len(part.shortened)
-        self.turns += part.turns
-        self.closed_turns += part.closed_turns
+        numbers.records += part.conversations + len(bad_rows)
+        numbers.examples += part.examples
+        numbers.tokens += part.tokens
+        numbers.trained_tokens += part.trained_tokens
+        numbers.longest = max(numbers.longest, part.longest)
+        numbers.too_long += len(part.overlong)
+        numbers.shortened += len(part.shortened)
+        numbers.turns += part.turns
+        numbers.closed_turns += part.closed_turns
         self.notes.update(part.notes)
+        self.errors += part.errors
+        self.overlong += part.overlong
         for row in bad_rows:
             self.dropped.setdefault(row.reason, []).append(row.location)
         for found, entered in ((part.dropped, self.dropped), (part.shortened, self.shortened)):
@@ -150,6 +145,7 @@ def _reason(error: WeftError) -> str:
 
 
 def cannot_be_rendered(errors: Sequence[WeftError], records: int) -> Problems:
+    """The first of the ``errors`` with which some of the ``records`` could not be rendered."""
     more = f" ({len(errors) - _SHOWN} more than are shown)" if len(errors) > _SHOWN else ""
     summary = DataError(
         f"{len(errors)} of {records} records cannot be rendered{more}",
@@ -159,6 +155,7 @@ def cannot_be_rendered(errors: Sequence[WeftError], records: int) -> Problems:
 
 
 def are_too_long(overlong: Sequence[Overlong]) -> Problems:
+    """The first of the examples that are too long where none may be."""
     limit, longest = overlong[0].limit, max(problem.tokens for problem in overlong)
     more = f" ({len(overlong) - _SHOWN} more than are shown)" if len(overlong) > _SHOWN else ""
     summary = DataError(
@@ -168,10 +165,20 @@ def are_too_long(overlong: Sequence[Overlong]) -> Problems:
     return Problems([*overlong[:_SHOWN], summary])
 
 
-def all_are_too_long(overlong: Sequence[Overlong], files: Sequence[str]) -> NoExamplesError:
+def nothing_is_left(accounts: Sequence[Account], files: str) -> WeftError:
+    """Why no source has an example."""
+    if not any(account.conversations for account in accounts):
+        return NoExamplesError(
+            "there are too few records to hold one out for validation",
+            where=files,
+            fix="set data.val_split_ratio=0, or name a file of validation records with data.val_path",
+        )
+    if errors := [error for account in accounts for error in account.errors]:
+        return cannot_be_rendered(errors, sum(account.numbers.records for account in accounts))
+    overlong = [problem for account in accounts for problem in account.overlong]
     lengths = sorted(problem.tokens for problem in overlong)
     return NoExamplesError(
         f"every example is longer than model.max_seq_len, {overlong[0].limit:,} tokens: the shortest has {lengths[0]:,}",
-        where=", ".join(files),
+        where=files,
         fix=f"set model.max_seq_len={lengths[-1]} to keep all of them, or to {lengths[0]} or more to keep some",
     )

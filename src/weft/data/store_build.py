@@ -1,26 +1,16 @@
-"""From conversations to a file of examples, with an account of what was left out."""
+"""From the blocks of a source to a file of examples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from weft.data.conversation_reader import ConversationReader, Held
+from weft.data.conversation_reader import ConversationReader, Held, Tally
 from weft.data.example_file import Columns, ExampleWriter
-from weft.data.render import Overlong, Renderer
-from weft.data.rows import BadRow
-from weft.data.store_account import (
-    Account,
-    BlockAccount,
-    NoExamplesError,
-    SourceAccount,
-    all_are_too_long,
-    are_too_long,
-    cannot_be_rendered,
-)
-from weft.errors import WeftError
+from weft.data.render import Renderer
+from weft.data.store_account import BlockAccount
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,57 +44,45 @@ def encoded(
         yield block.number, BlockAccount.of(block, renderings, columns, renderer.tokenizer.stop_ids), columns
 
 
-def write_examples(
-    path: Path,
-    sources: Sequence[Source],
-    renderer: Renderer,
-    *,
-    on_bad_row: Literal["error", "drop"],
-    progress: Callable[[int], None],
-) -> Account:
-    """Encode the conversations of all sources, in order, into the file ``path``.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What several processes may share: the encoding of one source."""
 
-    Args:
-        path: the file to write.
-        sources: what to encode.
-        renderer: makes examples of conversations.
-        on_bad_row: whether rows may be left out.
-        progress: told how many records are done.
+    source: Source
+    renderer: Renderer
+    on_bad_row: Literal["error", "drop"]
 
-    Raises:
-        NoExamplesError: all examples are too long, or there is no conversation at all.
-        Problems: rows cannot be used or conversations cannot be rendered, and ``on_bad_row`` is ``error`` or no example is left;
-            or some are too long where none may be.
-        ShortcutWrong: everything is to be made again.
-    """
-    account = Account()
-    errors: list[WeftError] = []
-    overlong: list[Overlong] = []
-    files = [file for source in sources for file in source.reader.files]
-    with ExampleWriter(path, files) as writer:
-        for source in sources:
-            account.sources.append(SourceAccount(records=0))
-            bad_rows: list[BadRow] = []
-            for _, part, found in encoded(source, renderer, on_bad_row):
-                bad_rows += part.bad_rows
-                account.add(part, reports_bad_rows=source.reports_bad_rows)
-                errors += part.errors
-                overlong += part.overlong
-                if found is not None:
-                    writer.write(found)
-                progress(account.records)
-            source.reader.refuse(bad_rows, on_bad_row)
-        account.fingerprint = writer.digest()
-    if not account.conversations:
-        raise NoExamplesError(
-            "there are too few records to hold one out for validation",
-            where=", ".join(files),
-            fix="set data.val_split_ratio=0, or name a file of validation records with data.val_path",
-        )
-    if errors and (on_bad_row == "error" or account.is_empty):
-        raise cannot_be_rendered(errors, account.records)
-    if overlong and renderer.overlong == "error":
-        raise are_too_long(overlong)
-    if account.is_empty:
-        raise all_are_too_long(overlong, files)
-    return account
+    def do(
+        self, path: Path, mine: Callable[[int], bool] | None = None, progress: Callable[[int], None] | None = None
+    ) -> Done:
+        """Encode the blocks that are ``mine`` into the file ``path``; ``progress`` is told how many rows are done.
+
+        Raises:
+            DataError: a file cannot be read.
+            ShortcutWrong: everything is to be made again.
+            CannotShare: some blocks are for others, and only one process can do it.
+        """
+        blocks: dict[int, tuple[BlockAccount, bool]] = {}
+        rows = 0
+        with ExampleWriter(path, self.source.reader.files) as writer:
+            for number, account, columns in encoded(self.source, self.renderer, self.on_bad_row, mine):
+                blocks[number] = account, columns is not None
+                if columns is not None:
+                    writer.write(columns)
+                rows += account.conversations + len(account.bad_rows)
+                if progress:
+                    progress(rows)
+        return Done(path=path, blocks=blocks, tally=self.source.reader.tally, fingerprint=writer.digest())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What one process made."""
+
+    path: Path
+    """The file of examples: a batch for each block that has some, in order."""
+    blocks: dict[int, tuple[BlockAccount, bool]]
+    """By number: what became of a block, and whether it has examples."""
+    tally: Tally
+    fingerprint: str
+    """Of the examples in the file."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Rendered
@@ -66,10 +66,14 @@ class ChatTemplate:
         self, source: str, name: str, control: frozenset[str], stops: frozenset[str], bos: str, eos: str
     ) -> None:
         self.source, self.name, self.eos = source, name, eos
+        self._arguments = (source, name, control, stops, bos, eos)
         template = JinjaTemplate(source, name)
         printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
         self._examples, self._last_turns = Planner(printer, tokens), Planner(printer, tokens, last_turn=True)
         self._turns = Planner(printer, tokens, by_tag=False) if template.is_tagged else self._examples
+
+    def __reduce__(self) -> tuple[type[ChatTemplate], tuple[Any, ...]]:
+        return ChatTemplate, self._arguments  # for another process, which compiles it anew
 
     def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Rendered, ...]:
         """The training examples of a conversation, in the order of their turns; or the one that trains its ``last_turn`` only.

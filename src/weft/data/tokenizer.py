@@ -53,7 +53,7 @@ class Tokenizer:
     def __init__(self, files: TokenizerFiles):
         ids = {token["content"]: int(token["id"]) for token in files.spec["added_tokens"]}
         special = (token["content"] for token in files.spec["added_tokens"] if token["special"])
-        self._spec = files.spec
+        self._files, self._spec = files, files.spec
         self.control = frozenset(special) | frozenset(files.stops)
         self.stops = frozenset(files.stops)
         self.stop_ids = frozenset(ids[token] for token in files.stops)
@@ -68,6 +68,9 @@ class Tokenizer:
         self.vocab_size = 1 + max(_highest_id(files.spec), *ids.values())
         self.fingerprint = files.fingerprint
         self._encoder = Encoder(files.spec, self._control, self.stops)
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[TokenizerFiles]]:
+        return Tokenizer, (self._files,)  # for another process, which builds it anew
 
     def control_id(self, token: str) -> int:
         """The id of a control token."""
@@ -85,7 +88,8 @@ class Tokenizer:
             control: half-open character spans, in order, each the string of a control token.
             continues: text goes before, so that no space may be put before this one.
         """
-        return self.encode_batch([Run(text=text, control=control, continues=continues)])[0].tolist()
+        ids: list[int] = self.encode_batch([Run(text=text, control=control, continues=continues)])[0].tolist()
+        return ids
 
     def encode_batch(self, runs: Sequence[Run]) -> list[np.ndarray]:
         """The ids of each run, int32; many at once are faster."""

@@ -169,7 +169,8 @@ def unwatched(text: str) -> str:
 
 class _WatchingCodeGenerator(ChargingCodeGenerator):
     def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
-        if node.op not in ("in", "notin"):
+        """``in`` and ``not in`` tell what is searched in what."""
+        if not node.op.endswith("in"):
             super().visit_Operand(node, frame)
             return
         self.write(" in environment.searched(" if node.op == "in" else " not in environment.searched(")
