@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from weft.data.control import Span
-from weft.data.said import CONTENT, Path, every_string, name_of_call, said, with_said
+from weft.data.said import CONTENT, Path, every_string, id_of_call, name_of_call, said, with_said
 from weft.errors import TemplateError
 from weft.types import Message
 
@@ -94,17 +94,22 @@ def _printed(
 ) -> Printed | None:
     """How a message is printed; None where what it must show is not in the text.
 
-    That is the end of its content, where its calls of tools do not stand in for it, and the names of those.
+    That is the end of its content, where its calls of tools do not stand in for it, and what names the tool of each call.
     """
     content = strings[CONTENT]
     is_shown = not content.spans or bool(found.get(content, {}).get(content.spans[-1]))
-    calls_are_shown = all(
-        _is_seen(found[name]) if name in found else name.words in text
-        for name in (strings[name_of_call(number)] for number in range(len(message.tool_calls)))
-    )
-    if not (is_shown or message.tool_calls) or not calls_are_shown:
+    if not (is_shown or message.tool_calls):
         return None
-    places = [places for string in strings.values() for places in found.get(string, {}).values()]
+    left_out: list[_String | None] = []
+    for number in range(len(message.tool_calls)):
+        name, ident = strings[name_of_call(number)], strings.get(id_of_call(number))
+        name_is_seen = all(found[name].values()) if name in found else name.words in text
+        id_is_seen = ident in found and all(found[ident].values())
+        if not (name_is_seen or id_is_seen):
+            return None
+        left_out += [each for each, is_seen in ((name, name_is_seen), (ident, id_is_seen)) if not is_seen]
+    needed = [string for string in strings.values() if string not in left_out]
+    places = [places for string in needed for places in found.get(string, {}).values()]
     pieces = sorted((piece for each in places for piece in each), key=lambda piece: piece.start)
     return Printed(tuple(pieces), is_complete=is_shown and all(places))
 
@@ -124,10 +129,6 @@ class _String:
 
 _Places = dict[Span, list[Piece]]
 """For each range of a string: where it is printed."""
-
-
-def _is_seen(places: _Places) -> bool:
-    return all(places.values())
 
 
 def _undivided(message: Message) -> tuple[Span, ...]:
