@@ -17,6 +17,7 @@ from weft.data.derive import Derived, derive
 from weft.data.jinja import JinjaTemplate
 from weft.data.pieces import take_out
 from weft.data.printer import Printer, Variant
+from weft.data.shape_plan import Planner
 from weft.data.turns import Chat
 from weft.errors import TemplateError
 from weft.types import Message, Setting, ToolCall
@@ -490,3 +491,14 @@ def test_a_call_whose_tool_is_named_nowhere_is_an_error() -> None:
         READY["kimi"].derived(messages)
     (example,) = READY["kimi"].derived(list(map(_with_a_telling_id, messages)))
     assert example.rendered.notes == ()
+
+
+def test_an_answer_whose_reasoning_the_prompt_opens_follows_another_prompt_than_a_plain_one() -> None:
+    pair = READY["nemotron_v2"]
+    (plain,) = Planner(pair.plain, pair.control).examples([U("Q"), A("A")])
+    (reasoned,) = Planner(pair.plain, pair.control).examples([U("Q"), A("<think>\nwhy\n</think>\nA")])
+    assert (plain.notes, reasoned.notes) == (("prompt-mismatch",), ("prompt-varies",))
+    assert shown([plain, reasoned]) == [
+        "<s><SPECIAL_10>System\n<SPECIAL_11>User\nQ\n<SPECIAL_11>Assistant\n<think>⟦</think>A\n<SPECIAL_12>⟧",
+        "<s><SPECIAL_10>System\n<SPECIAL_11>User\nQ\n<SPECIAL_11>Assistant\n<think>\n⟦why\n</think>\nA\n<SPECIAL_12>⟧",
+    ]

@@ -104,7 +104,7 @@ def _printed(
     for number in range(len(message.tool_calls)):
         name, ident = strings[name_of_call(number)], strings.get(id_of_call(number))
         name_is_seen = all(found[name].values()) if name in found else name.words in text
-        id_is_seen = ident in found and all(found[ident].values())
+        id_is_seen = ident is not None and ident in found and all(found[ident].values())
         if not (name_is_seen or id_is_seen):
             return None
         left_out += [each for each, is_seen in ((name, name_is_seen), (ident, id_is_seen)) if not is_seen]
