@@ -382,3 +382,12 @@ def test_a_message_that_is_not_printed_is_named(role: str, number: int) -> None:
     )
     with pytest.raises(TemplateError, match=rf"does not print the {role} message \(message {number}\)"):
         from_source(text).examples(chat("sua", "S", "Q", "A"))
+
+
+def test_a_record_that_holds_every_private_use_character_is_refused() -> None:
+    every = "".join(map(chr, range(0xF0000, 0xFFFFE)))
+    for conversation in (chat("ua", every, "A "), chat("ua", "Q", every[:-1] + " ")):
+        with pytest.raises(
+            TemplateError, match=r"^data.jsonl:7: the record holds 65,53[34] different private-use characters"
+        ):
+            template("chatml").examples(conversation)

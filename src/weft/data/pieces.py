@@ -49,9 +49,19 @@ class Printed:
 
 
 def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
-    """``count`` private-use characters that no message holds."""
+    """``count`` private-use characters that no message holds.
+
+    Raises:
+        TemplateError: the messages hold too many of them.
+    """
     used = {mark for message in messages for text in every_string(message) for mark in _ANY_MARK.findall(text)}
-    return tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
+    unused = tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
+    if len(unused) < count:
+        raise TemplateError(
+            f"the record holds {len(used):,} different private-use characters, and weft needs some of them to find the answers",
+            fix="remove them (U+F0000 to U+FFFFD) from the record",
+        )
+    return unused
 
 
 def locate(
