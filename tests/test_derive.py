@@ -391,3 +391,14 @@ def test_a_record_that_holds_every_private_use_character_is_refused() -> None:
             TemplateError, match=r"^data.jsonl:7: the record holds 65,53[34] different private-use characters"
         ):
             template("chatml").examples(conversation)
+
+
+def test_contents_whose_line_breaks_the_template_joins() -> None:
+    joining = from_source(
+        "{% for m in messages %}{{ m.role }}: {{ m.content.replace('\\r\\n', '\\n').replace('\\n\\n', '\\n') }}"
+        "{{ eos_token if m.role == 'assistant' }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    (example,) = joining.examples(chat("uaua", "Qu\r\nQu", "one\r\n\r\ntwo", "R\n\nRs", "six\n\n\nsix"))
+    assert shown([example]) == [
+        "user: Qu\nQu\nassistant:⟦ one\ntwo<|eos|>⟧\nuser: R\nRs\nassistant:⟦ six\n\nsix<|eos|>⟧"
+    ]

@@ -22,6 +22,7 @@ from weft.types import Message
 _MARKS = range(0xF0000, 0xFFFFE)  # private use: no text has a meaning for them
 _ANY_MARK = re.compile(f"[{chr(_MARKS[0])}-{chr(_MARKS[-1])}]")
 _TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")
+_NEAR = 64
 REASONING_TAGS = _REASONING_BEGIN, _REASONING_END = "<think>", "</think>"
 """What reasoning is written between, inside a content, where it has no field of its own."""
 
@@ -232,13 +233,23 @@ def _find_marked(
 
 
 def _mark_position(content: str, span: Span) -> int:
-    """The middle of the span, but not inside a tag, which a template may look for."""
+    """A place near the middle of the span that no template looks at: between two letters, if there is one, and not inside a tag.
+
+    Templates look for tags, and some for line breaks, which they join or leave out.
+    """
     start, end = span
     middle = (start + end + 1) // 2
-    for tag in _TAG.finditer(content, start, end):
-        if tag.start() < middle < tag.end():
-            return tag.end() if tag.end() < end else tag.start()
-    return middle
+    reach = 2 * _NEAR  # as far as a tag that holds a near place can lie
+    tags = [tag.span() for tag in _TAG.finditer(content, max(start, middle - reach), min(end, middle + reach))]
+
+    def outside() -> Iterator[int]:
+        for distance in range(_NEAR):
+            for place in (middle - distance, middle + distance):
+                if start < place < end and not any(begin < place < stop for begin, stop in tags):
+                    yield place
+
+    between = (place for place in outside() if not (content[place - 1].isspace() or content[place].isspace()))
+    return next(between, next(outside(), middle))
 
 
 def take_out(marked: str, marks: Sequence[str]) -> tuple[str, list[tuple[str, int]]]:
