@@ -402,3 +402,16 @@ def test_contents_whose_line_breaks_the_template_joins() -> None:
     assert shown([example]) == [
         "user: Qu\nQu\nassistant:⟦ one\ntwo<|eos|>⟧\nuser: R\nRs\nassistant:⟦ six\n\nsix<|eos|>⟧"
     ]
+
+
+def test_a_header_that_depends_on_whether_something_was_asked() -> None:
+    unprompted = from_source(
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}"
+        "{{ '\\nA: ' if messages[0].content else 'B: ' }}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    conversations = [chat("ua", "", "A"), chat("ua", "Q ", "A"), chat("ua", "", "A")]
+    assert [shown(unprompted.examples(each)) for each in conversations] == [
+        ["B:⟦ A<|eos|>⟧"],
+        ["Q \nA:⟦ A<|eos|>⟧"],
+        ["B:⟦ A<|eos|>⟧"],
+    ]
