@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from weft.data.control import Span
@@ -70,6 +70,8 @@ def locate(
     messages: Sequence[Message],
     text: str,
     indices: Sequence[int] | None = None,
+    *,
+    tags: Collection[str] = (),
 ) -> dict[int, Printed]:
     """Find what ``messages`` say in ``text``, which is what ``print_messages(messages)`` returned.
 
@@ -78,19 +80,23 @@ def locate(
         messages: the messages.
         text: what they print.
         indices: which of them to look for; None for all.
+        tags: those of :data:`REASONING_TAGS` that are tokens, and so no part of a content where the template writes them anew.
 
     Returns:
         The messages that are printed, by their indices.
     """
     located: dict[int, Printed] = {}
     in_part: dict[int, Printed] = {}
-    for divide in (_undivided, _reasoning_apart):
-        missing = [index for index in (range(len(messages)) if indices is None else indices) if index not in located]
-        strings = [
-            _String(index, path, words, divide(messages[index]) if path == CONTENT else _core(words, 0, len(words)))
-            for index in missing
-            for path, words in said(messages[index]).items()
-        ]
+    wanted = range(len(messages)) if indices is None else indices
+    rewritten = {index for index in wanted if tags and _writes_tags(print_messages, messages, index)}
+    for usual, other in ((_undivided, _reasoning_apart), (_reasoning_apart, _undivided)):
+        missing = [index for index in wanted if index not in located]
+        strings = []
+        for index in missing:
+            divide = other if index in rewritten else usual
+            for path, words in said(messages[index]).items():
+                spans = divide(messages[index]) if path == CONTENT else _core(words, 0, len(words))
+                strings.append(_String(index, path, words, spans))
         found = _find(print_messages, messages, text, strings)
         for index in missing:
             own = {string.path: string for string in strings if string.index == index}
@@ -156,6 +162,29 @@ def _reasoning_apart(message: Message) -> tuple[Span, ...]:
     reasoning = _core(content, 0 if begin < 0 else begin + len(_REASONING_BEGIN), close)
     answer = _core(content, close + len(_REASONING_END), len(content))
     return reasoning + answer
+
+
+def _writes_tags(print_messages: Callable[[Sequence[Message]], str], messages: Sequence[Message], index: int) -> bool:
+    """Whether the template takes the content of this answer apart and writes the tags of its reasoning by itself.
+
+    It does if white space around the tags makes no difference.
+    """
+    message = messages[index]
+    parts = _reasoning_apart(message)
+    if message.role != "assistant" or _REASONING_END not in message.content or len(parts) < 2:
+        return False
+    reasoning, answer = (message.content[start:end] for start, end in parts)
+    try:
+        tight, loose = (
+            print_messages([*messages[:index], replace(message, content=content), *messages[index + 1 :]])
+            for content in (
+                f"{_REASONING_BEGIN}{reasoning}{_REASONING_END}{answer}",
+                f"{_REASONING_BEGIN}\n{reasoning}\n{_REASONING_END}\n\n{answer}",
+            )
+        )
+    except TemplateError:
+        return False
+    return tight == loose
 
 
 def _core(content: str, start: int, end: int) -> tuple[Span, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from weft.data.pieces import Piece, locate
+from weft.data.pieces import Piece
 from weft.data.printer import VARIANTS, Variant, question_before
 from weft.data.turns import Chat, Contents, Turn
 from weft.errors import TemplateError
@@ -89,11 +89,7 @@ def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
             piece.start < cut for printed in answer.values() for piece in printed.pieces
         ):
             continue
-        history = locate(
-            lambda marked, variant=variant: chat.printer.prompt(marked, variant),  # type: ignore[misc]
-            chat.messages[: turn.first],
-            prompt,
-        )
+        history = chat.contents_of_prompt(turn.first, prompt, variant)
         return PlacedTurn(
             text=prompt + added,
             start=len(prompt),
