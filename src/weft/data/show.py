@@ -14,7 +14,7 @@ from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
 from weft.data.style import effective_system_prompt
 from weft.data.system_prompt import with_system_prompt
-from weft.data.template import Rendered
+from weft.data.template import Printed, Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError
 from weft.types import Conversation, Example, Location, Message, Segment
@@ -34,7 +34,7 @@ class Stretch:
 class ShownExample:
     """An example and the text that it was encoded from."""
 
-    printed: Rendered
+    printed: Printed
     example: Example
     stretches: tuple[Stretch, ...]
     left_out: bool

@@ -88,7 +88,7 @@ class Tokenizer:
             control: half-open character spans, in order, each the string of a control token.
             continues: text goes before, so that no space may be put before this one.
         """
-        ids: list[int] = self.encode_batch([Run(text=text, control=control, continues=continues)])[0].tolist()
+        ids: list[int] = self.encode_batch([Run.of(text, control, continues=continues)])[0].tolist()
         return ids
 
     def encode_batch(self, runs: Sequence[Run]) -> list[np.ndarray]:
