@@ -65,6 +65,23 @@ def test_what_is_no_name_of_a_dataset(dataset: Path, name: str) -> None:
         find_parts(name)
 
 
+def test_a_bare_name_below_a_directory_that_lies_here_is_a_path(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert (exists("data/val"), exists("data/val@train"), exists("val/data")) == (False, True, True)
+    for name, fix in {
+        "data/val": "look into data; or, for a dataset of the hub, write data/val@train",
+        "data/sett": "did you mean data/set?",
+        "data/val.jsonl": "look into data",
+    }.items():
+        with pytest.raises(DataError) as error:
+            find_parts(name)
+        assert str(error.value) == f"{name}: there is no such file or directory\n  fix: {fix}"
+    assert main(["prepare", "data.raw_path=data/val"]) == 2
+    assert "there is no such file or directory\n  fix: set data.raw_path to your records" in capsys.readouterr().err
+
+
 def test_a_directory_is_read_by_weft_itself_unless_a_configuration_or_a_split_is_named(dataset: Path) -> None:
     Path("data/set/more.jsonl").write_text("{}")
     assert [path.name for path in find_parts("data/set")[0].files] == ["more.jsonl"]

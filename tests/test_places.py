@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import random
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from chatml_by_hand import Chatml
 from weft.cli import main
 from weft.config.schema import DatasetConfig
 from weft.data.conversations import read_conversations
-from weft.data.places import exists, find_parts
+from weft.data.places import exists, find_parts, reads
 from weft.data.render import Renderer
 from weft.data.rows import BadRow
 from weft.data.sample import sample_rows
@@ -305,3 +306,17 @@ def test_prepared_files_do_not_lie_among_the_raw_ones(
     Path("train.jsonl").write_bytes(b"")
     assert main(["prepare", "c.yaml", f"data.raw_path={raw}", "data.train_path=train.jsonl"]) == 2
     assert "would lie among the raw records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["t.jsonl", "d/t.jsonl", "d/in/t.jsonl", "new/t.jsonl", "d/../t.jsonl"])
+@pytest.mark.parametrize(
+    "pattern", ["*.jsonl", "./*.jsonl", "d/*", "**/*.jsonl", "d/**", "d/**/t.*", "**/in/*", "*.csv"]
+)
+def test_a_file_that_is_yet_to_be_written_is_among_those_that_a_pattern_will_match(
+    folder: Path, pattern: str, path: str
+) -> None:
+    foreseen = {reads(name, Path(path)) for name in (pattern, f"{pattern}#5", f"{glob.escape(str(folder))}/{pattern}")}
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).touch()
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - as the readers match
+    assert foreseen == {any(Path(match).samefile(path) for match in found)}

@@ -25,11 +25,15 @@ _ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def is_dataset(name: str) -> bool:
-    """Whether ``name``, which is no file or directory, may mean ``org/name[:config][@split]`` or ``directory:config@split``."""
+    """Whether ``name``, which is no file or directory, may mean ``org/name[:config][@split]`` or ``directory:config@split``.
+
+    A bare ``data/val`` is a path where the directory ``data`` lies here: nobody wants a slip in it to be looked up on the hub.
+    """
     match = _NAME.fullmatch(name)
     if match is None or kind(Path(name)):
         return False
-    return bool(_ON_THE_HUB.fullmatch(match["path"])) or Path(match["path"]).is_dir()
+    path, is_bare = Path(match["path"]), match["path"] == name
+    return path.is_dir() or (bool(_ON_THE_HUB.fullmatch(match["path"])) and not (is_bare and path.parent.is_dir()))
 
 
 def dataset_files(name: str, sample: int | None, seed: int) -> tuple[Path, ...]:

@@ -77,7 +77,7 @@ def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[F
     with StagedFiles() as staged:
         for name in names:
             known = WELL_KNOWN[name]
-            place = known.hub if source is None else str(_copy_of(name, source, alone=len(names) == 1))
+            place = f"{known.hub}@train" if source is None else str(_copy_of(name, source, alone=len(names) == 1))
             found = read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
             staged.write(out / known.file, json_lines(map(_first_exchange, found.conversations)))
             fetched.append(_account(name, place, out / known.file, found))
