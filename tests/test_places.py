@@ -89,6 +89,22 @@ def test_documents_beside_records_are_notes_and_alone_are_documents(folder: Path
     ]
 
 
+def test_notes_beside_a_folder_of_records_are_not_taken_for_the_records(folder: Path) -> None:
+    """As in a clone of a dataset: a card, and the records in data/."""
+    Path("clone/data").mkdir(parents=True)
+    Path("clone/README.md").write_text("a card")
+    Path("clone/data/notes.txt").write_text("notes")
+    assert names("clone") == ["clone/README.md"]
+    Path("clone/data/train.jsonl").write_text('{"input": "a", "target": "b"}')
+    with pytest.raises(DataError) as error:
+        find_parts("clone")
+    assert str(error.value) == (
+        "clone: only README.md and the like lie here, and records in data/\n"
+        "  fix: to read the records, write clone/**/*.jsonl; to read what lies here, clone/README.md"
+    )
+    assert names("clone/**/*.jsonl") == ["clone/data/train.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("paths", "where", "said"),
     [

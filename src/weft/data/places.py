@@ -6,7 +6,7 @@ import difflib
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -57,7 +57,8 @@ def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[
 
     - A file is read by the ending of its name.
     - Of a directory, the files of a supported kind are read in the order of their names. Documents (``.txt``, ``.md``) are read
-      only where no other file is: beside records they are notes. Folders in it are not read, hidden files are as if absent.
+      only where no other file is, nor records in folders: beside records they are notes. Folders in it are not read, hidden
+      files are as if absent.
     - A pattern (``data/*.jsonl``, ``data/**/part-?.csv``) means all files that match, in the order of their paths.
     - ``path#500`` means a sample of 500 records of all that is at ``path``; ``seed`` says which.
     - ``org/name[:config][@split]`` is a dataset of the Hugging Face hub where there is no such path (and, without configuration
@@ -144,11 +145,30 @@ def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[
     if not files:
         deeper = next((entry for entry in path.rglob("*") if kind(entry) and entry.is_file()), None)
         if deeper:
-            fix = f"its folders hold some: write {path / '**' / f'*{deeper.suffix}'}"
+            fix = f"its folders hold some: write {_all_like(deeper, path)}"
         raise DataError(
             f"the directory holds no {endings()} file", where=str(path), fix=fix or "put your records into it"
         )
+    if not records and (
+        deeper := next(_records_in_folders(visible), None)
+    ):  # as in a clone of a dataset: a card, and data/
+        raise DataError(
+            f"only {files[0].name} and the like lie here, and records in {deeper.parent.name}/",
+            where=str(path),
+            fix=f"to read the records, write {_all_like(deeper, path)}; to read what lies here, {path / files[0].name}",
+        )
     return files, tuple(entry for entry in visible if entry not in files)
+
+
+def _records_in_folders(entries: Iterable[Path]) -> Iterator[Path]:
+    for folder in filter(Path.is_dir, entries):
+        yield from (
+            entry for entry in sorted(folder.iterdir()) if kind(entry) not in (None, *DOCUMENTS) and entry.is_file()
+        )
+
+
+def _all_like(file: Path, directory: Path) -> Path:
+    return directory / "**" / f"*{file.suffix}"
 
 
 def _file(path: Path) -> tuple[Path, ...]:
