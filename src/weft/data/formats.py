@@ -272,13 +272,9 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
         if field in beside and beside[field] not in NOTHING:
             raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
     for listed in read & _LISTS.keys():
-        if not isinstance(data[listed], list):  # with custom, a text of that name
-            continue
-        of_messages = [
-            {key: value for key, value in item.items() if key not in _LISTS[listed]} for item in data[listed]
-        ]
-        if any(of_messages):
-            beside["message_fields"] = of_messages
+        items, known = data[listed], _LISTS[listed]
+        if isinstance(items, list) and not all(map(known.issuperset, items)):  # with custom, it may be a text
+            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
     given = data.get("meta")
     if given is None:
         return beside

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from weft.data.hub import dataset_files, is_dataset
@@ -47,6 +48,7 @@ def spelled(paths: Paths) -> str:
     return ", ".join(named(paths))
 
 
+@cache
 def stem(path: str | Path) -> str:
     """The name of a file without its endings, also that of a packing."""
     return unpacked_name(Path(path)).stem
