@@ -143,6 +143,8 @@ def test_a_custom_field_may_have_a_name_that_means_something_elsewhere(question:
     assert parsed.mapping == (f"{question} → user", f"{answer} → assistant")
     assert [(one.role, one.content) for one in parsed.conversation.messages] == [("user", "[]"), ("assistant", A)]
     assert parsed.conversation.meta == {}
+    absent = reading._replace(context_field="messages", system_field="conversations")
+    assert messages({question: "[]", answer: A}, absent) == [("user", "[]"), ("assistant", A)]
 
 
 def test_the_mapping_says_what_was_read_as_what() -> None:

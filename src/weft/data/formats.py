@@ -272,8 +272,10 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
         if field in beside and beside[field] not in NOTHING:
             raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
     for listed in read & _LISTS.keys():
-        items, known = data[listed], _LISTS[listed]
-        if isinstance(items, list) and not all(map(known.issuperset, items)):  # with custom, it may be a text
+        items, known = data.get(listed), _LISTS[listed]
+        if isinstance(items, list) and not all(
+            map(known.issuperset, items)
+        ):  # with custom, it may be a text, or absent
             beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
     given = data.get("meta")
     if given is None:
