@@ -142,6 +142,12 @@ class ConversationReader:
                 else:
                     deque(others, maxlen=0)
             if self._trees:
+                if part.sample is not None:
+                    raise DataError(
+                        "a sample takes single records, and would tear trees of messages apart",
+                        where=part.name,
+                        fix=f"leave out #{part.sample}, or take the sample of what `weft prepare` makes of the trees",
+                    )
                 if mine is not None:
                     raise CannotShare
                 for block in self._grown(numbers):
