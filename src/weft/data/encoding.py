@@ -111,6 +111,11 @@ class Encoder:
         self._compare_a_sample(runs, ids)
         return ids
 
+    @property
+    def known_chunks(self) -> float:
+        """The share of the chunks of text encoded so far whose ids were known."""
+        return 1 - self._chunks.encoded / self._chunks.looked_up if self._chunks and self._chunks.looked_up else 0.0
+
     def _compare_a_sample(self, runs: Sequence[Run], ids: Sequence[np.ndarray]) -> None:
         """Encode one of the runs whole as well, each time another."""
         if not runs:

@@ -95,6 +95,11 @@ class Tokenizer:
         """The ids of each run, int32; many at once are faster."""
         return self._encoder.encode(runs)
 
+    @property
+    def known_chunks(self) -> float:
+        """The share of the chunks of text encoded so far whose ids were known (:mod:`weft.data.chunk_cache`)."""
+        return self._encoder.known_chunks
+
     def decode(self, ids: Sequence[int], skip_control: bool = True) -> str:
         """The text of ``ids``, by default without the control tokens among them."""
         if skip_control:
