@@ -1,9 +1,9 @@
 """Turn raw records into train, validation and test files.
 
 Reads data.raw_path (a file, a directory, a pattern, a sample such as a.jsonl#500, or a list of these), detects the format of
-each record, leaves out exact duplicates, divides the rest by data.split, and writes one JSON record per line to
-data.train_path, data.val_path and data.test_path. A report of every count lies beside them (prepare_report.json). Running it
-again gives the same files.
+each record, normalises its texts, leaves out exact duplicates, divides the rest by data.split, and writes one JSON record per
+line to data.train_path, data.val_path and data.test_path. A report of every count lies beside them (prepare_report.json).
+Running it again gives the same files.
 
 --clean removes what preparing made and the cache of encoded examples; it never touches raw data, models or runs.
 
@@ -70,6 +70,9 @@ def _lines(report: PrepareReport) -> Iterator[str]:
     yield "written:"
     for name, split in report.splits.items():
         yield f"  {split.records:>8}  {name:<5}  {split.path}"
+    if report.normalised:
+        steps = ", ".join(f"{step} in {count:,} records" for step, count in report.normalised.items())
+        yield f"normalised (data.normalise): {steps}"
     if report.system_prompt_added:
         yield f"{report.system_prompt_added} records got data.system_prompt as their system message"
     if report.style:

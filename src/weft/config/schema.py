@@ -173,6 +173,19 @@ class TrainConfig(Section):
     """Where metrics go beside `metrics.jsonl`: TensorBoard event files in `runs/` need `weft[tensorboard]`."""
 
 
+class NormaliseConfig(Section):
+    """How preparation writes the texts of system, user and assistant messages. What tools are given and give is not touched."""
+
+    trim: bool = key(True)
+    """Remove whitespace at both ends."""
+    nfc: bool = key(True)
+    """Compose characters as Unicode's normal form C does: `e` and a combining acute become `é`."""
+    control: bool = key(True)
+    """Write every line end as LF, and remove other control characters but tab, and byte order marks inside a text."""
+    zero_width: bool = key(False)
+    """Remove zero-width spaces, word joiners and soft hyphens; never what scripts and emoji are joined with."""
+
+
 class SplitConfig(Section):
     """How preparation divides records; the three ratios sum to 1."""
 
@@ -248,6 +261,7 @@ class DataConfig(Section):
     """The test records."""
     cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
+    normalise: NormaliseConfig = key(default_factory=NormaliseConfig, identity=False)
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""

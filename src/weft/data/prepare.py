@@ -13,6 +13,7 @@ from weft.config.schema import Config
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
+from weft.data.normalise import Normaliser
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
@@ -71,6 +72,8 @@ class PrepareReport:
     """What was read as what, by format, in how many records."""
     fields_beside: Mapping[str, int]
     """Fields that are kept in ``meta`` and not trained, with how many records have them."""
+    normalised: Mapping[str, int]
+    """In how many records a step of ``data.normalise`` changed something, by step."""
     system_prompt_added: int
     """How many records got ``data.system_prompt`` because they had no system message."""
     style: str | None
@@ -82,9 +85,9 @@ class PrepareReport:
 
 
 def prepare(config: Config) -> PrepareReport:
-    """Read ``data.raw_path``, drop exact duplicates, split, and write the files that training reads.
+    """Read ``data.raw_path``, normalise texts, drop exact duplicates, split, and write the files that training reads.
 
-    Records stay in the order in which they were read; texts stay as they are. The report, and the rejects if there are any,
+    Records stay in the order in which they were read. The report, and the rejects if there are any,
     go into the directory of ``data.train_path``. Same input, same bytes.
 
     Raises:
@@ -98,10 +101,12 @@ def prepare(config: Config) -> PrepareReport:
     _check_apart(config.data.raw_path, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
     _check_outputs({name: path for name, path in outputs.items() if ratios[name] > 0})
     _check_reports(config)
+    normaliser = Normaliser(config.data.normalise)
     found = read_conversations(
         config.data.raw_path,
         format=reading_of(config.data, config.data.format),
         on_bad_row=config.on_bad_row,
+        edit=normaliser,
         seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
     )
@@ -130,6 +135,7 @@ def prepare(config: Config) -> PrepareReport:
         formats=dict(found.formats),
         mappings={name: dict(counts) for name, counts in found.mappings.items()},
         fields_beside=dict(Counter(name for each in kept for name in each.meta)),
+        normalised={step: count for step, count in normaliser.changed.items() if count},
         system_prompt_added=sum(new is not old for new, old in zip(conversations, found.conversations, strict=True)),
         style=config.data.style,
         notes=_notes(config, found, kept, ratios, written),
