@@ -186,6 +186,21 @@ class NormaliseConfig(Section):
     """Remove zero-width spaces, word joiners and soft hyphens; never what scripts and emoji are joined with."""
 
 
+class FilterConfig(Section):
+    """Which records preparation leaves out for their length: of all that the user says, or of all that the assistant says."""
+
+    unit: Literal["characters", "words", "tokens"] = key("characters")
+    """What lengths count: characters, words between whitespace, or tokens of the model's tokenizer."""
+    min_prompt: int | None = key(None, ge=1)
+    """The shortest prompt."""
+    max_prompt: int | None = key(None, ge=1)
+    """The longest prompt."""
+    min_response: int | None = key(None, ge=1)
+    """The shortest response."""
+    max_response: int | None = key(None, ge=1)
+    """The longest response."""
+
+
 class SplitConfig(Section):
     """How preparation divides records; the three ratios sum to 1."""
 
@@ -262,6 +277,7 @@ class DataConfig(Section):
     cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     normalise: NormaliseConfig = key(default_factory=NormaliseConfig, identity=False)
+    filter: FilterConfig = key(default_factory=FilterConfig, identity=False)
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""

@@ -13,6 +13,7 @@ from weft.config.schema import Config
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
+from weft.data.lengths import by_length
 from weft.data.normalise import Normaliser
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
@@ -57,7 +58,7 @@ class PrepareReport:
     records: int
     kept: int
     rejected: Mapping[str, int]
-    """How many rows were rejected, by reason."""
+    """How many rows were rejected, by reason: those that cannot be used, and those that ``data.filter`` leaves out."""
     rejects_path: str | None
     """The file that lists them, if there are any."""
     duplicates: tuple[Duplicate, ...]
@@ -85,7 +86,7 @@ class PrepareReport:
 
 
 def prepare(config: Config) -> PrepareReport:
-    """Read ``data.raw_path``, normalise texts, drop exact duplicates, split, and write the files that training reads.
+    """Read ``data.raw_path``, normalise, filter, drop exact duplicates, split, and write the files that training reads.
 
     Records stay in the order in which they were read. The report, and the rejects if there are any,
     go into the directory of ``data.train_path``. Same input, same bytes.
@@ -111,7 +112,11 @@ def prepare(config: Config) -> PrepareReport:
         fix="set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
-    kept, duplicates = _without_duplicates(conversations)
+    fitting, rejects = by_length(conversations, config.data.filter, config.model)
+    rejects = [*found.bad_rows, *rejects]
+    kept, duplicates = _without_duplicates(fitting)
+    if not kept:
+        raise _nothing_left(config, rejects)
     splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
     how = config.data.split
     names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
@@ -127,8 +132,8 @@ def prepare(config: Config) -> PrepareReport:
         ratios=ratios,
         records=sum(found.files.values()),
         kept=len(kept),
-        rejected=dict(Counter(row.reason for row in found.bad_rows).most_common()),
-        rejects_path=str(_beside(config, REJECTS_NAME)) if found.bad_rows else None,
+        rejected=dict(Counter(row.reason for row in rejects).most_common()),
+        rejects_path=str(_beside(config, REJECTS_NAME)) if rejects else None,
         duplicates=tuple(duplicates),
         splits=written,
         files=found.files,
@@ -140,7 +145,7 @@ def prepare(config: Config) -> PrepareReport:
         style=config.data.style,
         notes=_notes(config, found, kept, ratios, written),
     )
-    _write(config, report, splits, found.bad_rows, stale)
+    _write(config, report, splits, rejects, stale)
     earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
     if config.data.style:
         apply_style(config, config.data.style)
@@ -217,6 +222,15 @@ def _last_report(path: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) and {"raw_path", "train_path", "splits"} <= report.keys() else None
 
 
+def _nothing_left(config: Config, rejects: Sequence[BadRow]) -> DataError:
+    reasons = Counter(row.reason for row in rejects).most_common()
+    return DataError(
+        "no record is left: " + "; ".join(f"{count:,} × {reason}" for reason, count in reasons),
+        where=spelled(config.data.raw_path),
+        fix="widen data.filter",
+    )
+
+
 def _without_duplicates(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[Duplicate]]:
     """The first conversation of each content, with an id, and the others."""
     first: dict[str, Conversation] = {}
@@ -275,19 +289,19 @@ def _write(
     config: Config,
     report: PrepareReport,
     splits: Mapping[str, Sequence[Conversation]],
-    bad_rows: Sequence[BadRow],
+    rejects: Sequence[BadRow],
     stale: Sequence[Path],
 ) -> None:
     """Write everything; old files stay whole until the new ones are."""
     with StagedFiles() as staged:
         for name, split in report.splits.items():
             staged.write(Path(split.path), json_lines(map(canonical, splits[name])))
-        if bad_rows:
-            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, bad_rows)))
+        if rejects:
+            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, rejects)))
         content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
         staged.write(_beside(config, REPORT_NAME), [content.encode()])
         suspend_style(config)
-        for path in [*stale, *([] if bad_rows else [_beside(config, REJECTS_NAME)])]:
+        for path in [*stale, *([] if rejects else [_beside(config, REJECTS_NAME)])]:
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
         staged.commit()
