@@ -1,7 +1,7 @@
 """Turn raw records into train, validation and test files.
 
 Reads data.raw_path (a file, a directory, a pattern, a sample such as a.jsonl#500, or a list of these), detects the format of
-each record, normalises its texts, leaves out exact duplicates, divides the rest by data.split, and writes one JSON record per
+each record, normalises its texts, leaves out duplicates, divides the rest by data.split, and writes one JSON record per
 line to data.train_path, data.val_path and data.test_path. A report of every count lies beside them (prepare_report.json).
 Running it again gives the same files.
 
@@ -14,19 +14,25 @@ Examples:
   weft prepare configs/my.yaml data.raw_path=questions.csv.gz
   weft prepare configs/my.yaml 'data.raw_path=[raw/*.parquet, forum.jsonl#500]'
   weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
+  weft prepare configs/my.yaml data.near_duplicates=0.8 data.filter.min_response=20
   weft prepare configs/my.yaml on_bad_row=drop data.style="Answer in one sentence."
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
 
 if TYPE_CHECKING:
+    from weft.data.near_duplicates import NearDuplicates
     from weft.data.prepare import PrepareReport
+
+
+_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument(
         "--clean", action="store_true", help="remove what preparing made, and the cache; prepare nothing"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="how many processes may work where it pays; default: one per core"
     )
     add_json(parser)
 
@@ -52,9 +61,22 @@ def run(args: argparse.Namespace) -> int:
             args, {"removed": removed}, "\n".join(["removed:", *removed] if removed else ["there is nothing to remove"])
         )
         return 0
-    report = prepare(config)
+    report = prepare(config, jobs=_jobs(args.jobs))
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 0
+
+
+def _jobs(asked: int | None) -> int:
+    """The number of processes; by default one for each core that this process may use."""
+    from weft.errors import ConfigError
+
+    if asked is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked < 1:
+        raise ConfigError(
+            f"the number of processes must be at least 1, not {asked}", where="--jobs", fix="give 1 or more"
+        )
+    return asked
 
 
 def _lines(report: PrepareReport) -> Iterator[str]:
@@ -67,6 +89,8 @@ def _lines(report: PrepareReport) -> Iterator[str]:
     yield f"  {rejected:>8}  rejected" + (f", listed in {report.rejects_path}" if rejected else "")
     for reason, count in report.rejected.items():
         yield f"            {count} × {reason}"
+    if near := report.near_duplicates:
+        yield from _near_lines(near)
     yield "written:"
     for name, split in report.splits.items():
         yield f"  {split.records:>8}  {name:<5}  {split.path}"
@@ -82,3 +106,12 @@ def _lines(report: PrepareReport) -> Iterator[str]:
         yield f"kept in meta, not trained: {fields}"
     for note in report.notes:
         yield f"note: {note}"
+
+
+def _near_lines(near: NearDuplicates) -> Iterator[str]:
+    if not near.records:
+        yield f"no record is {near.threshold:g} similar to another (data.near_duplicates)"
+        return
+    yield f"nearly the same (data.near_duplicates: {near.threshold:g}), the first of {near.records:,}:"
+    for pair in near.first[:_SHOWN]:
+        yield f"            {pair.location} is {pair.similarity:.3f} similar to {pair.first}"

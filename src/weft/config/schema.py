@@ -278,6 +278,9 @@ class DataConfig(Section):
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     normalise: NormaliseConfig = key(default_factory=NormaliseConfig, identity=False)
     filter: FilterConfig = key(default_factory=FilterConfig, identity=False)
+    near_duplicates: float | None = key(None, gt=0, le=1, identity=False)
+    """Preparation leaves out records that are at least this similar to an earlier one, such as 0.8: the share of all pieces of
+    five characters that both have (Jaccard). 1 is the same but for case and spacing. Default: none; exact duplicates always."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""

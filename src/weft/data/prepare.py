@@ -14,6 +14,7 @@ from weft.data.conversations import ConversationFile, canonical, content_digest,
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
 from weft.data.lengths import by_length
+from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
 from weft.data.normalise import Normaliser
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
@@ -58,11 +59,13 @@ class PrepareReport:
     records: int
     kept: int
     rejected: Mapping[str, int]
-    """How many rows were rejected, by reason: those that cannot be used, and those that ``data.filter`` leaves out."""
+    """How many rows were rejected, by reason: those that cannot be used, that ``data.filter`` leaves out, near duplicates."""
     rejects_path: str | None
     """The file that lists them, if there are any."""
     duplicates: tuple[Duplicate, ...]
     """The records that were left out because an earlier one has the same messages."""
+    near_duplicates: NearDuplicates | None
+    """Those of ``rejected`` that nearly repeat an earlier record; None where ``data.near_duplicates`` is not set."""
     splits: Mapping[str, Split]
     """The files that were written, by split."""
     files: Mapping[str, int]
@@ -85,11 +88,15 @@ class PrepareReport:
         return asdict(self)
 
 
-def prepare(config: Config) -> PrepareReport:
-    """Read ``data.raw_path``, normalise, filter, drop exact duplicates, split, and write the files that training reads.
+def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
+    """Read ``data.raw_path``, normalise, filter, drop duplicates, split, and write the files that training reads.
 
     Records stay in the order in which they were read. The report, and the rejects if there are any,
     go into the directory of ``data.train_path``. Same input, same bytes.
+
+    Args:
+        config: says from where, to where, and how.
+        jobs: how many processes may work where it pays; the result does not depend on it.
 
     Raises:
         ConfigError: the paths cannot be those of outputs.
@@ -117,6 +124,10 @@ def prepare(config: Config) -> PrepareReport:
     kept, duplicates = _without_duplicates(fitting)
     if not kept:
         raise _nothing_left(config, rejects)
+    similar: NearDuplicates | None = None
+    if config.data.near_duplicates is not None:
+        kept, alike, similar = without_near_duplicates(kept, config.data.near_duplicates, jobs=jobs)
+        rejects += alike
     splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
     how = config.data.split
     names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
@@ -135,6 +146,7 @@ def prepare(config: Config) -> PrepareReport:
         rejected=dict(Counter(row.reason for row in rejects).most_common()),
         rejects_path=str(_beside(config, REJECTS_NAME)) if rejects else None,
         duplicates=tuple(duplicates),
+        near_duplicates=similar,
         splits=written,
         files=found.files,
         formats=dict(found.formats),
