@@ -15,6 +15,7 @@ Examples:
   weft prepare configs/my.yaml 'data.raw_path=[raw/*.parquet, forum.jsonl#500]'
   weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
   weft prepare configs/my.yaml data.near_duplicates=0.8 data.filter.min_response=20
+  weft prepare configs/my.yaml 'data.benchmarks=[gsm8k/test.jsonl]'    does training know its questions?
   weft prepare configs/my.yaml on_bad_row=drop data.style="Answer in one sentence."
 """
 
@@ -25,7 +26,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
+from weft.commands.arguments import add_config, add_json, console, emit, leak_lines, load, mapping_lines
 
 if TYPE_CHECKING:
     from weft.data.near_duplicates import NearDuplicates
@@ -91,6 +92,7 @@ def _lines(report: PrepareReport) -> Iterator[str]:
         yield f"            {count} × {reason}"
     if near := report.near_duplicates:
         yield from _near_lines(near)
+    yield from leak_lines(report.leaks)
     yield "written:"
     for name, split in report.splits.items():
         yield f"  {split.records:>8}  {name:<5}  {split.path}"

@@ -282,6 +282,9 @@ class DataConfig(Section):
     """Preparation leaves out records that are at least this similar to an earlier one, such as 0.8: the share of all pieces of
     five characters that both have (Jaccard). 1 is the same but for case and spacing. Default: none; exact duplicates always."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
+    benchmarks: Paths | None = key(None, identity=False)
+    """Files of questions that training must not know, named as in `raw_path`. `weft prepare` and `weft check` tell which of them
+    training records ask or quote."""
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""
     train_on: TrainOn = key("assistant")

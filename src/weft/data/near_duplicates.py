@@ -167,7 +167,8 @@ def _signature(text: str) -> np.ndarray:
     hashes = (_hashes(text) >> np.uint64(32)).astype(np.uint32)
     factors = odd_numbers("minhash", _HASHES).astype(np.uint32)
     blocks = (hashes[start : start + _AT_ONCE, None] * factors for start in range(0, len(hashes), _AT_ONCE))
-    return np.stack([block.min(axis=0) for block in blocks]).min(axis=0)
+    least: np.ndarray = np.stack([block.min(axis=0) for block in blocks]).min(axis=0)
+    return least
 
 
 def _rows(threshold: float) -> int:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
+from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
+from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.lengths import by_length
 from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
 from weft.data.normalise import Normaliser
@@ -66,6 +68,8 @@ class PrepareReport:
     """The records that were left out because an earlier one has the same messages."""
     near_duplicates: NearDuplicates | None
     """Those of ``rejected`` that nearly repeat an earlier record; None where ``data.near_duplicates`` is not set."""
+    leaks: tuple[Leaks, ...]
+    """What training tells of the other splits and of ``data.benchmarks``."""
     splits: Mapping[str, Split]
     """The files that were written, by split."""
     files: Mapping[str, int]
@@ -109,6 +113,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
     _check_apart(config.data.raw_path, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
     _check_outputs({name: path for name, path in outputs.items() if ratios[name] > 0})
     _check_reports(config)
+    benchmarks, unread = read_benchmarks(config)
     normaliser = Normaliser(config.data.normalise)
     found = read_conversations(
         config.data.raw_path,
@@ -147,6 +152,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         rejects_path=str(_beside(config, REJECTS_NAME)) if rejects else None,
         duplicates=tuple(duplicates),
         near_duplicates=similar,
+        leaks=find_leaks({**questions_held_out(splits), **benchmarks}, splits["train"], jobs=jobs),
         splits=written,
         files=found.files,
         formats=dict(found.formats),
@@ -155,7 +161,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         normalised={step: count for step, count in normaliser.changed.items() if count},
         system_prompt_added=sum(new is not old for new, old in zip(conversations, found.conversations, strict=True)),
         style=config.data.style,
-        notes=_notes(config, found, kept, ratios, written),
+        notes=(*_notes(config, found, kept, ratios, written), *unread),
     )
     _write(config, report, splits, rejects, stale)
     earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
