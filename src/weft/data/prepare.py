@@ -23,7 +23,7 @@ from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
 from weft.data.rows import BadRow
 from weft.data.split import assign_splits
-from weft.data.style import apply_style, end_style, suspend_style
+from weft.data.style import apply_style, end_style, is_styled, suspend_style
 from weft.data.style_record import original_path
 from weft.errors import ConfigError, DataError
 from weft.types import Conversation
@@ -163,10 +163,11 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         style=config.data.style,
         notes=(*_notes(config, found, kept, ratios, written), *unread),
     )
-    _write(config, report, splits, rejects, stale)
-    earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
-    if config.data.style:
-        apply_style(config, config.data.style)
+    earlier_style, unrestored = None, list[Path]()
+    if not _write(config, report, splits, rejects, stale):
+        earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
+        if config.data.style:
+            apply_style(config, config.data.style)
     changes = [f"removed {path}, which an earlier preparation wrote: its split is empty now" for path in stale]
     changes += [f"left {path} as it is: its split is empty, and this preparation did not write it" for path in left]
     changes += [f"left {path} with its style: it was changed after it was styled" for path in unrestored]
@@ -309,20 +310,32 @@ def _write(
     splits: Mapping[str, Sequence[Conversation]],
     rejects: Sequence[BadRow],
     stale: Sequence[Path],
-) -> None:
-    """Write everything; old files stay whole until the new ones are."""
-    with StagedFiles() as staged:
-        for name, split in report.splits.items():
-            staged.write(Path(split.path), json_lines(map(canonical, splits[name])))
+) -> bool:
+    """Write everything; old files stay whole until the new ones are, and those that would not change are not touched.
+
+    Returns:
+        Whether the splits hold their style already.
+    """
+    with StagedFiles() as prepared, StagedFiles() as staged:
+        digests = {
+            Path(split.path): prepared.write(Path(split.path), json_lines(map(canonical, splits[name])))
+            for name, split in report.splits.items()
+        }
         if rejects:
             staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, rejects)))
         content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
         staged.write(_beside(config, REPORT_NAME), [content.encode()])
-        suspend_style(config)
+        style = config.data.style
+        styled = style is not None and not stale and is_styled(config, style, digests)
+        if not styled:
+            suspend_style(config)
         for path in [*stale, *([] if rejects else [_beside(config, REJECTS_NAME)])]:
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
+        if not styled:
+            prepared.commit()
         staged.commit()
+    return styled
 
 
 def _reject(row: BadRow) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from weft.data.style_record import (
     restore,
     write_record,
 )
+from weft.disk import file_digest
 from weft.errors import ConfigError, DataError
 from weft.types import Conversation
 
@@ -73,6 +74,16 @@ def apply_style(config: Config, style: str) -> StyleReport:
     restore(record)
     notes = _style_files(config, style, paths, record)
     return StyleReport(style=style, changed=True, files=names, notes=(*notes, *_notes(config)))
+
+
+def is_styled(config: Config, style: str, unstyled: Mapping[Path, str]) -> bool:
+    """Whether exactly the files of ``unstyled``, which have these SHA-256 without a style, hold ``style`` already."""
+    present = _readable_record(config)
+    if present is None or present.style != style or not all(map(Path.is_file, unstyled)):
+        return False
+    kept = {original_path(path): digest for path, digest in unstyled.items()}
+    same = all(original.is_file() and file_digest(original) == digest for original, digest in kept.items())
+    return same and holds(present, list(unstyled), _record(config))
 
 
 def _style_files(config: Config, style: str, paths: list[Path], record: Path) -> list[str]:
