@@ -16,7 +16,7 @@ Examples:
   weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
   weft prepare configs/my.yaml data.near_duplicates=0.8 data.filter.min_response=20
   weft prepare configs/my.yaml 'data.benchmarks=[gsm8k/test.jsonl]'    does training know its questions?
-  weft prepare configs/my.yaml on_bad_row=drop data.style="Answer in one sentence."
+  weft prepare configs/my.yaml on_bad_row=drop --style "Answer in one sentence."
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clean", action="store_true", help="remove what preparing made, and the cache; prepare nothing"
     )
+    parser.add_argument("--style", metavar="TEXT", help="the same as data.style=TEXT, taken as it stands")
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="how many processes may work where it pays; default: one per core"
     )
@@ -50,9 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, and print the counts; or clean, and print what was removed."""
+    from weft.config.scalars import dump
     from weft.data.prepare import prepare
     from weft.escape import visible
 
+    if args.style is not None:
+        args.words = [*args.words, f"data.style={dump(args.style)}"]
     config = load(args).config
     if args.clean:
         from weft.data.clean import clean

@@ -242,6 +242,9 @@ RecordFormat = Literal[
 OasstPaths = Literal["best", "all"]
 
 
+StyleMode = Literal["append", "prepend", "replace"]
+
+
 class DataConfig(Section):
     """Where records come from and how they are read and printed."""
 
@@ -299,6 +302,8 @@ class DataConfig(Section):
     """A system message for records that have none, and for chat."""
     style: str | None = key(None)
     """An instruction added to every system message, in the prepared files and in chat."""
+    style_mode: StyleMode = key("append")
+    """Where a style goes: behind the text of a system message, before it, or in its place."""
 
 
 class DatasetConfig(Section):
