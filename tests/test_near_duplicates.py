@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ from weft.data import in_parallel, near_duplicates
 from weft.data.comparing import comparable, piece_hashes
 from weft.data.near_duplicates import Similar, find_similar
 from weft.data.seeds import derive_seed
+from weft.errors import DataError
 
 
 @cache
@@ -149,6 +151,25 @@ def test_several_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     assert alone
     monkeypatch.setattr(in_parallel, "_WORTH_A_PROCESS", 10_000)
     assert find_similar(texts, 0.8, jobs=2) == alone
+
+
+def _die(texts: Sequence[str]) -> None:
+    os._exit(1)
+
+
+def test_a_process_that_dies_is_an_error_for_people() -> None:
+    texts = ["x" * in_parallel._WORTH_A_PROCESS] * 3
+    with pytest.raises(DataError, match=r"--jobs: one of 2 processes was ended.*\n  fix: use fewer, or --jobs 1"):
+        list(in_parallel.in_parallel(_die, texts, 2))
+
+
+@pytest.mark.parametrize(("jobs", "parts"), [(1, 1), (2, 3)])
+def test_parts_come_in_order_and_few_texts_are_one(jobs: int, parts: int) -> None:
+    enough = in_parallel._WORTH_A_PROCESS
+    texts = ["a" * enough, "b" * (enough - 1), "c"]
+    found = list(in_parallel.in_parallel("".join, texts, jobs))
+    assert (len(found), "".join(found)) == (parts, "".join(texts))
+    assert len(list(in_parallel.in_parallel("".join, texts[:2], jobs))) == 1
 
 
 @pytest.fixture

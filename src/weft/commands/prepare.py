@@ -66,22 +66,14 @@ def run(args: argparse.Namespace) -> int:
             args, {"removed": removed}, "\n".join(["removed:", *removed] if removed else ["there is nothing to remove"])
         )
         return 0
-    report = prepare(config, jobs=_jobs(args.jobs))
+    report = prepare(config, jobs=_cores() if args.jobs is None else args.jobs)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 0
 
 
-def _jobs(asked: int | None) -> int:
-    """The number of processes; by default one for each core that this process may use."""
-    from weft.errors import ConfigError
-
-    if asked is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if asked < 1:
-        raise ConfigError(
-            f"the number of processes must be at least 1, not {asked}", where="--jobs", fix="give 1 or more"
-        )
-    return asked
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _lines(report: PrepareReport) -> Iterator[str]:

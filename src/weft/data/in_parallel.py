@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
+
+from weft.errors import DataError
 
 Result = TypeVar("Result")
 
@@ -22,6 +25,9 @@ def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], j
         texts: what is worked on.
         jobs: how many processes may work, at least 1. Fewer do where there is less to do, and this one alone where there is
             little.
+
+    Raises:
+        DataError: a process died.
     """
     processes = min(jobs, sum(map(len, texts)) // _WORTH_A_PROCESS)
     if processes < 2:
@@ -30,5 +36,9 @@ def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], j
     size = -(-len(texts) // (processes * _PARTS_PER_PROCESS))
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
     # Not forked: a fork copies locks that threads of this process, such as pyarrow's, may hold.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, parts)
+    try:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(work, parts)
+    except BrokenProcessPool:
+        what = f"one of {processes} processes was ended before its work was done, perhaps for want of memory"
+        raise DataError(what, where="--jobs", fix="use fewer, or --jobs 1") from None

@@ -103,11 +103,14 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         jobs: how many processes may work where it pays; the result does not depend on it.
 
     Raises:
-        ConfigError: the paths cannot be those of outputs.
+        ConfigError: the paths cannot be those of outputs, or there are no processes to work.
         DataError: the raw path is missing or empty, or an output cannot be written, or a file in its place was not written
             by weft.
         Problems: some rows cannot be used (``on_bad_row: error``), or none can.
     """
+    if jobs < 1:
+        what = f"the number of processes must be at least 1, not {jobs}"
+        raise ConfigError(what, where="--jobs", fix="give 1 or more")
     outputs = _outputs(config)
     ratios = _ratios(config)
     _check_apart(config.data.raw_path, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
