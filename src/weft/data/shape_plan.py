@@ -92,8 +92,13 @@ class Planner:
         return True
 
     def _is_plain(self, message: Message) -> bool:
-        """Whether it is a role and a content, one in which nothing can be taken for the template's."""
-        return is_text_only(message) and message.content != "" and not self._control.occur_in(message.content)
+        """Whether it is a role and a content, one of which nothing can be taken for the template's, and an answer's end is its own:
+        white space there may be left out, where an EOS follows.
+        """
+        content = message.content
+        if not is_text_only(message) or content == "" or self._control.occur_in(content):
+            return False
+        return message.role != "assistant" or not _has_space_at_ends(content)
 
     def _plan_for(self, roles: tuple[Role, ...]) -> tuple[_ExamplePlan, ...] | None:
         if roles not in self._plans:
