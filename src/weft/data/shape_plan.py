@@ -92,8 +92,8 @@ class Planner:
         return True
 
     def _is_plain(self, message: Message) -> bool:
-        """Whether it is a role and a content, one of which nothing can be taken for the template's, and an answer's end is its own:
-        white space there may be left out, where an EOS follows.
+        """Whether it is a role and a content, one of which nothing can be taken for the template's; and no answer with white
+        space at its ends, which is left out where an EOS follows.
         """
         content = message.content
         if not is_text_only(message) or content == "" or self._control.occur_in(content):
