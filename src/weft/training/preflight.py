@@ -13,7 +13,7 @@ import numpy as np
 from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
-from weft.data.check import NOTES, cut_examples
+from weft.data.check import NOTES
 from weft.data.inputs import (
     can_do_without_validation,
     held_out_files,
@@ -27,6 +27,7 @@ from weft.data.places import find_parts
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
+from weft.data.warn import cut_examples
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model
 from weft.training.plan import Plan, make_plan
