@@ -2,24 +2,28 @@
 
 Reads the training, validation and test records as training would, prints them through the chat template, encodes them, and
 tells: records and formats, what is left out and where, examples, tokens and the share of them that is trained, whether every
-trained turn ends with a stop token, and how many held-out records are training records as well. Encoded examples are kept in
-data.cache_dir, where training finds them.
+trained turn ends with a stop token, how many held-out records are training records as well, how an epoch is mixed, packed and
+divided into steps, how much memory training will take, and on which GPUs it fits. Warnings follow, the most harmful first.
+Encoded examples are kept in data.cache_dir, where training finds them.
 
 Examples:
   weft check configs/my.yaml
   weft check configs/my.yaml model.max_seq_len=512        what would be left out?
   weft check configs/my.yaml --strict                     leave with exit code 1 if there are warnings
+  weft check configs/my.yaml --rejects left_out.jsonl     which records are left out, and why?
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
 
 if TYPE_CHECKING:
+    from weft.config.schema import Config
     from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
     from weft.data.store_build import SourceAccount
     from weft.models.memory import Memory
@@ -33,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     add_config(parser)
     add_json(parser)
+    parser.add_argument(
+        "--rejects", metavar="FILE", help="list every record that is left out, with its place and reason, as JSON lines"
+    )
     parser.add_argument("--strict", action="store_true", help="exit code 1 if there are warnings")
 
 
@@ -47,8 +54,22 @@ def run(args: argparse.Namespace) -> int:
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("encoding")
         report = check_run(config, lambda done, total: bar.update(task, completed=done, total=total))
+    if args.rejects:
+        _list_rejects(args.rejects, config, report)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 1 if args.strict and report.warnings else 0
+
+
+def _list_rejects(path: str, config: Config, report: RunCheck) -> None:
+    """Write the file, and say so where it does not disturb what programs read."""
+    from weft.data.rejects import write_rejects
+    from weft.escape import visible
+
+    count = write_rejects(Path(path), config, {one.name: one.dropped for one in report.sets})
+    said = (
+        f"{path} lists {count:,} records that are left out" if count else f"nothing is left out, so there is no {path}"
+    )
+    console(stderr=True).print(visible(said))
 
 
 def _lines(report: RunCheck) -> Iterator[str]:

@@ -334,7 +334,7 @@ class Config(Section):
     pack_factor: float | None = key(None, gt=0, pending="any")
     """How many documents make a block in continued pretraining."""
     on_bad_row: Literal["error", "drop"] = key("error", identity=False)
-    """What to do with a record that cannot be used: stop, or drop it into a rejects file and count it."""
+    """What to do with a record that cannot be used: stop, or drop it into a rejects file (`rejects.jsonl`) and count it."""
     datasets: list[DatasetConfig] = key(default_factory=list)
     """Several weighted training sets, in place of `data.train_path`."""
     model: ModelConfig = key(default_factory=ModelConfig)

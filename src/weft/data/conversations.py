@@ -235,8 +235,7 @@ def _said(message: Message) -> str:
 
 
 def _bad_row(record: Record, error: RowError) -> BadRow:
-    raw = json.dumps(record.data, ensure_ascii=False)
-    return BadRow(location=record.location, reason=error.reason, detail=error.detail, raw=raw, fix=error.fix)
+    return BadRow.of(record, error.reason, detail=error.detail, fix=error.fix)
 
 
 def _problems(path: Paths, bad_rows: Sequence[BadRow], records: int) -> Problems:

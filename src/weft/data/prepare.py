@@ -16,7 +16,7 @@ from weft.data.formats import CANONICAL, SETTING
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
-from weft.data.rows import BadRow
+from weft.data.rows import BadRow, as_json
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
 from weft.data.style_record import original_path
@@ -277,7 +277,7 @@ def _write(
         for name, split in report.splits.items():
             staged.write(Path(split.path), json_lines(map(canonical, splits[name])))
         if bad_rows:
-            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, bad_rows)))
+            staged.write(_beside(config, REJECTS_NAME), json_lines(map(as_json, bad_rows)))
         content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
         staged.write(_beside(config, REPORT_NAME), [content.encode()])
         suspend_style(config)
@@ -285,7 +285,3 @@ def _write(
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
         staged.commit()
-
-
-def _reject(row: BadRow) -> dict[str, str]:
-    return {"location": str(row.location), "reason": row.reason, "detail": row.detail, "raw": row.raw}

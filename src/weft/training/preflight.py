@@ -24,6 +24,7 @@ from weft.data.inputs import (
 )
 from weft.data.packing import Packing, Rows, pack, packing_of
 from weft.data.places import find_parts
+from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
@@ -95,6 +96,18 @@ def open_inputs(loaded: Loaded) -> Inputs:
         plan=make_plan(config.train, packing),
         notices=(*split_notices(config), *_left_out("training", train), *_cut(packing, train), *notices),
     )
+
+
+def list_rejects(run: Path, config: Config, inputs: Inputs) -> Iterator[str]:
+    """Write what is left out into the run directory, and say where.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    stores = {"train": inputs.train, "val": inputs.validation}
+    path = run / REJECTS
+    if count := write_rejects(path, config, {name: store.report.dropped for name, store in stores.items() if store}):
+        yield f"{path} lists what is left out, record by record: {count:,}"
 
 
 def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore | None, tuple[str, ...]]:
