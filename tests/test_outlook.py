@@ -108,7 +108,7 @@ def test_memory_and_cards_are_on_the_page_and_in_the_json(
 ) -> None:
     assert main(["check", str(project / "c.yaml"), "--strict"]) == 0
     page = capsys.readouterr().out
-    assert "\nmemory     about 0.8" in page
+    assert "\nmemory     about 80" in page
     assert "\ncards      8 GB fits, 16 GB fits, 24 GB fits, 80 GB fits\n" in page
     assert main(["check", str(project / "c.yaml"), "--json", "--strict"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -252,7 +252,7 @@ def test_activations_that_are_not_known_make_a_lower_bound(
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_local_experts": 8}))
     assert main(["check", str(project / "c.yaml")]) == 0
     page = capsys.readouterr().out
-    assert "\nmemory     at least 0.80 GB on a GPU" in page
+    assert "\nmemory     at least 801 MB on a GPU" in page
     assert "\ncards      8 GB unknown, 16 GB unknown, 24 GB unknown, 80 GB unknown\n" in page
     assert "\nunknown    activations: a mixture of experts: how many tokens go to each is not known\n" in page
 

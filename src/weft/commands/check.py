@@ -188,7 +188,7 @@ def _parts(memory: Memory) -> str:
 
 
 def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.2f} GB"
+    return f"{size / 1e9:,.2f} GB" if size >= 10**9 else f"{size / 1e6:,.0f} MB"
 
 
 def _note_lines(report: CheckReport) -> Iterator[str]:

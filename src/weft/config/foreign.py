@@ -87,6 +87,8 @@ NAMES: dict[str, str] = {
     "random_seed": "seed",
     # data
     "dataset": "datasets",
+    "hf_datasets": "datasets",
+    "dataset_name": "data.train_path",
     "train_file": "data.train_path",
     "validation_file": "data.val_path",
     "eval_dataset": "data.val_path",
@@ -122,9 +124,7 @@ LATER: dict[str, str] = {
     "model.tokenizer_ids": "a tokenizer apart from the model's own",
     "model.attention_kernel": "the choice of an attention kernel",
     "data.sft.include_system_prompt": "leaving system messages out",
-    "data.dataset_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
     "datasets[].custom_format": "names of fields per data set (here: data.instruction_field and the like, for all of them)",
-    "hf_datasets": "data sets of the hub under a key of their own (here: datasets[].path: org/name:config@split)",
     "deepspeed": "training with DeepSpeed",
     "fsdp": "sharded training (FSDP2)",
     "fsdp_config": "sharded training (FSDP2)",
