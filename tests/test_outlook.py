@@ -281,8 +281,39 @@ def test_repetitions_and_leaks_are_counted_by_source(
     main(["check", str(project / "c.yaml"), sets])
     page = capsys.readouterr().out
     assert f"\n         {project}/one.jsonl: 3 records\n         {project}/two.jsonl: 2 records\n" in page
-    assert ", 0 shortened, 0 too long, 1 repeated\n" in page
+    assert ", 0 shortened, 0 too long, 0 left out, 1 repeated\n" in page
     assert "the template prints 5 of 5 conversations\n" in page
+
+
+def test_what_is_left_out_is_counted_by_source(project: Path, checked: Callable[..., RunCheck]) -> None:
+    (project / "one.jsonl").write_text(qa("a?", "A") + "{\n" + qa("b?", "") + qa("c?", "C " * 600))
+    (project / "two.jsonl").write_text(qa("b?", "B") + "7\n")
+    (project / "three.jsonl").write_text(qa("c?", "C"))
+    sets = ", ".join(f"{{path: {project}/{name}.jsonl}}" for name in ("one", "two", "three"))
+    train = checked(f"datasets=[{sets}]", "on_bad_row=drop", "data.val_split_ratio=0").sets[0]
+    assert {name: one.left_out for name, one in train.sources.items()} == {"one": 3, "two": 1, "three": 0}
+    assert sum(map(len, train.dropped.values())) == 4
+    assert train.printed == 4
+
+
+def test_of_many_files_the_first_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "many").mkdir()
+    for number in range(15):
+        (project / f"many/{number:02}.jsonl").write_text(qa(f"{number}?", "A"))
+    assert main(["check", str(project / "c.yaml"), f"data.train_path={project}/many"]) == 0
+    page = capsys.readouterr().out
+    assert page.count(": 1 records\n") == 12
+    assert "/many/11.jsonl: 1 records\n         … and 3 more files\n" in page
+
+
+def test_the_names_of_a_set_in_the_json_stay(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(project / "c.yaml"), "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["sets"]
+    assert set(one) == {
+        *("name", "paths", "files", "skipped", "records", "formats", "mappings", "left_out", "dropped"),
+        *("repeated", "leaked", "asked", "sources", "printed", "encoded"),
+    }
+    assert set(one["sources"]["train"]) == {"left_out", "repeated", "leaked", "asked"}
 
 
 def test_what_lies_in_a_directory_and_is_not_read_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from weft.training.outlook import Outlook, RunCheck
     from weft.types import Location
 
+_MOST_FILES = 12
 _DEVICES = {"cuda": "GPU with bfloat16", "cpu": "CPU"}
 
 
@@ -103,7 +104,9 @@ def _lines(report: RunCheck) -> Iterator[str]:
 def _set_lines(one: SetCheck) -> Iterator[str]:
     yield ", ".join(one.paths)
     if len(one.files) > 1:
-        yield from (f"  {file}: {count:,} records" for file, count in one.files.items())
+        yield from (f"  {file}: {count:,} records" for file, count in list(one.files.items())[:_MOST_FILES])
+    if len(one.files) > _MOST_FILES:
+        yield f"  … and {len(one.files) - _MOST_FILES:,} more files"
     if one.skipped:
         yield f"not read (another kind of file, notes, or a folder): {', '.join(one.skipped)}"
     formats = ", ".join(f"{name} {count:,}" for name, count in one.formats.items())
@@ -132,7 +135,7 @@ def _shortened(one: SetCheck) -> Mapping[str, Sequence[Location]]:
 def _source_line(name: str, source: SourceAccount, one: SetCheck) -> str:
     share = source.trained_tokens / max(source.tokens, 1)
     said = one.sources.get(name)
-    again = f", {said.repeated:,} repeated" if said else ""
+    again = f", {said.left_out:,} left out, {said.repeated:,} repeated" if said else ""
     if said and one.name != "train":
         again += f", {said.leaked:,} say and {said.asked:,} ask what a training record does"
     return (

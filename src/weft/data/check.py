@@ -49,8 +49,10 @@ NOTES = {
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCheck:
-    """Conversations of one source of a set that others of the configuration have too; see :class:`SetCheck`."""
+    """One source of a set; see :class:`SetCheck`."""
 
+    left_out: int
+    """Records that are left out, or a part of them, for whatever reason."""
     repeated: int
     leaked: int
     asked: int
@@ -81,7 +83,7 @@ class SetCheck:
     asked: int
     """Further conversations that ask what one of the training set asks, and answer otherwise."""
     sources: Mapping[str, SourceCheck]
-    """The last three by source; those that repeat are counted where they come later."""
+    """The same by source; conversations that repeat are counted where they come later."""
     printed: int | None
     """Conversations that the template can print; None where there is no tokenizer yet."""
     encoded: StoreReport | None
@@ -236,15 +238,15 @@ class _Heard:
         talks = [talk for _, talk in conversations]
         return cls(tuple(name for name, _ in conversations), tuple(map(said, talks)), tuple(map(asked, talks)))
 
-    def counted(self, trained: _Heard | None) -> dict[str, SourceCheck]:
+    def counted(self, trained: _Heard | None, left_out: Mapping[str, int]) -> dict[str, SourceCheck]:
         """By source: what an earlier conversation says too, what one of ``trained`` says, and what one of them asks only."""
         said, asked = (set(trained.said), set(trained.asked)) if trained else (set(), set())
         seen: set[str] = set()
-        found: dict[str, Counter[str]] = {name: Counter() for name in self.sources}
+        found: dict[str, Counter[str]] = {name: Counter(repeated=0, leaked=0, asked=0) for name in left_out}
         for source, says, asks in zip(self.sources, self.said, self.asked, strict=True):
             found[source].update(repeated=says in seen, leaked=says in said, asked=asks in asked and says not in said)
             seen.add(says)
-        return {name: SourceCheck(**counts) for name, counts in found.items()}
+        return {name: SourceCheck(left_out=left_out[name], **counts) for name, counts in found.items()}
 
 
 def _summary(
@@ -269,7 +271,11 @@ def _summary(
         left_out.update(part.left_out)
         for format, counts in part.mappings.items():
             mappings.setdefault(format, Counter()).update(counts)
-    sources = heard.counted(trained)
+    gone = Counter(place.path for place in {place for places in dropped.values() for place in places})
+    sources = heard.counted(
+        trained,
+        {file.name: sum(gone[path] for path in part.files) for file, part in zip(files, found, strict=True)},
+    )
     unprinted = sum(
         len(set(places)) for reason, places in dropped.items() if reason not in bad and not reason.startswith(TOO_LONG)
     )
