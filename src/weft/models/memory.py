@@ -8,7 +8,8 @@ With P weights of w bytes, of which a run trains P' (adapters are float32):
   as weft runs them: attention per segment keeps no scores, and norms are computed in float32. With H the hidden, I the
   intermediate and A, K the sizes of all query and all key heads, a layer keeps per token
 
-      always    of each norm its input; of attention 2·A + 2·K (queries, keys, values and the result); of a gated MLP 3·I
+      always    of each norm its input; of attention 2·A + 2·K (queries, keys, values and the result); of a gated MLP 3·I,
+                of another I
       full      of RMSNorm the normed input too; the inputs of linear layers, which some share: 2·H + A + I
       LoRA      per adapter its rank, and its layer's input: with dropout one for each and a mask, else shared as above
 
@@ -118,7 +119,7 @@ def _kept_per_token(shape: ModelShape, sizes: Sizes, config: Config, adapted: li
     full, computed = config.tuning.mode == "full", types(config, device)[1]
     queries, keys = sizes.heads * sizes.head_size, sizes.kv_heads * sizes.head_size
     shared_inputs = sizes.layers * (2 * sizes.hidden + queries + sizes.intermediate)
-    layers = sizes.layers * (2 * queries + 2 * keys + (3 if shape.gated else 1) * sizes.intermediate)
+    layers = sizes.layers * (2 * queries + 2 * keys + shape.between * sizes.intermediate)
     norms = _FLOAT32 * (shape.norms + (shape.unbiased_norms if full else 0))
     if full:
         return norms + computed * (layers + shared_inputs)

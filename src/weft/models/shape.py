@@ -30,7 +30,9 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_exp
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 _TRANSPOSED = ("gpt2", "openai-gpt")
 """Models whose layers keep their weights as [in, out]."""
-_NO_LAYER = ("embed", "wte", "wpe", "lm_head")
+_WRITTEN_OUT = {"gelu_new": 3}
+"""Activations that Transformers computes step by step in Python, with what that keeps beside the input."""
+_NO_LAYER = ("embed", "wte", "wpe", "lm_head", "norm")
 """What the names of matrices hold that are not those of a linear layer, or of the head."""
 
 
@@ -64,8 +66,10 @@ class ModelShape:
     """All of them; tied ones once."""
     linear: tuple[Linear, ...]
     """The linear layers but for the head: those that ``target_modules: auto`` adapts."""
-    gated: bool
-    """Whether the MLPs have a gate."""
+    between: int
+    """Values that an MLP keeps of a token between its layers, in times the intermediate size: of a gated one the gate, its
+    activation, and what that is multiplied with; of another the activation's input. A GELU that is written out keeps more.
+    """
     norms: int
     """Values that the norms take of a token, all together,"""
     unbiased_norms: int
@@ -91,13 +95,13 @@ def read_shape(directory: Path) -> ModelShape:
     tied = head is None or config.get("tie_word_embeddings", outer.get("tie_word_embeddings")) is True
     if tied and head is not None:
         del weights[head]  # some directories hold the same weights under both names; Transformers ties them
-    found = _sizes(config, directory)
+    found = _no_plain_attention(config, weights) or _sizes(config, directory)
     sizes, unknown = (found, None) if isinstance(found, Sizes) else (None, found)
     norms = dict(_norms(weights, sizes)) if sizes else {}
     return ModelShape(
         parameters=sum(map(math.prod, weights.values())),
         linear=tuple(_linear(weights, transposed=config.get("model_type") in _TRANSPOSED)),
-        gated=any("gate" in name for name in weights),
+        between=(3 if any("gate" in name for name in weights) else 1) + _WRITTEN_OUT.get(_activation(config), 0),
         norms=sum(norms.values()),
         unbiased_norms=sum(width for name, width in norms.items() if f"{name}.bias" not in weights),
         tied=tied,
@@ -141,15 +145,23 @@ def _norms(weights: Mapping[str, tuple[int, ...]], sizes: Sizes) -> Iterator[tup
         yield module, width
 
 
-def _sizes(config: Mapping[str, Any], directory: Path) -> Sizes | str:
-    """The sizes, or why they are not known."""
+def _no_plain_attention(config: Mapping[str, Any], weights: Mapping[str, tuple[int, ...]]) -> str | None:
+    """What makes the formulas of ordinary layers wrong; None where nothing does."""
     if any(_positive(config.get(name)) for name in _EXPERTS):
         return "a mixture of experts: how many tokens go to each is not known"
     if config.get("attn_logit_softcapping"):
         return "attention with a soft cap, which keeps the scores of every pair of an example's tokens on some devices"
+    if config.get("kv_lora_rank"):
+        return "latent attention, whose heads have sizes of their own"
     kinds = config.get("layer_types")
     if isinstance(kinds, list) and (other := sorted({str(kind) for kind in kinds} - _ATTENTION)):
         return f"layers of another kind than attention: {', '.join(other)}"[:200]
+    other_weight = next((name for name, shape in weights.items() if len(shape) > 2), None)
+    return f"layers of another kind than attention: {other_weight} is no matrix"[:200] if other_weight else None
+
+
+def _sizes(config: Mapping[str, Any], directory: Path) -> Sizes | str:
+    """The sizes, or why they are not known."""
     found = {ours: next((config[name] for name in names if config.get(name)), None) for ours, names in _NAMES.items()}
     if found["hidden"] and found["heads"]:
         found["kv_heads"] = found["kv_heads"] or found["heads"]
@@ -160,6 +172,10 @@ def _sizes(config: Mapping[str, Any], directory: Path) -> Sizes | str:
     if missing:
         return f"{directory / CONFIG} has no sound {' and '.join(missing)}"
     return Sizes(**found)
+
+
+def _activation(config: Mapping[str, Any]) -> str:
+    return str(next((config[name] for name in ("hidden_act", "activation_function") if config.get(name)), ""))
 
 
 def _positive(value: Any) -> bool:
