@@ -223,6 +223,26 @@ def test_a_model_that_training_would_refuse_is_the_first_warning(
     assert main(["train", str(project / "c.yaml")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tuning.mode=full", "model.dtype=float16"], "model.dtype: float16 for weights that are trained"),
+        (
+            ["tuning.lora.target_modules=[q_proj, nothing]"],
+            "tuning.lora.target_modules: 'nothing' is no module of this model",
+        ),
+    ],
+)
+def test_settings_that_training_would_refuse_are_warned_of(
+    words: list[str], said: str, project: Path, checked: Callable[..., RunCheck]
+) -> None:
+    (warning,) = checked(*words).warnings
+    assert (warning.name, warning.what) == ("cannot-train", f"training will refuse {said}")
+    assert main(["train", str(project / "c.yaml"), *words]) == 2
+    words = ["tuning.lora.target_modules=[self_attn.q_proj, embed_tokens]"]
+    assert checked(*words).warnings == ()
+
+
 def test_of_a_model_of_the_hub_whose_weights_are_not_here_memory_is_unknown(
     project: Path, checked: Callable[..., RunCheck], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,12 +22,11 @@ tests/test_memory.py compares the count with what autograd keeps, and docs/train
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from weft.config.schema import Config
-from weft.models.shape import Linear, ModelShape, Sizes
+from weft.models.shape import Matrix, ModelShape, Sizes
 
 Device = Literal["cuda", "cpu"]
 
@@ -72,10 +71,11 @@ def estimate(shape: ModelShape, config: Config, device: Device, *, tokens: int, 
     """
     full = config.tuning.mode == "full"
     stored, computed = types(config, device)
-    adapted = [] if full else list(_adapted(shape, config))
+    adapted = [] if full else adapted_modules(shape, config)
     trained = shape.parameters if full else sum(config.tuning.lora.r * (one.inputs + one.outputs) for one in adapted)
     trained_bytes = trained * (stored if full else _FLOAT32)
-    copies = computed * sum(one.inputs * one.outputs for one in shape.linear) if computed < stored else 0
+    multiplied = sum(one.inputs * one.outputs for one in shape.matrices if one.body)
+    copies = computed * multiplied if computed < stored else 0
     sizes = shape.sizes
     return Memory(
         weights=shape.parameters * stored + (0 if full else trained_bytes) + copies,
@@ -96,16 +96,21 @@ def types(config: Config, device: Device) -> tuple[int, int]:
     return stored, 2 if half else stored
 
 
-def _adapted(shape: ModelShape, config: Config) -> Iterator[Linear]:
-    """The layers that get an adapter; names are matched as PEFT matches them."""
+def adapted_modules(shape: ModelShape, config: Config) -> list[Matrix]:
+    """The modules that get an adapter."""
     targets = config.tuning.lora.target_modules
-    for layer in shape.linear:
-        if targets == "auto" or any(layer.name == name or layer.name.endswith(f".{name}") for name in targets):
-            yield layer
+    if targets == "auto":
+        return [module for module in shape.matrices if module.body]
+    return [module for module in shape.matrices if any(is_named(module, name) for name in targets)]
+
+
+def is_named(module: Matrix, target: str) -> bool:
+    """Whether ``target`` names the module, by its full name or its last parts, as PEFT matches them."""
+    return module.name == target or module.name.endswith(f".{target}")
 
 
 def _activations(
-    shape: ModelShape, sizes: Sizes, config: Config, adapted: list[Linear], device: Device, tokens: int
+    shape: ModelShape, sizes: Sizes, config: Config, adapted: list[Matrix], device: Device, tokens: int
 ) -> int:
     kept = _kept_per_token(shape, sizes, config, adapted, device)
     if config.train.gradient_checkpointing:
@@ -114,7 +119,7 @@ def _activations(
     return tokens * kept
 
 
-def _kept_per_token(shape: ModelShape, sizes: Sizes, config: Config, adapted: list[Linear], device: Device) -> int:
+def _kept_per_token(shape: ModelShape, sizes: Sizes, config: Config, adapted: list[Matrix], device: Device) -> int:
     """Bytes that the layers keep of a token; the formulas of the module."""
     full, computed = config.tuning.mode == "full", types(config, device)[1]
     queries, keys = sizes.heads * sizes.head_size, sizes.kv_heads * sizes.head_size
@@ -127,7 +132,7 @@ def _kept_per_token(shape: ModelShape, sizes: Sizes, config: Config, adapted: li
     if not config.tuning.lora.dropout:
         return norms + computed * (layers + shared_inputs)
     mask = 1 if device == "cuda" else computed  # the CPU's dropout keeps a mask of numbers, CUDA's one of bytes
-    return norms + computed * layers + (computed + mask) * sum(layer.inputs for layer in adapted)
+    return norms + computed * layers + (computed + mask) * sum(layer.inputs for layer in adapted if layer.body)
 
 
 def _head(shape: ModelShape, sizes: Sizes, config: Config, device: Device, targets: int) -> int:

@@ -33,16 +33,18 @@ _TRANSPOSED = ("gpt2", "openai-gpt")
 _WRITTEN_OUT = {"gelu_new": 3}
 """Activations that Transformers computes step by step in Python, with what that keeps beside the input."""
 _NO_LAYER = ("embed", "wte", "wpe", "lm_head", "norm")
-"""What the names of matrices hold that are not those of a linear layer, or of the head."""
+"""What the names of matrices hold that are no linear layer of the body."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
-    """A linear layer of the body: its module's name, and the sizes of what goes in and comes out."""
+class Matrix:
+    """A module with a matrix, by its name: a linear layer, with the sizes of what goes in and comes out, or an embedding."""
 
     name: str
     inputs: int
     outputs: int
+    body: bool
+    """Whether it is a linear layer of the body: one that ``target_modules: auto`` adapts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +66,7 @@ class ModelShape:
 
     parameters: int
     """All of them; tied ones once."""
-    linear: tuple[Linear, ...]
-    """The linear layers but for the head: those that ``target_modules: auto`` adapts."""
+    matrices: tuple[Matrix, ...]
     between: int
     """Values that an MLP keeps of a token between its layers, in times the intermediate size: of a gated one the gate, its
     activation, and what that is multiplied with; of another the activation's input. A GELU that is written out keeps more.
@@ -100,7 +101,7 @@ def read_shape(directory: Path) -> ModelShape:
     norms = dict(_norms(weights, sizes)) if sizes else {}
     return ModelShape(
         parameters=sum(map(math.prod, weights.values())),
-        linear=tuple(_linear(weights, transposed=config.get("model_type") in _TRANSPOSED)),
+        matrices=tuple(_matrices(weights, transposed=config.get("model_type") in _TRANSPOSED)),
         between=(3 if any("gate" in name for name in weights) else 1) + _WRITTEN_OUT.get(_activation(config), 0),
         norms=sum(norms.values()),
         unbiased_norms=sum(width for name, width in norms.items() if f"{name}.bias" not in weights),
@@ -125,11 +126,12 @@ def _stored(directory: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
             ) from None
 
 
-def _linear(weights: Mapping[str, tuple[int, ...]], *, transposed: bool) -> Iterator[Linear]:
+def _matrices(weights: Mapping[str, tuple[int, ...]], *, transposed: bool) -> Iterator[Matrix]:
     for name, shape in weights.items():
-        if len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in _NO_LAYER):
+        if len(shape) == 2 and name.endswith(".weight"):
             outputs, inputs = reversed(shape) if transposed else shape
-            yield Linear(name=name.removesuffix(".weight"), inputs=inputs, outputs=outputs)
+            body = not any(part in name for part in _NO_LAYER)
+            yield Matrix(name=name.removesuffix(".weight"), inputs=inputs, outputs=outputs, body=body)
 
 
 def _norms(weights: Mapping[str, tuple[int, ...]], sizes: Sizes) -> Iterator[tuple[str, int]]:

@@ -15,7 +15,7 @@ from weft.data.packing import Packing
 from weft.data.store_build import Progress
 from weft.data.warn import Warn, ranked
 from weft.errors import ModelError
-from weft.models.memory import Device, Memory, estimate
+from weft.models.memory import Device, Memory, estimate, is_named
 from weft.models.shape import ModelShape, read_shape
 from weft.training.plan import EFFECTIVE_BATCH, TOKENS_PER_MICRO_BATCH, Plan, make_plan
 
@@ -92,7 +92,7 @@ def _outlook(config: Config, found: CheckReport, packing: Packing, warnings: lis
         devices: tuple[Device, ...] = ("cuda", "cpu")
         memory = {device: estimate(shape, config, device, tokens=tokens, targets=targets) for device in devices}
         unknown = unknown or shape.unknown
-        warnings += _too_large(config, memory["cuda"])
+        warnings += [*_refused(config, shape), *_too_large(config, memory["cuda"])]
     return Outlook(
         batch_size=plan.batch_size,
         grad_accum=plan.grad_accum,
@@ -122,6 +122,25 @@ def _shape(config: Config, warnings: list[Warn]) -> tuple[ModelShape | None, str
             Warn(name="cannot-train", what=f"training will refuse the model: {what}", fix=problem.fix or "")
         )
         return None, what
+
+
+def _refused(config: Config, shape: ModelShape) -> Iterator[Warn]:
+    """What training will refuse for how it tunes the model."""
+    tuning, targets = config.tuning, config.tuning.lora.target_modules
+    if tuning.mode == "full" and config.model.dtype == "float16":
+        yield Warn(
+            name="cannot-train",
+            what="training will refuse model.dtype: float16 for weights that are trained",
+            fix="set model.dtype to auto, float32 or bfloat16",
+        )
+    for name in targets if tuning.mode == "lora" and targets != "auto" else ():
+        if not any(is_named(module, name) for module in shape.matrices):
+            last = {module.name.rpartition(".")[2] for module in shape.matrices}
+            yield Warn(
+                name="cannot-train",
+                what=f"training will refuse tuning.lora.target_modules: '{name}' is no module of this model",
+                fix=f"this model has {', '.join(sorted(last))}; `auto` takes all but the head",
+            )
 
 
 def _batch_reason(config: TrainConfig, plan: Plan) -> str:
