@@ -130,7 +130,7 @@ def test_memory_and_cards_are_on_the_page_and_in_the_json(
         assert set(memory) == parts | {"total"}
         assert memory["total"] == sum(memory[part] for part in parts)
     assert run["cards"] == {"8": "fits", "16": "fits", "24": "fits", "80": "fits"}
-    assert set(found) == {"sets", "model", "mixture", "packing", "warnings", "notices", "run"}
+    assert set(found) == {"sets", "model", "mixture", "packing", "leaks", "warnings", "notices", "run"}
 
 
 @pytest.mark.parametrize("layers", [2, 10_000, 20_000, 40_000, 300_000])

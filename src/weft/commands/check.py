@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
+from weft.commands.arguments import add_config, add_json, console, emit, leak_lines, load, mapping_lines
 
 if TYPE_CHECKING:
     from weft.config.schema import Config
@@ -87,6 +87,7 @@ def _lines(report: RunCheck) -> Iterator[str]:
         yield _packing_line(report.packing)
     if report.run:
         yield from _run_lines(report.run)
+    yield from leak_lines([one for one in report.leaks if one.asked or one.quoted is not None])
     yield from _note_lines(report)
     yield from (f"notice: {notice}" for notice in report.notices)
     if not report.warnings:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
+from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
 from weft.data.inputs import (
     HELD_OUT,
@@ -19,6 +20,7 @@ from weft.data.inputs import (
     split_notices,
     training_files,
 )
+from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.mixture import Share
 from weft.data.packing import Packing, packing_of
 from weft.data.places import named
@@ -27,7 +29,7 @@ from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
-from weft.data.warn import Warn, data_warnings, ranked
+from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
 from weft.types import Conversation, Location
 
@@ -135,6 +137,8 @@ class CheckReport:
     mixture: MixtureCheck | None
     packing: PackingCheck | None
     """None where there is no tokenizer yet, or the training sets cannot be mixed."""
+    leaks: tuple[Leaks, ...]
+    """What training tells of the held-out sets and of ``data.benchmarks``; quotations of the latter only."""
     warnings: tuple[Warn, ...]
     notices: tuple[str, ...]
     epochs: Packing | None = field(repr=False, compare=False)
@@ -166,11 +170,14 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         else:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
+    benchmarks, unread = read_benchmarks(config)
     sets: list[SetCheck] = []
+    talks: dict[str, list[Conversation]] = {}
     stores: dict[str, ExampleStore] = {}
     trained: _Heard | None = None
     for name, group in files.items():
         found = [_read(config, file) for file in group]
+        talks[name] = [talk for part in found for talk in part.conversations]
         heard = _Heard.of(
             [(file.name, talk) for file, part in zip(group, found, strict=True) for talk in part.conversations]
         )
@@ -194,13 +201,16 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
     packing = _packing(planned) if planned else None
+    held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
+    in_benchmarks = find_leaks(benchmarks, talks["train"])
     return CheckReport(
         sets=tuple(sets),
         model=model,
         mixture=_mixture(planned) if planned else None,
         packing=packing,
-        warnings=ranked([*unmixed, *data_warnings(config, sets, model, packing)]),
-        notices=tuple(notices),
+        leaks=(*held_out, *in_benchmarks),
+        warnings=ranked([*unmixed, *benchmark_warnings(in_benchmarks), *data_warnings(config, sets, model, packing)]),
+        notices=(*notices, *unread),
         epochs=planned,
     )
 

@@ -12,10 +12,12 @@ from weft.types import Location
 if TYPE_CHECKING:
     from weft.config.schema import Config
     from weft.data.check import ModelCheck, PackingCheck, SetCheck
+    from weft.data.leaks import Leaks
 
 Harm = Literal[
     "cannot-train",
     "unclosed-turns",
+    "benchmark-known",
     "leaked",
     "asked-before",
     "records-dropped",
@@ -60,6 +62,18 @@ def cut_examples(cut: int, examples: int) -> Warn:
         "see each other",
         fix="set train.packing=bfd, which keeps every example whole",
     )
+
+
+def benchmark_warnings(leaks: Iterable[Leaks]) -> Iterator[Warn]:
+    """What training tells of ``data.benchmarks``."""
+    for one in leaks:
+        for known, how in ((one.asked, "asked"), (one.quoted, "quoted")):
+            if known:
+                yield Warn(
+                    name="benchmark-known",
+                    what=f"{known} of {one.questions} questions of {one.name} are {how} in training: scores on it mislead",
+                    fix="leave these training records out; `weft check --json` lists the first of them under leaks",
+                )
 
 
 def data_warnings(
