@@ -24,7 +24,7 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     Raises:
         DataError: one of them does not exist.
     """
-    files: tuple[SourceFile, ...] = (_own_file(config, "train", config.data.train_path),)
+    files: tuple[SourceFile, ...] = (_own_file(config, "train", config.data.training),)
     if config.datasets:
         files = _datasets(config, "train")
     for file in files:
@@ -75,9 +75,9 @@ def _own_file(config: Config, name: str, path: Paths) -> SourceFile:
 def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
     return tuple(
         SourceFile(
-            path=entry.path,
+            path=entry.training,
             name=entry.called,
-            format=reading_of(config.data, entry.format),
+            format=reading_of(config.data, entry.format or config.data.format),
             weight=entry.weight,
             seed=config.seed,
             loss_weight=entry.loss_weight if name == "train" else 1.0,

@@ -13,7 +13,7 @@ import numpy as np
 from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
-from weft.data.check import NOTES, cut_examples
+from weft.data.check import NOTES
 from weft.data.inputs import (
     can_do_without_validation,
     held_out_files,
@@ -24,9 +24,11 @@ from weft.data.inputs import (
 )
 from weft.data.packing import Packing, Rows, pack, packing_of
 from weft.data.places import find_parts
+from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
+from weft.data.warn import cut_examples
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model
 from weft.training.plan import Plan, make_plan
@@ -94,6 +96,18 @@ def open_inputs(loaded: Loaded) -> Inputs:
         plan=make_plan(config.train, packing),
         notices=(*split_notices(config), *_left_out("training", train), *_cut(packing, train), *notices),
     )
+
+
+def list_rejects(run: Path, config: Config, inputs: Inputs) -> Iterator[str]:
+    """Write what is left out into the run directory, and say where.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    stores = {"train": inputs.train, "val": inputs.validation}
+    path = run / REJECTS
+    if count := write_rejects(path, config, {name: store.report.dropped for name, store in stores.items() if store}):
+        yield f"{path} lists what is left out, record by record: {count:,}"
 
 
 def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore | None, tuple[str, ...]]:

@@ -45,7 +45,7 @@ from weft.training.interrupt import interruptible
 from weft.training.log import RunLog, read_metrics
 from weft.training.loop import Training, fit
 from weft.training.optimizer import build_optimizer
-from weft.training.preflight import Inputs, open_inputs
+from weft.training.preflight import Inputs, list_rejects, open_inputs
 from weft.training.profile import measure
 from weft.training.profile_table import Profile, profile_text
 from weft.training.progress import Progress
@@ -230,6 +230,7 @@ class _Run:
     def train(self, display: Display, notices: list[str]) -> TrainResult:
         """Train, publish and summarise."""
         replace_file(self.run / CONFIG, self._training_config())
+        notices = [*notices, *list_rejects(self.run, self.config, self.inputs)]
         log = RunLog(
             self.run,
             display,
