@@ -26,6 +26,9 @@ NAMES: dict[str, str] = {
     "pretrained_model_name_or_path": "model.name",
     "base_model_name_or_path": "model.name",
     "model_revision": "model.revision",
+    "tokenizer_path": "model.tokenizer",
+    "tokenizer_name": "model.tokenizer",
+    "tokenizer_name_or_path": "model.tokenizer",
     "revision_of_model": "model.revision",
     "torch_dtype": "model.dtype",
     "cutoff_len": "model.max_seq_len",
@@ -118,8 +121,6 @@ NAMES: dict[str, str] = {
 """Their name → the key of weft that means it."""
 
 LATER: dict[str, str] = {
-    "model.tokenizer": "a tokenizer apart from the model's own",
-    "model.tokenizer_ids": "a tokenizer apart from the model's own",
     "model.attention_kernel": "the choice of an attention kernel",
     "data.sft.include_system_prompt": "leaving system messages out",
     "data.dataset_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",

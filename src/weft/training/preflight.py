@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,10 @@ from weft.data.places import find_parts
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
+from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model
+from weft.models.vocab import check_rows
 from weft.training.plan import Plan, make_plan
 
 
@@ -80,7 +83,8 @@ def open_inputs(loaded: Loaded) -> Inputs:
     packing = packing_of(config, train, files)
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
-    check_model(base)
+    shape = check_model(base)
+    _check_vocab(shape.get("text_config") or shape, renderer.tokenizer)
     return Inputs(
         base=base,
         files=(
@@ -92,7 +96,13 @@ def open_inputs(loaded: Loaded) -> Inputs:
         validation=validation,
         validation_rows=_validation_rows(validation, packing) if validation else None,
         plan=make_plan(config.train, packing),
-        notices=(*split_notices(config), *_left_out("training", train), *_cut(packing, train), *notices),
+        notices=(
+            *renderer.tokenizer.notices,
+            *split_notices(config),
+            *_left_out("training", train),
+            *_cut(packing, train),
+            *notices,
+        ),
     )
 
 
@@ -110,6 +120,13 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
             raise
         return None, (f"nothing is evaluated while training: of what is held out, {problem.what}",)
     return store, tuple(_left_out("validation", store))
+
+
+def _check_vocab(shape: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Every id of the tokenizer but the new ones has weights, as far as the model's configuration says how many it has."""
+    rows = shape.get("vocab_size")
+    if isinstance(rows, int):
+        check_rows(rows, tokenizer.vocab_size - len(tokenizer.new_ids))
 
 
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
