@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -29,13 +31,16 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_seed_001(checkout: Path) -> None:
-    script = ROOT / "tests/walkthroughs/seed_001.sh"
+def walk(script: str, directory: Path, **environment: str) -> None:
+    """Run a walk-through to its end."""
     done = subprocess.run(
-        ["bash", str(script)],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        ["bash", str(ROOT / "tests/walkthroughs" / script)],
+        cwd=directory,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
+            **environment,
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -44,8 +49,31 @@ def test_seed_001(checkout: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_seed_001(checkout: Path) -> None:
+    walk("seed_001.sh", checkout)
     run = checkout / "outputs/sft-run"
     assert {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl"} <= {
         path.name for path in run.iterdir()
     }
     assert (run / "merged/model.safetensors").is_file()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentencepiece") is None,
+    reason="needs the sentencepiece library (pip install 'weft[dev]')",
+)
+def test_seed_002(tmp_path: Path) -> None:
+    walk("seed_002.sh", tmp_path, WEFT=f"{shlex.quote(sys.executable)} -m weft")
+    shares = json.loads((tmp_path / "check.json").read_text())["mixture"]["shares"]
+    assert [(share["name"], round(share["target"], 1), share["examples"]) for share in shares] == [
+        ("dolly15k", 69.6, 70),
+        ("oasst1_en", 69.6, 69),
+        ("alpaca", 34.8, 35),
+    ]
+    for run in ("tiny-mixed", "small-balanced", "tiny-quality", "tiny-full-ft"):
+        kept = {path.name for path in (tmp_path / "checkpoints/sft" / run).iterdir()}
+        assert {"tokenizer.json", "tokenizer.model", "chat_template.jinja", "generation_config.json"} <= kept
+    assert (tmp_path / "checkpoints/sft/tiny-quality/merged/model.safetensors").is_file()
