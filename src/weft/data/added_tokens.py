@@ -77,4 +77,4 @@ def _notices(files: TokenizerFiles, missing: Sequence[str], new: Sequence[str], 
 
 
 def _json(content: Spec) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+    return json.dumps(content, ensure_ascii=False).encode()

@@ -42,17 +42,13 @@ def as_tokenizer_config(model: SentencePieceModel) -> Spec:
     return {"tokenizer_class": "PreTrainedTokenizerFast", **model.named, "clean_up_tokenization_spaces": False}
 
 
-def as_files(model: SentencePieceModel, path: Path) -> dict[str, bytes]:
+def as_files(spec: Spec, config: Spec, path: Path) -> dict[str, bytes]:
     """The files of a directory that holds the tokenizer, the original among them: converters of other tools look for it."""
     return {
-        "tokenizer.json": _json(as_tokenizer_json(model)),
-        "tokenizer_config.json": _json(as_tokenizer_config(model)),
+        "tokenizer.json": json.dumps(spec, ensure_ascii=False).encode(),
+        "tokenizer_config.json": (json.dumps(config, ensure_ascii=False, indent=2) + "\n").encode(),
         "tokenizer.model": path.read_bytes(),
     }
-
-
-def _json(content: Spec) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _added_tokens(model: SentencePieceModel) -> Iterator[Spec]:

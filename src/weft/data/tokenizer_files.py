@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.data.encoding import Spec
-from weft.data.sentencepiece_convert import as_files
+from weft.data.sentencepiece_convert import as_files, as_tokenizer_config, as_tokenizer_json
 from weft.data.sentencepiece_file import read_sentencepiece
 from weft.data.sentencepiece_verify import verify
 from weft.errors import ModelError
@@ -62,8 +62,8 @@ def read_tokenizer_files(place: Path) -> TokenizerFiles:
 
 def _read_sentencepiece(path: Path) -> TokenizerFiles:
     model = read_sentencepiece(path)
-    made = as_files(model, path)
-    spec, config = json.loads(made["tokenizer.json"]), json.loads(made["tokenizer_config.json"])
+    spec, config = as_tokenizer_json(model), as_tokenizer_config(model)
+    made = as_files(spec, config, path)
     if "eos_token" not in model.named:
         raise _no_stop(path, "train it with an eos_id, or name a directory with a tokenizer.json and an eos_token")
     return TokenizerFiles(
