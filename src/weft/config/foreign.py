@@ -90,6 +90,8 @@ NAMES: dict[str, str] = {
     "random_seed": "seed",
     # data
     "dataset": "datasets",
+    "dataset_paths": "datasets[].path",
+    "dataset_weights": "datasets[].weight",
     "train_file": "data.train_path",
     "validation_file": "data.val_path",
     "eval_dataset": "data.val_path",
@@ -100,6 +102,7 @@ NAMES: dict[str, str] = {
     "dataset_prepared_path": "data.cache_dir",
     "tokenized_path": "data.cache_dir",
     "chat_template": "data.template_path",
+    "prompt_template": "data.template_path",
     "default_system": "data.system_prompt",
     "system": "data.system_prompt",
     "datasets[].type": "datasets[].format",
