@@ -4,9 +4,10 @@ Pieces of a BPE model carry scores, not merges: a merge is every way to put a pi
 the scores. Bytes, the dummy prefix and the whitespace rules become steps of the normaliser, as Llama 2's conversion has them:
 ``Prepend`` and ``Replace`` agree with SentencePiece where ``Metaspace`` does not, on text that begins with a space.
 
-Known to differ, by the libraries and not by the conversion: two segmentations of the same score in a unigram model; characters
-that are made of several (a letter with two accents, half-width kana), which SentencePiece normalises across and the other
-library one by one; and behind a user-defined symbol a space is put, as behind a control token.
+Known to differ, by the libraries and not by the conversion: two segmentations of a unigram model whose scores are closer than the
+32-bit sums of SentencePiece can tell; characters that are made of several (a letter with two accents, half-width kana), which
+SentencePiece normalises across and the other library one by one; and behind a user-defined symbol a space is put, as behind a
+control token.
 """
 
 from __future__ import annotations

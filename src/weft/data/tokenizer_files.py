@@ -271,6 +271,6 @@ def _no_tokenizer(directory: Path) -> ModelError:
         f"there is no tokenizer.json; {found}",
         where=str(directory),
         fix=(f"set model.tokenizer to {directory / pieces} if that is a SentencePiece model, or " if pieces else "")
-        + "point model.name at a directory with a tokenizer.json (Transformers writes one with "
+        + "point model.name or model.tokenizer at a directory with a tokenizer.json (Transformers writes one with "
         "AutoTokenizer.from_pretrained(...).save_pretrained(...))",
     )
