@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -34,6 +36,7 @@ def weft_into(folder: Path) -> None:
 
 
 def walk(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a walk-through to its end."""
     done = subprocess.run(
         ["bash", str(ROOT / "tests/walkthroughs" / script)],
         cwd=folder,
@@ -49,6 +52,34 @@ def walk(script: str, folder: Path, **environment: str) -> subprocess.CompletedP
     return done
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_seed_001(checkout: Path) -> None:
+    walk("seed_001.sh", checkout)
+    run = checkout / "outputs/sft-run"
+    assert {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert (run / "merged/model.safetensors").is_file()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentencepiece") is None,
+    reason="needs the sentencepiece library (pip install 'weft[dev]')",
+)
+def test_seed_002(tmp_path: Path) -> None:
+    walk("seed_002.sh", tmp_path, WEFT=f"{shlex.quote(sys.executable)} -m weft")
+    shares = json.loads((tmp_path / "check.json").read_text())["mixture"]["shares"]
+    assert [(share["name"], round(share["target"], 1), share["examples"]) for share in shares] == [
+        ("dolly15k", 69.6, 70),
+        ("oasst1_en", 69.6, 69),
+        ("alpaca", 34.8, 35),
+    ]
+    for run in ("tiny-mixed", "small-balanced", "tiny-quality", "tiny-full-ft"):
+        kept = {path.name for path in (tmp_path / "checkpoints/sft" / run).iterdir()}
+        assert {"tokenizer.json", "tokenizer.model", "chat_template.jinja", "generation_config.json"} <= kept
+    assert (tmp_path / "checkpoints/sft/tiny-quality/merged/model.safetensors").is_file()
+
+
 def test_seed_003(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="needs weft[datasets], which is not installed")
     folder = tmp_path / "empty"
@@ -59,13 +90,3 @@ def test_seed_003(tmp_path: Path) -> None:
         "seed_003.sh", folder, PATH=path, HF_HOME=str(tmp_path / "hf"), HF_DATASETS_CACHE=str(tmp_path / "cache")
     )
     assert done.stdout.count("100.0% of the trained turns end with a stop token") == 7
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_seed_001(checkout: Path) -> None:
-    walk("seed_001.sh", checkout)
-    run = checkout / "outputs/sft-run"
-    assert {"adapter_config.json", "adapter_model.safetensors", "metrics.jsonl"} <= {
-        path.name for path in run.iterdir()
-    }
-    assert (run / "merged/model.safetensors").is_file()

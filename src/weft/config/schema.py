@@ -70,6 +70,19 @@ class Section(BaseModel):
     )
 
 
+class TokenizerIds(Section):
+    """The ids that special tokens must have; -1 where there must be none. Names that are not set are not looked at."""
+
+    pad: int | None = key(None, ge=-1, identity=False)
+    """The token that fills batches."""
+    unk: int | None = key(None, ge=-1, identity=False)
+    """The token for unknown characters."""
+    bos: int | None = key(None, ge=-1, identity=False)
+    """The token that begins a text."""
+    eos: int | None = key(None, ge=-1, identity=False)
+    """The token that ends a text."""
+
+
 class ModelConfig(Section):
     """The model to start from."""
 
@@ -81,6 +94,9 @@ class ModelConfig(Section):
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = key(False, pending=(True,))
     """Run Python code from the model's directory. weft never does: models must be part of Transformers."""
+    tokenizer: Name | None = key(None, identity=False)
+    """Another tokenizer than the model's own: a directory with a `tokenizer.json`, or a SentencePiece model (`spm32k.model`)."""
+    tokenizer_ids: TokenizerIds = key(default_factory=TokenizerIds, identity=False)
     type: Literal["causal"] = key("causal")
     """The kind of model: `causal` predicts the next token."""
     max_seq_len: int = key(1024, aliases=("train.max_seq_len",), ge=8)

@@ -170,6 +170,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         else:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
+    notices += renderer.tokenizer.notices if renderer else ()
     benchmarks, unread = read_benchmarks(config)
     sets: list[SetCheck] = []
     talks: dict[str, list[Conversation]] = {}
@@ -217,6 +218,8 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
 
 def _model_is_yet_to_be_made(config: Config) -> bool:
     model = config.model
+    if model.tokenizer is not None:
+        return False
     return model.local_dir is None and model.name == ModelConfig().name and not Path(model.name).exists()
 
 
@@ -313,7 +316,7 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
     tokenizer = renderer.tokenizer
     named = {"bos": [tokenizer.bos], "eos": [tokenizer.eos], "pad": [tokenizer.pad], "stops": sorted(tokenizer.stops)}
     return ModelCheck(
-        tokenizer=config.model.local_dir or config.model.name,
+        tokenizer=config.model.tokenizer or config.model.local_dir or config.model.name,
         vocab_size=tokenizer.vocab_size,
         special={
             name: {token: tokenizer.control_id(token) for token in tokens if token} for name, tokens in named.items()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weft.config.locate import model_directory
-from weft.config.schema import Config
+from weft.config.locate import tokenizer_place
+from weft.config.schema import Config, TokenizerIds
 from weft.data.places import Paths, exists, named
 from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.split import Portion
 from weft.data.store import SourceFile
-from weft.data.template import ChatTemplate, load_template
+from weft.data.template import BUILT_IN, ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
-from weft.errors import ConfigError, DataError
+from weft.errors import ConfigError, DataError, ModelError
 
 HELD_OUT = ("val", "test")
 
@@ -113,16 +113,54 @@ def _needs_evaluation(config: Config) -> list[str]:
 
 
 def load_renderer(config: Config) -> Renderer:
-    """The renderer of the base model's tokenizer and the configured template; no weights are needed.
+    """The renderer of the configured tokenizer and template; no weights are needed.
 
     Raises:
         ModelError: there is no such model, or its tokenizer cannot be used.
         TemplateError: there is no template that can be used.
     """
-    tokenizer = load_tokenizer(model_directory(config.model, weights=False))
+    tokenizer = configured_tokenizer(config)
     template = configured_template(config, tokenizer)
     data, limit = config.data, config.model.max_seq_len
     return Renderer(tokenizer, template, limit, overlong=data.overlong, train_on=data.train_on)
+
+
+def configured_tokenizer(config: Config) -> Tokenizer:
+    """The tokenizer of the section ``model``, with the control tokens of a built-in template that the configuration names.
+
+    Raises:
+        ModelError: there is no such model or tokenizer, it cannot be used, or ``model.tokenizer_ids`` says otherwise.
+    """
+    control = BUILT_IN.get(config.data.template_path or "", ())
+    tokenizer = load_tokenizer(tokenizer_place(config.model), control=control)
+    check_ids(tokenizer, config.model.tokenizer_ids)
+    return tokenizer
+
+
+def check_ids(tokenizer: Tokenizer, wanted: TokenizerIds) -> None:
+    """Refuse a tokenizer whose special tokens have other ids than those that are ``wanted``."""
+    asked = {name: index for name, index in wanted.model_dump().items() if index is not None}
+    found = {name: tokenizer.named_ids.get(name, -1) for name in asked}
+    if found == asked:
+        return
+    differing = [
+        f"{name} is {_id_and_token(found[name], tokenizer)} and not {_id_and_token(index, tokenizer)}"
+        for name, index in asked.items()
+        if found[name] != index
+    ]
+    listed = ", ".join(f"{name}: {index}" for name, index in found.items())
+    raise ModelError(
+        f"the tokenizer {tokenizer.place} has other ids: {'; '.join(differing)}",
+        where="model.tokenizer_ids",
+        fix="set model.tokenizer to the tokenizer that the model was trained with; if it is this one, set "
+        f"model.tokenizer_ids to {{{listed}}}",
+    )
+
+
+def _id_and_token(index: int, tokenizer: Tokenizer) -> str:
+    if index < 0:
+        return "missing"
+    return f"{index} ({tokenizer.token(index) or 'outside the vocabulary'})"
 
 
 def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:

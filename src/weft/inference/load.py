@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weft.config.locate import model_directory, output_dir
 from weft.config.schema import Config
-from weft.data.inputs import configured_template
+from weft.data.inputs import check_ids, configured_template, configured_tokenizer
 from weft.data.render import Renderer
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import load_tokenizer
@@ -15,7 +15,7 @@ from weft.inference.generate import Answerer
 from weft.models.directory import tuned_kind
 from weft.models.hardware import choose_device, choose_dtype
 from weft.models.load import load_model, load_tuned
-from weft.models.vocab import check_vocab
+from weft.models.vocab import add_rows, check_vocab
 
 
 def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
@@ -33,7 +33,8 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
         TemplateError: no chat template can be used.
     """
     tuned, notice = (None, None) if untuned else find_tuned(config)
-    tokenizer = load_tokenizer(tuned or model_directory(config.model, weights=False))
+    tokenizer = load_tokenizer(tuned) if tuned else configured_tokenizer(config)
+    check_ids(tokenizer, config.model.tokenizer_ids)
     kept = tuned and str(tuned / "chat_template.jinja")
     template = load_template(kept, tokenizer) if kept else configured_template(config, tokenizer)
     if tuned and _asks_for_another(config.data.template_path, template):
@@ -47,6 +48,7 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     else:
         base = model_directory(config.model, weights=True)
         model = load_model(base, dtype=dtype, device=device)
+        add_rows(model, tokenizer.new_ids)
     check_vocab(model, tokenizer.vocab_size)
     return Answerer(
         model=model,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,11 @@ from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
+from weft.data.tokenizer import Tokenizer
 from weft.data.warn import cut_examples
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model
+from weft.models.vocab import check_rows
 from weft.training.plan import Plan, make_plan
 
 
@@ -82,7 +85,8 @@ def open_inputs(loaded: Loaded) -> Inputs:
     packing = packing_of(config, train, files)
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
-    check_model(base)
+    shape = check_model(base)
+    _check_vocab(shape.get("text_config") or shape, renderer.tokenizer)
     return Inputs(
         base=base,
         files=(
@@ -94,7 +98,13 @@ def open_inputs(loaded: Loaded) -> Inputs:
         validation=validation,
         validation_rows=_validation_rows(validation, packing) if validation else None,
         plan=make_plan(config.train, packing),
-        notices=(*split_notices(config), *_left_out("training", train), *_cut(packing, train), *notices),
+        notices=(
+            *renderer.tokenizer.notices,
+            *split_notices(config),
+            *_left_out("training", train),
+            *_cut(packing, train),
+            *notices,
+        ),
     )
 
 
@@ -124,6 +134,13 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
             raise
         return None, (f"nothing is evaluated while training: of what is held out, {problem.what}",)
     return store, tuple(_left_out("validation", store))
+
+
+def _check_vocab(shape: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Every id of the tokenizer but the new ones has weights, as far as the model's configuration says how many it has."""
+    rows = shape.get("vocab_size")
+    if isinstance(rows, int):
+        check_rows(rows, tokenizer.vocab_size - len(tokenizer.new_ids))
 
 
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
