@@ -25,7 +25,7 @@ from weft.commands.arguments import add_config, add_json, console, emit, leak_li
 if TYPE_CHECKING:
     from weft.config.schema import Config
     from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
-    from weft.data.store_build import SourceAccount
+    from weft.data.store_account import SourceAccount
     from weft.models.memory import Memory
     from weft.training.outlook import Outlook, RunCheck
     from weft.types import Location

@@ -12,7 +12,7 @@ from weft.config.locate import model_directory
 from weft.config.schema import Config, TrainConfig
 from weft.data.check import CheckReport, check
 from weft.data.packing import Packing
-from weft.data.store_build import Progress
+from weft.data.store import Progress
 from weft.data.warn import Warn, ranked
 from weft.errors import ModelError
 from weft.models.memory import Device, Memory, estimate, is_named
