@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
+from weft.data.encoded import Encoded, counted
 from weft.data.encoding import Run
 from weft.data.formats import RowError
-from weft.data.overlong import SPLIT, Encoded, split, truncate
+from weft.data.overlong import SPLIT, split, truncate
 from weft.errors import DataError, WeftError
 from weft.types import Conversation, Example, Location, Message, Segment
 
@@ -43,12 +44,24 @@ class Overlong(DataError):
         )
 
 
+class NothingTrained(RowError):
+    """A conversation of which nothing is trained."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing in it is trained",
+            fix='give it an answer that is trained (no "train": false, no "weight": 0), or remove it',
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
     """What became of one conversation."""
 
     location: Location
     examples: tuple[Example, ...] = ()
+    borders: tuple[tuple[int, ...], ...] = ()
+    """For each example, the ids with which the runs begin that were encoded apart."""
     overlong: tuple[Overlong, ...] = ()
     shortened: tuple[str, ...] = ()
     """How examples were made to fit, for each that was."""
@@ -81,6 +94,8 @@ class Renderer:
     ):
         self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
         self.overlong, self.train_on = overlong, train_on
+        self._beside = 1.0 if train_on == "all" else 0.0
+        """What a token counts that is not the model's to say."""
 
     @property
     def fingerprint(self) -> str:
@@ -121,12 +136,13 @@ class Renderer:
             lambda part: not part.overlong,
             only_last=self.train_on == "last_turn",
         )
-        if any(part.error for part in parts):
+        if any(part.error and not isinstance(part.error, NothingTrained) for part in parts):
             return whole
-        fitting = [part for part in parts if not part.overlong]
+        fitting = [part for part in parts if part.examples]
         return Rendering(
             location=conversation.location,
             examples=tuple(example for part in fitting for example in part.examples),
+            borders=tuple(borders for part in fitting for borders in part.borders),
             overlong=tuple(problem for part in parts for problem in part.overlong),
             shortened=(SPLIT,) if fitting else (),
             notes=tuple(note for part in fitting for note in part.notes),
@@ -143,10 +159,12 @@ class Renderer:
                 self._fitted(self._encoded(text, text_pieces, islice(encoded, len(text_pieces))), conversation.location)
                 for text, text_pieces in zip(texts, pieces, strict=True)
             ]
+            fitting = [example for example, _ in found if isinstance(example, Encoded)]
             renderings.append(
                 Rendering(
                     location=conversation.location,
-                    examples=tuple(example for example, _ in found if isinstance(example, Example)),
+                    examples=tuple(_example(one, conversation.location) for one in fitting),
+                    borders=tuple(tuple(one.borders) for one in fitting),
                     overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
                     shortened=tuple(how for _, how in found if how),
                     error=error,
@@ -156,12 +174,22 @@ class Renderer:
         return renderings
 
     def texts(self, conversation: Conversation) -> tuple[Rendered, ...]:
-        """The examples of a conversation as text, whatever their length.
+        """The examples of a conversation as text, whatever their length; those of which nothing is trained are left out.
 
         Raises:
             TemplateError: the template does not print this conversation.
         """
-        return self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+        printed = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+        return tuple(text for text in printed if any(map(self._is_trained, text.segments)))
+
+    def _is_trained(self, segment: Segment) -> bool:
+        """Whether something in a segment counts."""
+        if not segment.text:
+            return False
+        spans, usual = segment.weights, 1.0 if segment.trained else self._beside
+        if usual and sum(end - start for start, end, _ in spans) < len(segment.text):
+            return True
+        return any(weight for *_, weight in spans)
 
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """What inference feeds to get the next answer: int32 [T], ending with the generation prompt.
@@ -180,42 +208,55 @@ class Renderer:
             printed = self.texts(conversation)
             for text in printed:
                 _encodable(text.segments)
-                if not any(segment.trained and segment.text for segment in text.segments):
-                    raise RowError("nothing in it is trained", fix="give it an answer, or remove it")
+            if not printed:
+                raise NothingTrained
         except WeftError as error:
             error.where = error.where or conversation.location
             return (), error
         return printed, None
 
     def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]]) -> Encoded:
+        """The ids, up to the last one that counts, with what each counts."""
         ids: list[int] = []
+        borders: list[int] = []
         runs: list[tuple[int, int]] = []
+        given: list[tuple[int, int, float]] = []
         for piece, run in zip(pieces, encoded, strict=True):
             start = len(ids)
+            borders.append(start)
             ids += run[piece.skip :]
             if piece.trained and len(ids) > start:
                 runs.append((start, len(ids)))
+            if piece.weights:
+                given += self._given(piece, start, len(ids))
         if text.append_eos:
             ids.append(self.tokenizer.eos_id)
             start = runs.pop()[0] if runs and runs[-1][1] == len(ids) - 1 else len(ids) - 1
             runs.append((start, len(ids)))
-        return Encoded(ids=ids, runs=runs)
+            given += [(len(ids) - 1, len(ids), weight) for _, end, weight in given[-1:] if end == len(ids) - 1]
+        return counted(ids, borders, runs, given, beside=self._beside)
 
-    def _fitted(self, encoded: Encoded, location: Location) -> tuple[Example | Overlong, str | None]:
-        """The example, and how it was made to fit; or that it is too long."""
+    def _given(self, piece: _Piece, start: int, end: int) -> Iterator[tuple[int, int, float]]:
+        """Which ids of a piece, whose ids are those from ``start`` to ``end``, count what its record says."""
+        *_, (first, last, weight) = piece.weights
+        if last - first == len(piece.run.text) - piece.shift:
+            yield start, end, weight
+            return
+        places = self.tokenizer.places(piece.run)[piece.skip :]
+        for first, last, weight in piece.weights:
+            inside = [number for number, place in enumerate(places, start) if place[0] < last and place[1] > first]
+            if inside:
+                yield inside[0], inside[-1] + 1, weight
+
+    def _fitted(self, encoded: Encoded, location: Location) -> tuple[Encoded | Overlong, str | None]:
+        """What is trained of it, and how it was made to fit; or that it is too long."""
         if len(encoded.ids) <= self.max_seq_len:
-            return self._example(encoded, location), None
+            return encoded, None
         if self.overlong == "truncate":
             decode = partial(self.tokenizer.decode, skip_control=False)
             if shorter := truncate(encoded, self.max_seq_len, self.tokenizer.stop_ids, decode):
-                return self._example(shorter[0], location), shorter[1]
+                return shorter
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
-
-    def _example(self, encoded: Encoded, location: Location) -> Example:
-        weights = np.zeros(len(encoded.ids), np.float32)
-        for start, end in [(1, len(weights))] if self.train_on == "all" else encoded.runs:
-            weights[start:end] = 1
-        return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=weights, location=location)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +266,14 @@ class _Piece:
     run: Run
     trained: bool
     skip: int = 0
+    shift: int = 0
+    """How many of its first characters stand for those ids."""
+    weights: tuple[tuple[int, int, float], ...] = ()
+    """Spans of the run's text that count what the record says."""
+
+
+def _example(encoded: Encoded, location: Location) -> Example:
+    return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=encoded.weights, location=location)
 
 
 def _plan(segments: Iterable[Segment]) -> list[_Piece]:
@@ -241,12 +290,13 @@ def _plan(segments: Iterable[Segment]) -> list[_Piece]:
         if not text:
             continue
         if segment.trained or closing is None:
-            run, skip = Run(text=text, control=control, continues=bool(pieces)), 0
+            run, shift = Run(text=text, control=control, continues=bool(pieces)), 0
         else:
             shift = len(closing)
             moved = [(start + shift, end + shift) for start, end in control]
-            run, skip = Run(text=closing + text, control=[(0, shift), *moved]), 1
-        pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
+            run = Run(text=closing + text, control=[(0, shift), *moved])
+        weights = tuple((start + shift, end + shift, weight) for start, end, weight in segment.weights)
+        pieces.append(_Piece(run=run, trained=segment.trained, skip=int(shift > 0), shift=shift, weights=weights))
         closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
     return pieces
 

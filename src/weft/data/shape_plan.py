@@ -16,6 +16,7 @@ from weft.data.derive import Derived, Rendered, derive
 from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
 from weft.data.said import is_text_only
 from weft.data.turns import Chat
+from weft.data.weighing import weighing_notes
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
 
@@ -59,12 +60,15 @@ class Planner:
         selects = self._by_tag and self._printer.template.is_tagged  # what the tag selects is not seen in the text
         if selects or not all(map(self._is_plain, messages)):
             return ()
+        plans = self._plan_for(tuple(message.role for message in messages)) or ()
+        if not _weigh_turns(messages, plans):
+            return ()
         contents = [message.content for message in messages]
         examples = []
-        for plan in self._plan_for(tuple(message.role for message in messages)) or ():
+        for plan in plans:
             if not plan.holds(self._printer, messages, contents):
                 return ()
-            examples.append(plan.fill(contents))
+            examples.append(plan.fill(messages, contents))
         return tuple(examples)
 
     def _is_plain(self, message: Message) -> bool:
@@ -84,6 +88,14 @@ class Planner:
             return tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
         except TemplateError:  # the template may still print real contents; and if not, the error names the record
             return None
+
+
+def _weigh_turns(messages: Sequence[Message], plans: Sequence[_ExamplePlan]) -> bool:
+    """Whether each weight that a message gives is that of a whole turn in the one example that there is, if there are any."""
+    weighted = [number for number, message in enumerate(messages) if message.weight is not None]
+    if not weighted:
+        return True
+    return len(plans) == 1 and all(plans[0].is_turn(number) for number in weighted)
 
 
 class _Pattern:
@@ -113,14 +125,21 @@ class _SegmentPattern:
             removed = sum(b - a for a, b in before)
             self._control.append((len(before), start - removed, end - removed))
 
-    def fill(self, contents: Sequence[str]) -> Segment:
+    def is_turn(self, number: int) -> bool:
+        """Whether it is what the model says in this message, and nothing else."""
+        return self._trained and self._pattern.numbers == [number]
+
+    def fill(self, messages: Sequence[Message], contents: Sequence[str]) -> Segment:
         lengths = [0]
         for number in self._pattern.numbers:
             lengths.append(lengths[-1] + len(contents[number]))
+        text = self._pattern.fill(contents)
+        weight = messages[self._pattern.numbers[0]].weight if self._trained and self._pattern.numbers else None
         return Segment(
-            text=self._pattern.fill(contents),
+            text=text,
             trained=self._trained,
             control=tuple((start + lengths[n], end + lengths[n]) for n, start, end in self._control),
+            weights=() if weight is None or weight == 1 else ((0, len(text), weight),),
         )
 
 
@@ -161,9 +180,11 @@ class _ExamplePlan:
         except TemplateError:
             return False
 
-    def fill(self, contents: Sequence[str]) -> Rendered:
-        return Rendered(
-            segments=tuple(segment.fill(contents) for segment in self.segments),
-            append_eos=self.append_eos,
-            notes=self.notes,
-        )
+    def is_turn(self, number: int) -> bool:
+        """Whether a message is a turn of its own that is trained."""
+        return any(segment.is_turn(number) for segment in self.segments)
+
+    def fill(self, messages: Sequence[Message], contents: Sequence[str]) -> Rendered:
+        segments = tuple(segment.fill(messages, contents) for segment in self.segments)
+        notes = (*self.notes, *weighing_notes(segments))
+        return Rendered(segments=segments, append_eos=self.append_eos, notes=notes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from weft.data.messages import ROLES, read_message, refuse_choice, text_of
+from weft.data.message_weight import read_weight
+from weft.data.messages import ROLES, read_message, text_of
 from weft.data.row_error import RowError
 from weft.data.tools import read_calls
 from weft.types import Message, Role
@@ -50,7 +51,7 @@ def read_turn(item: Any, number: int) -> Message:
             detail=f"turn {number}" + ("" if missing else f" has {speaker!r:.40}"),
             fix=f"the speakers are {', '.join(_SPEAKERS)}",
         )
-    refuse_choice(item, number)
+    weight = read_weight(item, number)
     text = text_of(item.get("value"), number)
     if isinstance(speaker, str) and speaker.strip().lower() == _CALL:
         calls = read_calls(text, number)
@@ -58,5 +59,5 @@ def read_turn(item: Any, number: int) -> Message:
             raise RowError(
                 "a function call is empty", detail=f"message {number}", fix='write {"name": …, "arguments": {…}}'
             )
-        return Message(role="assistant", content="", tool_calls=calls)
-    return Message(role=role, content=text)
+        return Message(role="assistant", content="", tool_calls=calls, weight=weight)
+    return Message(role=role, content=text, weight=weight)

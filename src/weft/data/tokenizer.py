@@ -90,6 +90,10 @@ class Tokenizer:
         """The ids of each run; many at once are encoded on all cores."""
         return self._encoder.encode(runs)
 
+    def places(self, run: Run) -> list[tuple[int, int]]:
+        """Where in its text the characters of each id of a run stand: half-open spans, one per id."""
+        return self._encoder.places(run)
+
     def decode(self, ids: Sequence[int], skip_control: bool = True) -> str:
         """The text of ``ids``, by default without the control tokens among them."""
         if skip_control:
