@@ -464,3 +464,82 @@ def test_wrong_weights_are_rejected_rows_with_file_and_line(project: Path, capsy
     assert f'{project}/raw.jsonl:3: a message\'s "weight" must be 0 or a number from 0.000001 to 1000000' in said
     assert main(["prepare", str(project / "c.yaml"), "on_bad_row=drop"]) == 0
     assert len((project / "out" / "rejects.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+
+# ---- weft show ------------------------------------------------------------------------------------------------------------
+
+LEGEND = "⟦trained⟧ ⟦×0.5 counts half⟧ context  │ encoded apart, ↵ line end, ⇥ tab, · space\n\n"
+SHOWN = """<|im_start|>user↵
+⟦×3 Hello 0<|im_end|>⟧↵
+<|im_start|>assistant↵
+│⟦×3 One 1<|im_end|>⟧
+"""
+SHOWN_TOO = """<|im_start|>user↵
+Hello 0<|im_end|>↵
+<|im_start|>assistant↵
+│⟦One 1<|im_end|>⟧
+"""
+
+
+def test_show_tells_weights_and_borders_without_colour(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["show", str(project / "c.yaml"), "-n", "2", "data.val_split_ratio=0"]
+    sets = f"datasets=[{{path: {project}/raw.jsonl, loss_weight: %s}}]"
+    assert main([*words, sets % 3]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(LEGEND)
+    first, second = shown.removeprefix(LEGEND).split("\n\n")
+    assert first.partition("\n")[2] + "\n" == SHOWN
+    assert second.partition("\n")[2] == SHOWN_TOO.replace("⟦", "⟦×1.5 ")
+    assert main([*words, sets % 2]) == 0  # half of twice is once
+    assert capsys.readouterr().out.endswith(SHOWN_TOO)
+    assert main([*words, "data.train_path=" + str(project / "raw.jsonl"), "--json"]) == 0
+    examples = json.loads(capsys.readouterr().out)["examples"]
+    assert [sorted(set(example["loss_weights"])) for example in examples] == [[0.0, 1.0], [0.0, 0.5]]
+    for example in examples:
+        (border,) = example["borders"][1:]
+        assert example["borders"][0] == 0
+        assert example["loss_weights"][border - 1] == 0 < example["loss_weights"][border]
+    assert [[one["weights"] for one in example["segments"]] for example in examples] == [
+        [[[17, 34, 1.0]], []],
+        [[], [[0, 15, 0.5]], [], [[0, 15, 0.0]]],
+    ]
+
+
+def test_show_tells_context_that_was_encoded_apart(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"messages": [{"role": role, "content": role, "train": role == "x"} for role in ("user", "assistant") * 2]}
+    row["messages"][-1]["train"] = True
+    (project / "raw.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    assert main(["show", str(project / "c.yaml"), f"data.train_path={project}/raw.jsonl"]) == 0
+    assert "│assistant<|im_end|>│↵\n<|im_start|>user" in capsys.readouterr().out
+
+
+def test_show_in_colour_spells_out_what_colours_cannot_tell(tokenizer: Tokenizer) -> None:
+    from weft.commands.show import _painted
+    from weft.data.show import stretches
+
+    renderer = renderer_of(tokenizer)
+    (rendering,) = renderer.render_batch([weighed("uaua", None, 0.5, None, None)])
+    parts = list(_painted(stretches(tokenizer, rendering.examples[0], rendering.borders[0])))
+    assert [(part.plain, part.style) for part in parts] == [
+        ("<|im_start|>", "cyan"),
+        ("user↵\nHello 0", "dim"),
+        ("<|im_end|>", "cyan"),
+        ("↵\n", "dim"),
+        ("<|im_start|>", "cyan"),
+        ("assistant↵\n", "dim"),
+        ("│", "dim"),
+        ("×0.5 ", "yellow"),
+        ("One 1", "bold yellow"),
+        ("<|im_end|>", "bold black on yellow"),
+        ("│", "dim"),
+        ("↵\n", "dim"),
+        ("<|im_start|>", "cyan"),
+        ("user↵\nHello 2", "dim"),
+        ("<|im_end|>", "cyan"),
+        ("↵\n", "dim"),
+        ("<|im_start|>", "cyan"),
+        ("assistant↵\n", "dim"),
+        ("│", "dim"),
+        ("One 3", "bold green"),
+        ("<|im_end|>", "bold black on green"),
+    ]
