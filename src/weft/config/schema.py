@@ -195,6 +195,7 @@ EpochLength = Literal["total", "longest", "shortest"] | Annotated[int, Field(ge=
 
 TrainOn = Literal["assistant", "last_turn", "all"]
 OverlongPolicy = Literal["truncate", "drop", "error", "split_turns"]
+PromptMismatch = Literal["template", "splice", "error"]
 
 
 class MixConfig(Section):
@@ -258,6 +259,10 @@ class DataConfig(Section):
     """What becomes of examples that are longer than `model.max_seq_len`; always counted and listed. `drop`: left out.
     `error`: they stop it. `truncate`: cut after the last turn that fits, or within the first answer, which then keeps its
     end token. `split_turns`: several examples, cut before a question, each below the system message."""
+    prompt_mismatch: PromptMismatch = key("template")
+    """What an answer follows where the template's generation prompt is not what it prints before an answer. `template`: the text
+    that both begin with, in training and in weft's own answers. `splice`: the generation prompt, as any server feeds it. `error`:
+    nothing is trained. Always counted."""
     mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""

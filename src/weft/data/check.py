@@ -356,7 +356,8 @@ def _warnings(
     if train.encoded and (count := train.encoded.notes.get("prompt-mismatch")):
         yield Warn(
             what=f"in {count} training examples the text before an answer differs from the prompt that inference feeds",
-            fix="look at one with `weft show`, and at its prompt with `weft render --text`",
+            fix="look at one with `weft show`, and at its prompt with `weft render --text`; to train behind the template's own "
+            "generation prompt, which servers feed, set data.prompt_mismatch=splice",
         )
     if train.repeated:
         yield Warn(

@@ -127,5 +127,6 @@ def load_renderer(config: Config) -> Renderer:
 
 def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:
     """The chat template of the section ``data``; raises as :func:`weft.data.template.load_template`."""
-    separator = config.data.instruction_response_separator
-    return load_template(config.data.template_path, tokenizer, separator=separator)
+    data = config.data
+    separator, mismatch = data.instruction_response_separator, data.prompt_mismatch
+    return load_template(data.template_path, tokenizer, separator=separator, prompt_mismatch=mismatch)

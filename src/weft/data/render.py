@@ -101,7 +101,7 @@ class Renderer:
     def fingerprint(self) -> str:
         """SHA-256 over everything besides the records that decides on ids and weights."""
         choices = [self.max_seq_len, self.overlong, self.train_on]
-        parts = [self.template.source, self.tokenizer.fingerprint, *choices]
+        parts = [self.template.source, self.template.prompt_mismatch, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def render(self, conversation: Conversation) -> list[Example]:

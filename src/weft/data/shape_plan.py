@@ -8,12 +8,13 @@ results are the same either way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from weft.config.schema import PromptMismatch
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Rendered, derive
-from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
+from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
 from weft.data.said import is_text_only
 from weft.data.turns import Chat
 from weft.data.weighing import weighing_notes
@@ -28,12 +29,20 @@ class Planner:
         printer: the template.
         control: the tokenizer's control tokens.
         by_tag, last_turn: as for :func:`weft.data.derive.derive`.
+        mismatch: as for :class:`weft.data.turns.Chat`.
     """
 
     def __init__(
-        self, printer: Printer, control: ControlTokens, *, by_tag: bool = True, last_turn: bool = False
+        self,
+        printer: Printer,
+        control: ControlTokens,
+        *,
+        by_tag: bool = True,
+        last_turn: bool = False,
+        mismatch: PromptMismatch = "template",
     ) -> None:
         self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
+        self._mismatch: PromptMismatch = mismatch
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
 
     def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
@@ -52,7 +61,7 @@ class Planner:
         return tuple(examples)
 
     def _derive(self, messages: Sequence[Message]) -> tuple[Derived, ...]:
-        chat = Chat(self._printer, self._control, messages)
+        chat = Chat(self._printer, self._control, messages, self._mismatch)
         return derive(chat, by_tag=self._by_tag, last_turn=self._last_turn)
 
     def _by_plan(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
@@ -61,9 +70,9 @@ class Planner:
         if selects or not all(map(self._is_plain, messages)):
             return ()
         plans = self._plan_for(tuple(message.role for message in messages)) or ()
-        if not _weigh_turns(messages, plans):
-            return ()
         contents = [message.content for message in messages]
+        if not _weigh_turns(messages, plans) or any(plan.open_otherwise(contents) for plan in plans):
+            return ()
         examples = []
         for plan in plans:
             if not plan.holds(self._printer, messages, contents):
@@ -155,6 +164,8 @@ class _ExamplePlan:
     """The first ``count`` messages as they are printed."""
     prompts: tuple[tuple[int, Variant, _Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
+    openings: tuple[tuple[int, str], ...]
+    """With which beginnings messages would follow another generation prompt, as if that had begun them."""
 
     @classmethod
     def of(cls, derived: Derived, printer: Printer, messages: Sequence[Message]) -> _ExamplePlan:
@@ -169,7 +180,12 @@ class _ExamplePlan:
                 (count, variant, _Pattern(printer.prompt(messages[:count], variant)))
                 for count, variant in derived.prompts
             ),
+            tuple(_openings(derived, printer, messages)),
         )
+
+    def open_otherwise(self, contents: Sequence[str]) -> bool:
+        """Whether an answer begins as another generation prompt goes on."""
+        return any(contents[number].startswith(opening) for number, opening in self.openings)
 
     def holds(self, printer: Printer, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         try:
@@ -188,3 +204,18 @@ class _ExamplePlan:
         segments = tuple(segment.fill(messages, contents) for segment in self.segments)
         notes = (*self.notes, *weighing_notes(segments))
         return Rendered(segments=segments, append_eos=self.append_eos, notes=notes)
+
+
+def _openings(derived: Derived, printer: Printer, messages: Sequence[Message]) -> Iterator[tuple[int, str]]:
+    """For each turn, how those generation prompts go on that would be tried before its own, were they how its text begins."""
+    for count, chosen in derived.prompts:
+        before, found, _ = printer.dialogue(messages[: count + 1]).rpartition(messages[count].content)
+        for variant in VARIANTS if found else ():
+            try:
+                prompt = printer.prompt(messages[:count], variant)
+            except TemplateError:
+                continue
+            if before.startswith(prompt) and variant == chosen:
+                break
+            if prompt.startswith(before) and prompt != before:
+                yield count, prompt[len(before) :]

@@ -35,7 +35,10 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     tuned, notice = (None, None) if untuned else find_tuned(config)
     tokenizer = load_tokenizer(tuned or model_directory(config.model, weights=False))
     kept = tuned and str(tuned / "chat_template.jinja")
-    template = load_template(kept, tokenizer) if kept else configured_template(config, tokenizer)
+    if kept:
+        template = load_template(kept, tokenizer, prompt_mismatch=config.data.prompt_mismatch)
+    else:
+        template = configured_template(config, tokenizer)
     if tuned and _asks_for_another(config.data.template_path, template):
         other = f"answers use the template of training, {template.name}, not {config.data.template_path}"
         notice = f"{notice}; {other}" if notice else other
