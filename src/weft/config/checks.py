@@ -88,6 +88,31 @@ def datasets_have_names_of_their_own(config: Config) -> Iterator[Finding]:
             )
 
 
+def fields_are_those_of_custom_records(config: Config) -> Iterator[Finding]:
+    """A data set's own names of fields say how `format: custom` is read, and nothing else."""
+    for number, dataset in enumerate(config.datasets):
+        for field in ("instruction_field", "response_field", "system_field", "context_field"):
+            if getattr(dataset, field) is not None and dataset.format != "custom":
+                yield Finding(
+                    keys=(f"datasets[{number}].{field}",),
+                    what=f"datasets[{number}].{field} is for records of format: custom, but the format is {dataset.format}",
+                    fix=f"set datasets[{number}].format to custom, or remove the name of the field",
+                )
+
+
+def no_system_message_is_added_where_none_is_kept(config: Config) -> Iterator[Finding]:
+    """Leaving system messages out and adding one contradict each other."""
+    if config.data.include_system_prompt:
+        return
+    for name, text in (("system_prompt", config.data.system_prompt), ("style", config.data.style)):
+        if text is not None:
+            yield Finding(
+                keys=("data.include_system_prompt", f"data.{name}"),
+                what=f"data.include_system_prompt: false leaves every system message out, but data.{name} adds to it",
+                fix="set one of the two only",
+            )
+
+
 def names_are_file_names(config: Config) -> Iterator[Finding]:
     """The run and the evaluation sets give their names to files, which must stay where they belong."""
     names = {"run_name": config.run_name} | {f"eval.sets.{name}": name for name in config.eval.sets}
@@ -125,6 +150,12 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     ),
     datasets_have_weight: ("datasets",),
     datasets_have_names_of_their_own: ("datasets",),
+    fields_are_those_of_custom_records: ("datasets",),
+    no_system_message_is_added_where_none_is_kept: (
+        "data.include_system_prompt",
+        "data.system_prompt",
+        "data.style",
+    ),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
 }

@@ -266,6 +266,8 @@ class DataConfig(Section):
     mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""
+    include_system_prompt: bool = key(True, aliases=("data.sft.include_system_prompt",))
+    """Whether records keep their system messages. `false`: all are left out, counted, and none is added."""
     style: str | None = key(None)
     """An instruction added to every system message, in the prepared files and in chat."""
 
@@ -280,6 +282,14 @@ class DatasetConfig(Section):
     """A name for reports. Default: the file's name without its ending."""
     format: RecordFormat = key("auto", identity=False)
     """The format of its records."""
+    instruction_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.instruction_field",))
+    """With its `format: custom`: the field that holds the question. Default: `data.instruction_field`."""
+    response_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.response_field",))
+    """With its `format: custom`: the field that holds the answer. Default: `data.response_field`."""
+    system_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.system_field",))
+    """With its `format: custom`: the field that holds the system message. Default: `data.system_field`."""
+    context_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.context_field",))
+    """With its `format: custom`: the field whose text follows the question. Default: `data.context_field`."""
     weight: float = key(1.0, ge=0)
     """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
     loss_weight: float = key(1.0, ge=1e-6, le=1e6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -46,7 +46,7 @@ class ConversationFile:
     skipped: tuple[Path, ...]
     """What lies in a directory, or matches a pattern, and is not read: folders, files of another kind, notes."""
     notices: tuple[str, ...] = ()
-    """Samples that could not be as large as was asked for."""
+    """Samples that could not be as large as was asked for, and system messages that were left out."""
 
 
 def read_conversations(
@@ -108,7 +108,7 @@ def read_conversations(
         files={str(file): records[str(file)] for part in parts for file in part.files},
         left_out=read.left_out,
         skipped=tuple(path for part in parts for path in part.skipped),
-        notices=tuple(read.notices),
+        notices=tuple(read.all_notices()),
     )
 
 
@@ -122,6 +122,7 @@ class _Read:
         self.bad_rows: list[BadRow] = []
         self.left_out: Counter[str] = Counter()
         self.notices: list[str] = []
+        self._system_messages = 0
         self._unseen = reading.named_fields() if reading.format == "custom" else {}
 
     def part(self, part: Part, seed: int, source: str | None) -> None:
@@ -154,9 +155,9 @@ class _Read:
         for key, field in self._unseen.items():
             if any(one.format == "custom" for one in self.kept):
                 raise DataError(
-                    f'no record has the field "{field}", which data.{key} names',
+                    f'no record has the field "{field}", which {self._reading.key(key)} names',
                     where=spelled(path),
-                    fix=f"correct data.{key}, or remove it",
+                    fix=f"correct {self._reading.key(key)}, or remove it",
                 )
 
     def _read_trees(self, records: Sequence[Record], source: str) -> None:
@@ -167,8 +168,21 @@ class _Read:
             self._keep(Parsed(format="oasst", conversation=conversation, mapping=oasst.MAPPING))
 
     def _keep(self, parsed: Parsed) -> None:
-        conversation = with_system_prompt(parsed.conversation, self._system_prompt)
+        if self._reading.include_system_prompt:
+            conversation = with_system_prompt(parsed.conversation, self._system_prompt)
+        else:
+            conversation = without_system_prompt(parsed.conversation)
+            self._system_messages += conversation is not parsed.conversation
         self.kept.append(replace(parsed, conversation=conversation))
+
+    def all_notices(self) -> Iterator[str]:
+        """What is to be said of samples, and of what every record lost."""
+        yield from self.notices
+        if self._system_messages:
+            yield (
+                f"{self._system_messages:,} records are without their system message, which "
+                "data.include_system_prompt: false leaves out"
+            )
 
 
 def with_system_prompt(conversation: Conversation, system_prompt: str | None) -> Conversation:
@@ -176,6 +190,15 @@ def with_system_prompt(conversation: Conversation, system_prompt: str | None) ->
     if system_prompt is None or conversation.messages[0].role == "system":
         return conversation
     return replace(conversation, messages=under(conversation.messages, system_prompt))
+
+
+def without_system_prompt(conversation: Conversation) -> Conversation:
+    """The conversation without its system message; what that was held with stays."""
+    first, *others = conversation.messages
+    if first.role != "system":
+        return conversation
+    opening, *rest = others
+    return replace(conversation, messages=(replace(opening, setting=first.setting), *rest))
 
 
 def under(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:

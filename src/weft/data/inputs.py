@@ -77,7 +77,7 @@ def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
         SourceFile(
             path=entry.path,
             name=entry.called,
-            format=reading_of(config.data, entry.format),
+            format=reading_of(config.data, entry.format, entry),
             weight=entry.weight,
             seed=config.seed,
             loss_weight=entry.loss_weight if name == "train" else 1.0,
