@@ -42,7 +42,7 @@ class Rendered:
     append_eos: bool
     """Whether an EOS token is to follow, trained: the template itself does not close the turn."""
     notes: tuple[str, ...]
-    """What was not plain, by name; all but the last six concern the trained turns:
+    """What was not plain, by name; all but the last seven concern the trained turns:
 
     - ``prompt:<argument>=<value>``: it follows the generation prompt that the template prints with this argument;
     - ``prompt-varies``: it follows another prompt than a plain answer would, because it holds reasoning;
@@ -54,6 +54,7 @@ class Rendered:
     - ``next-role-closes``: the next role's token ends the answer;
     - ``eos-appended``: nothing in the template ends it, so the end-of-text token does;
     - ``unanswered``: messages after the last answer are left out;
+    - ``call-ids``: calls of tools got ids, without which the template does not print them;
     - ``weighted``: answers count what their record says, and not 1;
     - ``prompt-trained``: a message that is not the assistant's is trained, as its record asks.
     """

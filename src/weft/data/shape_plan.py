@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from weft.config.schema import PromptMismatch
+from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Rendered, derive
 from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
@@ -46,7 +47,10 @@ class Planner:
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
 
     def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
-        """As :func:`weft.data.derive.derive`, without its evidence, and with the note ``prompt-varies``."""
+        """As :func:`weft.data.derive.derive`, without its evidence, and with the notes ``prompt-varies`` and ``call-ids``."""
+        identified = with_call_ids(messages, self._printer.takes_call_id)
+        if identified is not messages:
+            return tuple(replace(one, notes=(*one.notes, "call-ids")) for one in self._in_full(identified))
         return self._by_plan(messages) or self._in_full(messages)
 
     def _in_full(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
