@@ -39,6 +39,10 @@ class Chatml:
     prompt_mismatch: str = "template"
     notes: tuple[str, ...] = field(default=("noted",))
 
+    @property
+    def stop_strings(self) -> frozenset[str]:
+        return frozenset({self.closing})
+
     def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[SimpleNamespace, ...]:
         if conversation.messages[0].content == "unprintable":
             raise TemplateError("it cannot be printed")

@@ -46,6 +46,15 @@ def ids(text: str) -> tuple[list[str], list[str]]:
     return IDS.findall(text), ANSWERED.findall(text)
 
 
+@pytest.mark.parametrize("name", ["mistral_tools", "mistral_v3"])
+def test_calls_are_printed_by_every_template_that_needs_ids(name: str) -> None:
+    (example,) = pair(name).examples(talk(U("Q"), A("", called("f")), result("1"), A("B")))[-1:]
+    calls, results = ids("".join(segment.text for segment in example.segments))
+    assert calls == results
+    assert len(calls) == 1
+    assert "call-ids" in example.notes
+
+
 def test_calls_and_their_results_get_the_same_ids_in_order() -> None:
     messages = (
         U("Q"),
@@ -107,7 +116,7 @@ def test_ids_are_the_same_whenever_they_are_made() -> None:
     assert with_call_ids(made, lambda ident: ident == "123456789") is made
 
 
-@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"mistral_tools"}))
+@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"mistral_tools", "mistral_v3"}))
 def test_other_templates_are_given_what_the_record_has(name: str) -> None:
     messages = (U("Q"), A("", called("f")), result("1"), A("B"))
     with_ids = (U("Q"), A("", called("f", "call_1")), T("1", 1), A("B"))

@@ -167,7 +167,12 @@ def _example(chat: Chat, found: _Found, own: range) -> Derived:
     """The example; ``own`` are the messages of which no other example says what they count."""
     placed, closed, runs, turn = found.placed, found.closed, found.runs, found.last_turn
     end = found.spans[-1][1]
-    pieces = [(piece.start, piece.end) for printed in placed.contents.values() for piece in printed.pieces]
+    starts = {index: start for turn, (start, _) in runs for index in turn.messages}
+    pieces = [  # an answer that begins as its prompt ends (with <think>) says only what follows the prompt
+        (max(piece.start, starts.get(index, 0)), piece.end)
+        for index, printed in placed.contents.items()
+        for piece in printed.pieces
+    ]
     prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
     segments = _segments(closed.text[:end], found.spans, chat.control.outside(closed.text, pieces))
     segments = weigh(segments, weighted_spans(chat, placed, runs, own))

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -103,6 +103,11 @@ class Renderer:
         choices = [self.max_seq_len, self.overlong, self.train_on]
         parts = [self.template.source, self.template.prompt_mismatch, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end an answer: the tokenizer's stops, and the control tokens with which the template closes turns."""
+        return self.tokenizer.stopping_ids(self.template.stop_strings)
 
     def render(self, conversation: Conversation) -> list[Example]:
         """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part.
@@ -254,7 +259,7 @@ class Renderer:
             return encoded, None
         if self.overlong == "truncate":
             decode = partial(self.tokenizer.decode, skip_control=False)
-            if shorter := truncate(encoded, self.max_seq_len, self.tokenizer.stop_ids, decode):
+            if shorter := truncate(encoded, self.max_seq_len, self.stop_ids, decode):
                 return shorter
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 

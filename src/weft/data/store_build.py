@@ -135,7 +135,7 @@ def write_examples(
                     account.drop(_reason(rendering.error), rendering.location)
                 account.fit(rendering)
                 for example in rendering.examples:
-                    account.count(example, renderer.tokenizer.stop_ids)
+                    account.count(example, renderer.stop_ids)
             writer.write([example for rendering in renderings for example in rendering.examples])
         account.fingerprint = writer.digest()
     if errors and (on_bad_row == "error" or account.is_empty):
