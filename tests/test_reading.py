@@ -109,6 +109,15 @@ def test_fields_are_refused_where_they_would_be_ignored(config_of: Callable[...,
         config_of(sets, **ROWS)
 
 
+def test_fields_of_a_data_set_are_apart_too(config_of: Callable[..., Config], tmp_path: Path) -> None:
+    sets = f"datasets: [{{path: {tmp_path}/a.jsonl, format: custom, response_field: instruction}}]"
+    with pytest.raises((ConfigError, Problems)) as refused:
+        config_of(sets, **ROWS)
+    assert "data.instruction_field and datasets[0].response_field both name the field 'instruction'" in str(
+        refused.value
+    )
+
+
 # ---- without system messages ----------------------------------------------------------------------------------------------
 
 TALKS = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from weft.config.keys import find_key
 from weft.config.layers import Layer
-from weft.config.schema import Config
+from weft.config.schema import Config, DataConfig, DatasetConfig
 from weft.config.values import plain_value
 from weft.errors import ConfigError
 
@@ -23,6 +23,9 @@ class Finding:
 
 
 Check = Callable[[Config], Iterator[Finding]]
+
+_CUSTOM_FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
+"""The keys that say how `format: custom` is read, of the section data and of each data set."""
 
 
 def split_is_whole(config: Config) -> Iterator[Finding]:
@@ -91,7 +94,7 @@ def datasets_have_names_of_their_own(config: Config) -> Iterator[Finding]:
 def fields_are_those_of_custom_records(config: Config) -> Iterator[Finding]:
     """A data set's own names of fields say how `format: custom` is read, and nothing else."""
     for number, dataset in enumerate(config.datasets):
-        for field in ("instruction_field", "response_field", "system_field", "context_field"):
+        for field in _CUSTOM_FIELDS:
             if getattr(dataset, field) is not None and dataset.format != "custom":
                 yield Finding(
                     keys=(f"datasets[{number}].{field}",),
@@ -136,6 +139,25 @@ def sets_do_not_hide_the_splits(config: Config) -> Iterator[Finding]:
             )
 
 
+def custom_fields_are_apart(config: Config) -> Iterator[Finding]:
+    """A field that is the question as well as the answer would be said twice."""
+    default, said = DataConfig(), set[str]()
+    own: list[tuple[str, DatasetConfig | None]] = [("data", None)] if config.data.format == "custom" else []
+    own += [(f"datasets[{n}]", dataset) for n, dataset in enumerate(config.datasets) if dataset.format == "custom"]
+    for section, dataset in own:
+        named: dict[str, str] = {}
+        for key in _CUSTOM_FIELDS:
+            chosen = getattr(dataset, key, None)
+            field = chosen or getattr(config.data, key)
+            name = f"{section}.{key}" if chosen else f"data.{key}"
+            may_be_absent = key in ("system_field", "context_field") and not chosen
+            what = f"{named.get(field)} and {name} both name the field {field!r}"
+            if field in named and what not in said and not (may_be_absent and field == getattr(default, key)):
+                said.add(what)
+                yield Finding(keys=(name, named[field]), what=what, fix="name another field with one of them")
+            named.setdefault(field, name)
+
+
 def _is_file_name(name: str) -> bool:
     return bool(name.strip()) and name[0] != "." and name.isprintable() and not set(name) & set("/\\")
 
@@ -158,6 +180,14 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     ),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
+    custom_fields_are_apart: (
+        "data.instruction_field",
+        "data.response_field",
+        "data.system_field",
+        "data.context_field",
+        "data.format",
+        "datasets",
+    ),
 }
 """Every rule, with the beginnings of the names of the keys that it reads."""
 

@@ -122,6 +122,7 @@ LATER: dict[str, str] = {
     "model.tokenizer_ids": "a tokenizer apart from the model's own",
     "model.attention_kernel": "the choice of an attention kernel",
     "data.dataset_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
+    "data.dataset_config_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
     "hf_datasets": "data sets of the hub under a key of their own (here: datasets[].path: org/name:config@split)",
     "deepspeed": "training with DeepSpeed",
     "fsdp": "sharded training (FSDP2)",

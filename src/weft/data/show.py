@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from weft.config.schema import Config
-from weft.data.conversations import read_conversations, with_system_prompt
+from weft.data.conversations import with_system_prompt
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
-from weft.data.store import SourceFile
+from weft.data.store import SourceFile, read_source
 from weft.data.style import effective_system_prompt
 from weft.data.template import Rendered
 from weft.data.tokenizer import Tokenizer
@@ -167,14 +167,6 @@ def _first(config: Config, count: int) -> list[tuple[SourceFile, Conversation]]:
     talks = (
         (file, talk)
         for file in training_files(config)
-        for talk in read_conversations(
-            file.path,
-            format=file.format,
-            on_bad_row=config.on_bad_row,
-            system_prompt=system_prompt,
-            source=file.name,
-            seed=file.seed,
-            portion=file.portion,
-        ).conversations
+        for talk in read_source(file, on_bad_row=config.on_bad_row, system_prompt=system_prompt).conversations
     )
     return list(islice(talks, count))
