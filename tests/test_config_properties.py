@@ -89,6 +89,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree["datasets"] = draw(st.lists(entry, max_size=3, unique_by=lambda item: item["name"]))
     tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, PATHS, max_size=3))
     tree.setdefault("data", {}).pop("split", None)
+    tree["data"].pop("include_system_prompt", None)
     tree.get("train", {}).pop("fp16", None)
     tree.setdefault("train", {})["evaluation_strategy"] = "epoch"
     tree["run_name"] = draw(NAMES)

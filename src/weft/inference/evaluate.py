@@ -140,6 +140,8 @@ def _is_too_long(rendering: Rendering) -> bool:
 def _unscored(conversation: Conversation) -> str | None:
     """Why the last message is no answer that another one could be compared with; None where it is."""
     before, last = conversation.messages[-2:]
+    if last.weight == 0:
+        return "the record says that its last answer is not to be learned, so it is no reference"
     if last.tool_calls:
         return "the last answer calls a tool, which is not scored yet"
     if before.role == "assistant":
