@@ -41,6 +41,21 @@ def split_is_whole(config: Config) -> Iterator[Finding]:
         )
 
 
+def filters_let_something_through(config: Config) -> Iterator[Finding]:
+    """No length is above a longest and below a shortest one."""
+    rules = config.data.filter
+    for part, low, high in (
+        ("prompt", rules.min_prompt, rules.max_prompt),
+        ("response", rules.min_response, rules.max_response),
+    ):
+        if low is not None and high is not None and low > high:
+            yield Finding(
+                keys=(f"data.filter.min_{part}", f"data.filter.max_{part}"),
+                what=f"no {part} is at least {low:,} and at most {high:,} {rules.unit} long",
+                fix=f"set data.filter.max_{part} to at least data.filter.min_{part}",
+            )
+
+
 def one_precision(config: Config) -> Iterator[Finding]:
     """A forward pass computes in one type."""
     if config.train.bf16 is True and config.train.fp16:
@@ -164,6 +179,7 @@ def _is_file_name(name: str) -> bool:
 
 CHECKS: dict[Check, tuple[str, ...]] = {
     split_is_whole: ("data.split.",),
+    filters_let_something_through: ("data.filter.",),
     one_precision: ("train.bf16", "train.fp16"),
     best_model_needs_evaluations: (
         "train.evaluation_strategy",
