@@ -12,7 +12,8 @@ import numpy as np
 class Encoded:
     """What became of an example's text."""
 
-    ids: list[int]
+    ids: np.ndarray
+    """int32 [T]."""
     weights: np.ndarray
     """What each id counts: float32 [T]."""
     runs: list[tuple[int, int]]
@@ -22,7 +23,7 @@ class Encoded:
 
 
 def counted(
-    ids: list[int],
+    ids: np.ndarray,
     borders: Sequence[int],
     runs: Iterable[tuple[int, int]],
     given: Iterable[tuple[int, int, float]],

@@ -46,13 +46,13 @@ def truncate(
         stops: ids that end an answer.
         decode: ids to text, control tokens included.
     """
-    ids, runs = example.ids, example.runs
+    ids, runs = example.ids.tolist(), example.runs
     ends = [end for _, end in runs if ids[end - 1] in stops] or [runs[-1][1]]  # a tag may cut a turn into several runs
     fitting = [end for end in ends if end <= limit]
     if fitting:
         last = fitting[-1]
         kept = [run for run in runs if run[1] <= last]
-        return _cut(example, ids[:last], kept, example.weights[:last]), TURNS_LEFT_OFF
+        return _cut(example, example.ids[:last], kept, example.weights[:last]), TURNS_LEFT_OFF
     closing = [index for index in ids[ends[0] - 1 : ends[0]] if index in stops]
     kept = [(start, min(end, limit - len(closing))) for start, end in runs if start < limit - len(closing)]
     if not kept:
@@ -63,10 +63,11 @@ def truncate(
     if end == start or not weights.any():
         return None
     weights = np.concatenate([weights, example.weights[ends[0] - len(closing) : ends[0]]])
-    return _cut(example, [*ids[:end], *closing], [*kept[:-1], (start, end + len(closing))], weights), ANSWER_CUT
+    cut = np.array([*ids[:end], *closing], np.int32)
+    return _cut(example, cut, [*kept[:-1], (start, end + len(closing))], weights), ANSWER_CUT
 
 
-def _cut(example: Encoded, ids: list[int], runs: list[tuple[int, int]], weights: np.ndarray) -> Encoded:
+def _cut(example: Encoded, ids: np.ndarray, runs: list[tuple[int, int]], weights: np.ndarray) -> Encoded:
     borders = [border for border in example.borders if border < len(ids)]
     return Encoded(ids=ids, weights=weights, runs=runs, borders=borders)
 

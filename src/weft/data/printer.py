@@ -13,6 +13,7 @@ from weft.data.messages import REASONING
 from weft.data.pieces import unused_marks
 from weft.data.said import is_text_only
 from weft.data.tools import as_openai
+from weft.data.watch import WatchingTemplate
 from weft.errors import TemplateError
 from weft.types import Message, Role, Setting, ToolCall
 
@@ -109,6 +110,12 @@ class Printer:
         """… and leaves it to the caller to put the answer behind the prompt."""
         self._headers: dict[tuple[tuple[Role, bool], ...], _Header] = {}
         self._taken_ids: dict[str | None, bool] = {}
+
+    @cached_property
+    def watching(self) -> Printer:
+        """The same, for messages whose contents are under watch (:mod:`weft.data.watch`)."""
+        template = WatchingTemplate(self.template.source, self.template.name)
+        return Printer(template, bos=self._tokens.get("bos_token", ""), eos=self._tokens.get("eos_token", ""))
 
     def dialogue(self, messages: Sequence[Message], generation_marks: Marks = NO_MARKS) -> str:
         """The messages as the template prints them, without a generation prompt.

@@ -21,14 +21,14 @@ import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
 from weft.data.encoded import Encoded, counted
-from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, split, truncate
+from weft.data.runs import Stretch, stretches_of
 from weft.errors import DataError, WeftError
-from weft.types import Conversation, Example, Location, Message, Segment
+from weft.types import Conversation, Example, Location, Message
 
 if TYPE_CHECKING:
-    from weft.data.template import ChatTemplate, Rendered
+    from weft.data.template import ChatTemplate, Printed
     from weft.data.tokenizer import Tokenizer
 
 
@@ -155,14 +155,13 @@ class Renderer:
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         printed = [self._print(conversation) for conversation in conversations]
-        plans = [[_plan(text.segments) for text in texts] for texts, _ in printed]
-        flat = [piece.run for texts in plans for pieces in texts for piece in pieces]
-        encoded = iter(self.tokenizer.encode_batch(flat))
+        runs = [stretch.run for texts, _ in printed for _, stretches in texts for stretch in stretches]
+        encoded = iter(self.tokenizer.encode_batch(runs))
         renderings = []
-        for conversation, (texts, error), pieces in zip(conversations, printed, plans, strict=True):
+        for conversation, (texts, error) in zip(conversations, printed, strict=True):
             found = [
-                self._fitted(self._encoded(text, text_pieces, islice(encoded, len(text_pieces))), conversation.location)
-                for text, text_pieces in zip(texts, pieces, strict=True)
+                self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), conversation.location)
+                for text, stretches in texts
             ]
             fitting = [example for example, _ in found if isinstance(example, Encoded)]
             renderings.append(
@@ -173,28 +172,28 @@ class Renderer:
                     overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
                     shortened=tuple(how for _, how in found if how),
                     error=error,
-                    notes=tuple(note for text in texts for note in text.notes),
+                    notes=tuple(note for text, _ in texts for note in text.notes),
                 )
             )
         return renderings
 
-    def texts(self, conversation: Conversation) -> tuple[Rendered, ...]:
+    def texts(self, conversation: Conversation) -> tuple[Printed, ...]:
         """The examples of a conversation as text, whatever their length; those of which nothing is trained are left out.
 
         Raises:
             TemplateError: the template does not print this conversation.
         """
         printed = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
-        return tuple(text for text in printed if any(map(self._is_trained, text.segments)))
+        return tuple(text for text in printed if any(map(self._is_trained, text.stretches)))
 
-    def _is_trained(self, segment: Segment) -> bool:
-        """Whether something in a segment counts."""
-        if not segment.text:
-            return False
-        spans, usual = segment.weights, 1.0 if segment.trained else self._beside
-        if usual and sum(end - start for start, end, _ in spans) < len(segment.text):
+    def _is_trained(self, stretch: Stretch) -> bool:
+        """Whether something in a stretch counts."""
+        usual = stretch.trained or self._beside > 0
+        if not stretch.weights:
+            return usual
+        if usual and sum(end - start for start, end, _ in stretch.weights) < len(stretch.run.text) - stretch.shift:
             return True
-        return any(weight for *_, weight in spans)
+        return any(weight for *_, weight in stretch.weights)
 
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """What inference feeds to get the next answer: int32 [T], ending with the generation prompt.
@@ -202,53 +201,53 @@ class Renderer:
         For a first turn it is a strict prefix of the training example's ids. For later turns it is too where the template
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
-        pieces = _plan(_encodable(self.template.prompt(messages)))
-        encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
-        ids = [index for piece, run in zip(pieces, encoded, strict=True) for index in run[piece.skip :]]
-        return np.array(ids, dtype=np.int32)
+        stretches = _encodable(stretches_of(self.template.prompt(messages)))
+        encoded = self.tokenizer.encode_batch([stretch.run for stretch in stretches])
+        runs = [run[stretch.skip :] for stretch, run in zip(stretches, encoded, strict=True)]
+        return np.concatenate([np.empty(0, np.int32), *runs])
 
-    def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
-        """The conversation as the template prints it, or why it cannot be used."""
+    def _print(self, conversation: Conversation) -> tuple[list[tuple[Printed, list[Stretch]]], WeftError | None]:
+        """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
-            printed = self.texts(conversation)
-            for text in printed:
-                _encodable(text.segments)
+            examples = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+            printed = [(text, _encodable(text.stretches)) for text in examples]
+            printed = [(text, stretches) for text, stretches in printed if any(map(self._is_trained, stretches))]
             if not printed:
                 raise NothingTrained
         except WeftError as error:
             error.where = error.where or conversation.location
-            return (), error
+            return [], error
         return printed, None
 
-    def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]]) -> Encoded:
+    def _encoded(self, text: Printed, stretches: Sequence[Stretch], encoded: Iterable[np.ndarray]) -> Encoded:
         """The ids, up to the last one that counts, with what each counts."""
-        ids: list[int] = []
+        found = [run[each.skip :] if each.skip else run for each, run in zip(stretches, encoded, strict=True)]
         borders: list[int] = []
         runs: list[tuple[int, int]] = []
         given: list[tuple[int, int, float]] = []
-        for piece, run in zip(pieces, encoded, strict=True):
-            start = len(ids)
+        end = 0
+        for stretch, run in zip(stretches, found, strict=True):
+            start, end = end, end + len(run)
             borders.append(start)
-            ids += run[piece.skip :]
-            if piece.trained and len(ids) > start:
-                runs.append((start, len(ids)))
-            if piece.weights:
-                given += self._given(piece, start, len(ids))
+            if stretch.trained and end > start:
+                runs.append((start, end))
+            if stretch.weights:
+                given += self._given(stretch, start, end)
         if text.append_eos:
-            ids.append(self.tokenizer.eos_id)
-            start = runs.pop()[0] if runs and runs[-1][1] == len(ids) - 1 else len(ids) - 1
-            runs.append((start, len(ids)))
-            given += [(len(ids) - 1, len(ids), weight) for _, end, weight in given[-1:] if end == len(ids) - 1]
-        return counted(ids, borders, runs, given, beside=self._beside)
+            found.append(np.array([self.tokenizer.eos_id], np.int32))
+            start = runs.pop()[0] if runs and runs[-1][1] == end else end
+            runs.append((start, end + 1))
+            given += [(end, end + 1, weight) for _, last, weight in given[-1:] if last == end]
+        return counted(np.concatenate(found), borders, runs, given, beside=self._beside)
 
-    def _given(self, piece: _Piece, start: int, end: int) -> Iterator[tuple[int, int, float]]:
-        """Which ids of a piece, whose ids are those from ``start`` to ``end``, count what its record says."""
-        *_, (first, last, weight) = piece.weights
-        if last - first == len(piece.run.text) - piece.shift:
+    def _given(self, stretch: Stretch, start: int, end: int) -> Iterator[tuple[int, int, float]]:
+        """Which ids of a stretch, whose ids are those from ``start`` to ``end``, count what its record says."""
+        *_, (first, last, weight) = stretch.weights
+        if last - first == len(stretch.run.text) - stretch.shift:
             yield start, end, weight
             return
-        places = self.tokenizer.places(piece.run)[piece.skip :]
-        for first, last, weight in piece.weights:
+        places = self.tokenizer.places(stretch.run)[stretch.skip :]
+        for first, last, weight in stretch.weights:
             inside = [number for number, place in enumerate(places, start) if place[0] < last and place[1] > first]
             if inside:
                 yield inside[0], inside[-1] + 1, weight
@@ -264,60 +263,22 @@ class Renderer:
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Piece:
-    """A run to encode, and how many of its first ids belong to the piece before."""
-
-    run: Run
-    trained: bool
-    skip: int = 0
-    shift: int = 0
-    """How many of its first characters stand for those ids."""
-    weights: tuple[tuple[int, int, float], ...] = ()
-    """Spans of the run's text that count what the record says."""
-
-
 def _example(encoded: Encoded, location: Location) -> Example:
-    return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=encoded.weights, location=location)
+    return Example(ids=encoded.ids, loss_weights=encoded.weights, location=location)
 
 
-def _plan(segments: Iterable[Segment]) -> list[_Piece]:
-    """The runs in which a text is encoded.
-
-    A trained run continues the text before it: the model goes on there, without a space of the tokenizer's. Context behind
-    a control token is encoded together with that token, whose id is then cut off, as a server encodes the whole history
-    (the token may swallow whitespace, and some tokenizers put a space behind it).
-    """
-    pieces: list[_Piece] = []
-    closing: str | None = None  # the control token that ends the text so far
-    for segment in segments:
-        control, text = segment.control, segment.text
-        if not text:
-            continue
-        if segment.trained or closing is None:
-            run, shift = Run(text=text, control=control, continues=bool(pieces)), 0
-        else:
-            shift = len(closing)
-            moved = [(start + shift, end + shift) for start, end in control]
-            run = Run(text=closing + text, control=[(0, shift), *moved])
-        weights = tuple((start + shift, end + shift, weight) for start, end, weight in segment.weights)
-        pieces.append(_Piece(run=run, trained=segment.trained, skip=int(shift > 0), shift=shift, weights=weights))
-        closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
-    return pieces
-
-
-def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:
-    r"""The segments, if their text is Unicode that can be written.
+def _encodable(stretches: list[Stretch]) -> list[Stretch]:
+    r"""The stretches, if their text is Unicode that can be written.
 
     Raises:
         RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
     """
-    for segment in segments:
+    for part in (part for stretch in stretches for part in stretch.run.parts):
         try:
-            segment.text.encode()
+            part.encode()
         except UnicodeEncodeError as error:
-            half = segment.text[error.start]
+            half = part[error.start]
             raise RowError(
                 "half a surrogate pair is no character", detail=repr(half), fix="correct its \\u escape"
             ) from None
-    return segments
+    return stretches

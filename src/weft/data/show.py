@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from weft.config.schema import Config
-from weft.data.conversations import with_system_prompt
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
 from weft.data.store import SourceFile, read_source
 from weft.data.style import effective_system_prompt
-from weft.data.template import Rendered
+from weft.data.system_prompt import with_system_prompt
+from weft.data.template import Printed, Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError
 from weft.types import Conversation, Example, Location, Message, Segment
@@ -39,7 +39,7 @@ class Stretch:
 class ShownExample:
     """An example and the text that it was encoded from."""
 
-    printed: Rendered
+    printed: Printed
     example: Example
     stretches: tuple[Stretch, ...]
     borders: tuple[int, ...]
