@@ -137,6 +137,11 @@ def test_the_plan_joins_as_the_derivation_does(name: str, mismatch: PromptMismat
     check()
 
 
+def test_other_processes_choose_alike() -> None:
+    kind, arguments = of("forced_think", "splice").__reduce__()
+    assert shown(kind(*arguments).examples(chat("uaua", "Q", "A", "R", "B"))) == EXPECTED["forced_think", "splice"]
+
+
 def test_another_choice_is_another_entry_of_the_cache(tiny_tokenizer_dir: Path) -> None:
     tokenizer = load_tokenizer(tiny_tokenizer_dir)
     choices: tuple[PromptMismatch, ...] = ("template", "splice", "error")
