@@ -36,6 +36,7 @@ class Chatml:
     closing: str = "<|im_end|>"
     append_eos: bool = False
     source: str = "chatml"
+    prompt_mismatch: str = "template"
     notes: tuple[str, ...] = field(default=("noted",))
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import weft.data.template
+from weft.config.schema import PromptMismatch
 from weft.data.template import ChatTemplate, Rendered
 from weft.types import Conversation, Location, Message, Role
 
@@ -71,8 +72,10 @@ def template(family: str) -> ChatTemplate:
     return from_source(source(family), FAMILIES[family], family)
 
 
-def from_source(text: str, tokenizer: FakeTokenizer = CHATML, name: str = "mine.jinja") -> ChatTemplate:
-    return ChatTemplate(text, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
+def from_source(
+    text: str, tokenizer: FakeTokenizer = CHATML, name: str = "mine.jinja", mismatch: PromptMismatch = "template"
+) -> ChatTemplate:
+    return ChatTemplate(text, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos, mismatch)
 
 
 def messages(roles: str, *contents: str) -> tuple[Message, ...]:

@@ -90,6 +90,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, PATHS, max_size=3))
     tree.setdefault("data", {}).pop("split", None)
     tree["data"].pop("dataset_config_name", None)
+    tree["data"].pop("include_system_prompt", None)
+    tree["data"].pop("filter", None)
     tree.get("train", {}).pop("fp16", None)
     tree.setdefault("train", {})["evaluation_strategy"] = "epoch"
     tree["run_name"] = draw(NAMES)

@@ -12,7 +12,10 @@ import pytest
 import torch
 
 from weft.cli import main
+from weft.config.load import load_config
 from weft.config.schema import Config
+from weft.data.conversations import read_conversations
+from weft.data.inputs import load_renderer
 from weft.errors import ConfigError
 from weft.evaluation.sets import EvalSet, find_sets, sample
 from weft.models.isolation import Isolation, isolate
@@ -188,6 +191,49 @@ def test_records_too_long_for_training_are_dropped_and_counted(config: str) -> N
     _append("val.jsonl", json.dumps({"prompt": "word " * 100, "response": "x"}))
     assert main(["eval", config, "model.max_seq_len=60", "eval.metrics=[loss]"]) == 0
     assert (_report("val_untuned")["n"], _report("val_untuned")["dropped"]) == (5, {"longer than model.max_seq_len": 1})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.train_on=last_turn"],
+        ["data.train_on=all"],
+        ["data.overlong=truncate", "model.max_seq_len=60"],
+        ["data.overlong=split_turns", "model.max_seq_len=60"],
+    ],
+)
+def test_the_loss_is_that_of_what_training_would_take(config: str, tiny_model_dir: Path, words: list[str]) -> None:
+    """The examples of the store that validation reads while training, with their weights."""
+    from transformers import AutoModelForCausalLM
+
+    said = ["Hello", "One", "What is the capital of France?", "Paris is it, and has been for very long"]
+    talk = [{"role": role, "content": content} for role, content in zip(("user", "assistant") * 2, said, strict=True)]
+    talk[1]["weight"] = 0.5  # type: ignore[assignment]
+    _append("val.jsonl", json.dumps({"messages": talk}))
+    assert main(["eval", config, "eval.metrics=[loss]", *words]) == 0
+    report = _report("val_untuned")
+    loaded = load_config(Path(config), words).config
+    examples = [
+        example
+        for rendering in load_renderer(loaded).render_batch(
+            read_conversations("val.jsonl", on_bad_row="error").conversations
+        )
+        for example in rendering.examples
+    ]
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+    total = weight = 0.0
+    for example in examples:
+        ids = torch.tensor(example.ids.astype(np.int64))[None]
+        with torch.no_grad():
+            scores = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        losses = -scores.gather(1, ids[0, 1:, None])[:, 0]
+        total += float((losses * torch.tensor(example.loss_weights[1:])).sum())
+        weight += float(example.loss_weights[1:].sum())
+    assert report["loss"] == pytest.approx(total / weight, rel=1e-4)
+    assert report["loss_examples"] == len(examples)
+    assert report["loss_tokens"] == sum(int((example.loss_weights[1:] > 0).sum()) for example in examples)
+    too_long = any("overlong" in word for word in words)
+    assert (report["n"], report["dropped"]) == (6 - too_long, {"longer than model.max_seq_len": 1} if too_long else {})
 
 
 @pytest.mark.parametrize(

@@ -242,14 +242,6 @@ def test_an_answer_may_come_in_several_messages() -> None:
             {"messages": [{"role": "assistant", "content": A, "reasoning_content": ["a"]}]},
             "a message's reasoning must be text: message 1 has a list",
         ),
-        (
-            {"messages": [{"role": "user", "content": U, "train": False}]},
-            "what is trained is not supported yet: message 1",
-        ),
-        (
-            {"messages": [{"role": "user", "content": U, "weight": 0}]},
-            "what is trained is not supported yet: message 1",
-        ),
         ({**turns(*TURN), "tools": "{x"}, 'the field "tools" is not JSON: column 2: '),
         (
             {**turns(*TURN), "tools": {"name": "f"}},
@@ -363,8 +355,12 @@ SETTINGS = st.builds(
 ).filter(lambda setting: bool(setting.tools or setting.arguments))
 
 
+WEIGHTS = st.none() | st.sampled_from([0.0, 1.0]) | st.floats(1e-6, 1e6)
+
+
 def message(role: str, contents: st.SearchStrategy[str] = WORDS, **fields: Any) -> st.SearchStrategy[Message]:
-    return st.builds(Message, role=st.just(role), content=contents, name=st.none() | NAMES, **fields)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"content": contents, "name": st.none() | NAMES, "weight": WEIGHTS, **fields}
+    return st.builds(Message, role=st.just(role), **given)  # type: ignore[arg-type]
 
 
 CALLING = st.tuples(

@@ -20,7 +20,8 @@ from tokenizer_zoo import ZOO, write
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.check import check
-from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, Encoded, split, truncate
+from weft.data.encoded import Encoded
+from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, split, truncate
 from weft.data.render import Renderer, Rendering
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.template import ChatTemplate, load_template
@@ -122,7 +123,8 @@ def test_a_token_that_only_the_template_ends_answers_with_is_kept(tokenizer: Tok
 
 def test_turns_in_several_runs_and_runs_without_a_stop() -> None:
     def cut(ids: list[int], runs: list[tuple[int, int]], limit: int) -> tuple[list[int], list[tuple[int, int]]] | None:
-        found = truncate(Encoded(ids=np.array(ids, np.int32), runs=runs), limit, {9}, lambda ids: "x" * len(ids))
+        example = Encoded(ids=np.array(ids, np.int32), runs=runs, weights=np.ones(len(ids), np.float32))
+        found = truncate(example, limit, {9}, lambda ids: "x" * len(ids))
         return found and (found[0].ids.tolist(), found[0].runs)
 
     two_parts = [0, 1, 2, 0, 3, 9, 0, 0, 4, 4, 9]  # the first turn is trained in two runs, as a tag may choose

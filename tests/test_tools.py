@@ -261,11 +261,14 @@ def test_control_tokens_that_no_mark_can_tell_from_the_templates_are_refused(
 def test_evaluation_counts_answers_that_it_does_not_score(tiny_tokenizer_dir: Path) -> None:
     renderer = Renderer(load_tokenizer(tiny_tokenizer_dir), from_source(TOOLS, CHATML), 512)
     continued = [{"role": "user", "content": "1+1?"}, *2 * [{"role": "assistant", "content": "It is 2."}]]
-    talks = (parse(messages=TURNS), parse(messages=TURNS[:2]), parse(messages=continued))
+    left = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    left += [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "3", "train": False}]
+    talks = (parse(messages=TURNS), parse(messages=TURNS[:2]), parse(messages=continued), parse(messages=left))
     found = EvalSet(name="val", sources=("x.jsonl",), conversations=talks, dropped={})
     rendered = _render(renderer, found, Config())
     assert rendered.conversations == [talks[0]]
     assert rendered.dropped == {
         "the last answer calls a tool, which is not scored yet": 1,
         "the last answer continues another one, which is not scored yet": 1,
+        "the record says that its last answer is not to be learned, so it is no reference": 1,
     }

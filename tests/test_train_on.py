@@ -116,7 +116,7 @@ def project(tmp_path: Path, tiny_tokenizer_dir: Path) -> Path:
 
 def test_show_shows_what_is_trained(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(project / "c.yaml"), "data.train_on=all"]) == 0
-    assert "⟦user" in capsys.readouterr().out
+    assert "⟦×0.5 user" in capsys.readouterr().out  # from its second token on, and as its set weighs it
     assert main(["check", str(project / "c.yaml"), "data.train_on=all"]) == 0
     # all but the first token of the three examples' tokens; every text ends with an answer's end
     assert "100.0% of the trained turns end with a stop token" in capsys.readouterr().out

@@ -69,6 +69,8 @@ class Message:
     """Which call a tool's result belongs to."""
     name: str | None = None
     """Who speaks: the name of a person or of a tool."""
+    weight: float | None = None
+    """What each of its tokens counts in the loss, where the record says so: 0 makes it context."""
     setting: Setting | None = None
     """On the first message only, so that whatever begins a conversation with it (a prompt, a part, a continuation) keeps it."""
 
@@ -91,11 +93,16 @@ class Segment:
 
     ``control`` holds the half-open character spans, in order, of the control tokens that the *template* wrote in ``text``.
     Control strings outside these spans came from a user's content and are plain text (law 4).
+
+    ``weights`` holds the spans, in order and apart, of the messages whose record says what their tokens count, each with that
+    number; it changes how much is learned, and never where a text is cut or which ids it becomes. Everything else counts 1 where
+    the segment is ``trained``, and nothing where it is not.
     """
 
     text: str
     trained: bool
     control: tuple[tuple[int, int], ...] = ()
+    weights: tuple[tuple[int, int, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

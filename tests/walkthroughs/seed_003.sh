@@ -55,6 +55,13 @@ say "The separator"
 weft render sft.yaml data.dataset_name=data/custom.jsonl data.sft.format=custom 'data.sft.instruction_response_separator="\n\n### Answer:\n"' | tee rendered.txt
 has '### Answer:' < rendered.txt
 
+say "The system prompt, on and off"
+lacks() { if grep -qF -- "$1"; then echo "not expected: $1"; exit 1; fi; }
+weft render sft.yaml data.dataset_name=data/alpaca.jsonl | tee rendered.txt
+has 'You are a helpful assistant.' < rendered.txt
+weft render sft.yaml data.dataset_name=data/alpaca.jsonl data.sft.include_system_prompt=false | tee rendered.txt
+lacks 'You are a helpful assistant.' < rendered.txt
+
 say "Dataset example: a name, and one of its configurations"
 mkdir -p opc-sft-stage1
 {

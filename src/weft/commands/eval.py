@@ -144,8 +144,7 @@ def _make_loss(model: PreTrainedModel, longest: int) -> LossFunction:
         lengths = np.array([len(example.ids) for example in examples])
         rows = pack(np.arange(len(examples)), lengths, how="none", capacity=longest)
         found = loss_of(objective, examples, rows, model.device, batch_size=_EXAMPLES_AT_ONCE)
-        return SetLoss(
-            loss=found.loss, perplexity=found.perplexity, tokens=round(found.targets), examples=len(examples)
-        )
+        tokens = sum(int(np.count_nonzero(example.loss_weights[1:])) for example in examples)
+        return SetLoss(loss=found.loss, perplexity=found.perplexity, tokens=tokens, examples=len(examples))
 
     return loss

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from weft.config.keys import find_key
 from weft.config.layers import Layer
-from weft.config.schema import Config, DataConfig, Paths
+from weft.config.schema import Config, DataConfig, DatasetConfig, Paths
 from weft.config.values import plain_value
 from weft.errors import ConfigError
 
@@ -25,6 +25,9 @@ class Finding:
 
 
 Check = Callable[[Config], Iterator[Finding]]
+
+_CUSTOM_FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
+"""The keys that say how `format: custom` is read, of the section data and of each data set."""
 
 
 def split_is_whole(config: Config) -> Iterator[Finding]:
@@ -138,6 +141,32 @@ def _kind_of_source(path: Paths) -> str:
     return "another one" if ":" in path else "a file"
 
 
+def fields_are_those_of_custom_records(config: Config) -> Iterator[Finding]:
+    """A data set's own names of fields say how `format: custom` is read, and nothing else."""
+    for number, dataset in enumerate(config.datasets):
+        format = dataset.format or config.data.format
+        for field in _CUSTOM_FIELDS:
+            if getattr(dataset, field) is not None and format != "custom":
+                yield Finding(
+                    keys=(f"datasets[{number}].{field}",),
+                    what=f"datasets[{number}].{field} is for records of format: custom, but the format is {format}",
+                    fix=f"set datasets[{number}].format to custom, or remove the name of the field",
+                )
+
+
+def no_system_message_is_added_where_none_is_kept(config: Config) -> Iterator[Finding]:
+    """Leaving system messages out and adding one contradict each other."""
+    if config.data.include_system_prompt:
+        return
+    for name, text in (("system_prompt", config.data.system_prompt), ("style", config.data.style)):
+        if text is not None:
+            yield Finding(
+                keys=("data.include_system_prompt", f"data.{name}"),
+                what=f"data.include_system_prompt: false leaves every system message out, but data.{name} adds to it",
+                fix="set one of the two only",
+            )
+
+
 def names_are_file_names(config: Config) -> Iterator[Finding]:
     """The run and the evaluation sets give their names to files, which must stay where they belong."""
     names = {"run_name": config.run_name} | {f"eval.sets.{name}": name for name in config.eval.sets}
@@ -163,20 +192,21 @@ def sets_do_not_hide_the_splits(config: Config) -> Iterator[Finding]:
 
 def custom_fields_are_apart(config: Config) -> Iterator[Finding]:
     """A field that is the question as well as the answer would be said twice."""
-    if "custom" not in (config.data.format, *(dataset.format for dataset in config.datasets)):
-        return
-    default = DataConfig()
-    named: dict[str, str] = {}
-    for key in ("instruction_field", "response_field", "system_field", "context_field"):
-        field = getattr(config.data, key)
-        may_be_absent = key in ("system_field", "context_field")
-        if field in named and not (may_be_absent and field == getattr(default, key)):
-            yield Finding(
-                keys=(f"data.{key}", f"data.{named[field]}"),
-                what=f"data.{named[field]} and data.{key} both name the field {field!r}",
-                fix="name another field with one of them",
-            )
-        named.setdefault(field, key)
+    default, said = DataConfig(), set[str]()
+    own: list[tuple[str, DatasetConfig | None]] = [("data", None)] if config.data.format == "custom" else []
+    own += [(f"datasets[{n}]", dataset) for n, dataset in enumerate(config.datasets) if dataset.format == "custom"]
+    for section, dataset in own:
+        named: dict[str, str] = {}
+        for key in _CUSTOM_FIELDS:
+            chosen = getattr(dataset, key, None)
+            field = chosen or getattr(config.data, key)
+            name = f"{section}.{key}" if chosen else f"data.{key}"
+            may_be_absent = key in ("system_field", "context_field") and not chosen
+            what = f"{named.get(field)} and {name} both name the field {field!r}"
+            if field in named and what not in said and not (may_be_absent and field == getattr(default, key)):
+                said.add(what)
+                yield Finding(keys=(name, named[field]), what=what, fix="name another field with one of them")
+            named.setdefault(field, name)
 
 
 def _is_file_name(name: str) -> bool:
@@ -195,6 +225,12 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     datasets_have_weight: ("datasets",),
     datasets_have_names_of_their_own: ("datasets",),
     configurations_are_of_datasets: ("datasets", "data.dataset_config_name", "data.train_path"),
+    fields_are_those_of_custom_records: ("datasets",),
+    no_system_message_is_added_where_none_is_kept: (
+        "data.include_system_prompt",
+        "data.system_prompt",
+        "data.style",
+    ),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
     custom_fields_are_apart: (

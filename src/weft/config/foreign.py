@@ -127,8 +127,6 @@ NAMES: dict[str, str] = {
 
 LATER: dict[str, str] = {
     "model.attention_kernel": "the choice of an attention kernel",
-    "data.sft.include_system_prompt": "leaving system messages out",
-    "datasets[].custom_format": "names of fields per data set (here: data.instruction_field and the like, for all of them)",
     "deepspeed": "training with DeepSpeed",
     "fsdp": "sharded training (FSDP2)",
     "fsdp_config": "sharded training (FSDP2)",

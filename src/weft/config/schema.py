@@ -247,6 +247,7 @@ EpochLength = Literal["total", "longest", "shortest"] | Annotated[int, Field(ge=
 
 TrainOn = Literal["assistant", "last_turn", "all"]
 OverlongPolicy = Literal["truncate", "drop", "error", "split_turns"]
+PromptMismatch = Literal["template", "splice", "error"]
 
 
 class MixConfig(Section):
@@ -326,9 +327,15 @@ class DataConfig(Section):
     """What becomes of examples that are longer than `model.max_seq_len`; always counted and listed. `drop`: left out.
     `error`: they stop it. `truncate`: cut after the last turn that fits, or within the first answer, which then keeps its
     end token. `split_turns`: several examples, cut before a question, each below the system message."""
+    prompt_mismatch: PromptMismatch = key("template")
+    """What an answer follows where the template's generation prompt is not what it prints before an answer. `template`: the text
+    that both begin with, in training and in weft's own answers. `splice`: the generation prompt, as any server feeds it. `error`:
+    nothing is trained. Always counted."""
     mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""
+    include_system_prompt: bool = key(True, aliases=("data.sft.include_system_prompt",))
+    """Whether records keep their system messages. `false`: all are left out, counted, and none is added."""
     style: str | None = key(None)
     """An instruction added to every system message, in the prepared files and in chat."""
     style_mode: StyleMode = key("append")
@@ -352,6 +359,14 @@ class DatasetConfig(Section):
     """A name for reports. Default: the file's name without its ending."""
     format: RecordFormat | None = key(None, identity=False)
     """The format of its records. Default: `data.format`."""
+    instruction_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.instruction_field",))
+    """With its `format: custom`: the field that holds the question. Default: `data.instruction_field`."""
+    response_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.response_field",))
+    """With its `format: custom`: the field that holds the answer. Default: `data.response_field`."""
+    system_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.system_field",))
+    """With its `format: custom`: the field that holds the system message. Default: `data.system_field`."""
+    context_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.context_field",))
+    """With its `format: custom`: the field whose text follows the question. Default: `data.context_field`."""
     weight: float = key(1.0, ge=0, aliases=("data.hf_datasets[].weight",))
     """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
     loss_weight: float = key(1.0, ge=1e-6, le=1e6)

@@ -45,6 +45,9 @@ NOTES = {
     "next-role-closes": "the next message's token ends an answer",
     "eos-appended": "the template does not close an answer; the EOS token was appended",
     "unanswered": "the conversation ends with a question; what follows its last answer is left out",
+    "call-ids": "calls of tools, and their results, got the ids without which the template does not print them",
+    "weighted": "answers count what the record says of them (train, weight), and not 1",
+    "prompt-trained": "a message that is not the assistant's is trained, as the record says of it (train, weight)",
 }
 """What the notes of a template's derivation mean; ``prompt:…`` carries the argument behind its colon."""
 

@@ -15,7 +15,7 @@ from weft.data.places import Paths, find_parts, spelled, stem
 from weft.data.reading import TREES, Reading
 from weft.data.rows import BadRow
 from weft.data.sources import read_part
-from weft.data.system_prompt import with_system_prompt
+from weft.data.system_prompt import with_system_prompt, without_system_prompt
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Conversation, Record
 
@@ -56,11 +56,21 @@ class Tally:
     """How many messages of trees no conversation holds, by reason."""
     notices: list[str] = field(default_factory=list)
     """Samples that could not be as large as was asked for."""
+    system_messages: int = 0
+    """How many were left out."""
+
+    def all_notices(self) -> list[str]:
+        """What is to be said of samples, and of what records lost."""
+        if not self.system_messages:
+            return self.notices
+        lost = f"{self.system_messages:,} records are without their system message"
+        return [*self.notices, f"{lost}, which data.include_system_prompt: false leaves out"]
 
     def join(self, other: Tally) -> None:
         """Take in what another reader of the same source knows, who read other blocks."""
         self.kept += other.kept
         self.custom += other.custom
+        self.system_messages += other.system_messages
         self.unseen = {key: name for key, name in self.unseen.items() if key in other.unseen}
 
 
@@ -183,9 +193,9 @@ class ConversationReader:
         for key, field_name in tally.unseen.items():
             if tally.custom:
                 raise DataError(
-                    f'no record has the field "{field_name}", which data.{key} names',
+                    f'no record has the field "{field_name}", which {self._reading.key(key)} names',
                     where=spelled(self._path),
-                    fix=f"correct data.{key}, or remove it",
+                    fix=f"correct {self._reading.key(key)}, or remove it",
                 )
         if bad_rows and (on_bad_row == "error" or not tally.kept):
             raise _problems(self._path, bad_rows, len(bad_rows) + tally.kept)
@@ -243,13 +253,18 @@ class ConversationReader:
             bad_rows = []
 
     def _finished(self, parsed: Parsed) -> Parsed:
-        """What was parsed, edited, and under the system prompt.
+        """What was parsed, edited, and under the system prompt, or without one.
 
         Raises:
             RowError: the edit leaves nothing that could be used.
         """
         conversation = self._edit(parsed.conversation) if self._edit else parsed.conversation
-        conversation = with_system_prompt(conversation, self._system_prompt)
+        if self._reading.include_system_prompt:
+            conversation = with_system_prompt(conversation, self._system_prompt)
+        else:
+            alone = without_system_prompt(conversation)
+            self.tally.system_messages += alone is not conversation
+            conversation = alone
         return parsed if conversation is parsed.conversation else replace(parsed, conversation=conversation)
 
 

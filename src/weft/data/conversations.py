@@ -41,7 +41,7 @@ class ConversationFile:
     skipped: tuple[Path, ...]
     """What lies in a directory, or matches a pattern, and is not read: folders, files of another kind, notes."""
     notices: tuple[str, ...] = ()
-    """Samples that could not be as large as was asked for."""
+    """Samples that could not be as large as was asked for, and system messages that were left out."""
 
 
 def read_conversations(
@@ -94,14 +94,17 @@ def read_conversations(
         files={file: records[file] for file in reader.files},
         left_out=reader.tally.left_out,
         skipped=tuple(path for part in reader.parts for path in part.skipped),
-        notices=tuple(reader.tally.notices),
+        notices=tuple(reader.tally.all_notices()),
     )
 
 
 def turns_of(messages: Sequence[Message]) -> list[Message]:
-    """The messages without the system message and without what they are held with: what is said."""
+    """The messages without the system message, what they are held with, and what they count: what is said."""
     turns = [message for message in messages if message.role != "system"]
-    return [replace(turns[0], setting=None), *turns[1:]] if turns and turns[0].setting else turns
+    return [
+        replace(message, setting=None, weight=None) if message.setting or message.weight is not None else message
+        for message in turns
+    ]
 
 
 def canonical(conversation: Conversation) -> dict[str, Any]:
@@ -128,7 +131,10 @@ def _beside_content(message: Message) -> dict[str, Any]:
         "tool_call_id": message.tool_call_id,
         "name": message.name,
     }
-    return {key: value for key, value in fields.items() if value}
+    found = {key: value for key, value in fields.items() if value}
+    if message.weight is None:
+        return found
+    return found | {"weight": int(message.weight) if message.weight.is_integer() else message.weight}
 
 
 def content_digest(messages: Sequence[Message]) -> str:

@@ -8,6 +8,7 @@ The rules, each in a place of its own:
    other turn gets an example of its own (:func:`derive`).
 4. ``{% generation %}`` in a template selects among that (:mod:`weft.data.generation_tag`).
 5. Control strings in a content are its author's words, not the template's (:func:`_check_control`).
+6. What a record says that a message counts is laid over all this (:mod:`weft.data.weighing`).
 
 What does not follow exactly is named in the example's notes, or raised.
 """
@@ -27,6 +28,7 @@ from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, close, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
+from weft.data.weighing import weigh, weighing_notes, weighted_spans
 from weft.errors import TemplateError
 from weft.types import Message, Segment
 
@@ -62,7 +64,7 @@ class Rendered:
     append_eos: bool
     """Whether an EOS token is to follow, trained: the template itself does not close the turn."""
     notes: tuple[str, ...]
-    """What was not plain, by name; all but the last four concern the trained turns:
+    """What was not plain, by name; all but the last seven concern the trained turns:
 
     - ``prompt:<argument>=<value>``: it follows the generation prompt that the template prints with this argument;
     - ``prompt-varies``: it follows another prompt than a plain answer would, because it holds reasoning;
@@ -73,7 +75,10 @@ class Rendered:
     - ``tools-dropped``: the template does not print the definitions of tools;
     - ``next-role-closes``: the next role's token ends the answer;
     - ``eos-appended``: nothing in the template ends it, so the end-of-text token does;
-    - ``unanswered``: messages after the last answer are left out.
+    - ``unanswered``: messages after the last answer are left out;
+    - ``call-ids``: calls of tools got ids, without which the template does not print them;
+    - ``weighted``: answers count what their record says, and not 1;
+    - ``prompt-trained``: a message that is not the assistant's is trained, as its record asks.
     """
 
     @property
@@ -117,7 +122,7 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
     answered = waiting[-1].last + 1
     selects = by_tag and chat.printer.template.is_tagged
     printed: set[int] = set()
-    examples: list[Derived] = []
+    found: list[_Found] = []
     while waiting:
         turn = waiting.pop()
         placed = place(chat, turn)
@@ -127,21 +132,42 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
         printed |= placed.contents.keys()
         spans = _selected(chat, turn, placed, runs) if selects else [span for _, span in runs]
         if spans:
-            examples.append(_example(chat, placed, closed, runs, spans))
+            found.append(_Found(placed, closed, runs, spans))
     for index in range(answered):
         if index not in printed:
             message = chat.messages[index]
             raise not_printed(message.role, index + 1, calls=message.tool_calls != ())
-    if not examples:
+    if not found:
         raise TemplateError(
             "the chat template marks no part of the conversation with {% generation %}, so there is nothing to learn",
             fix="put the tag around the assistant's content",
         )
-    return tuple(reversed(examples))
+    examples: list[Derived] = []
+    for one in reversed(found):
+        before = examples[-1].count if examples else 0
+        examples.append(
+            _example(chat, one, range(one.last_turn.first if last_turn else before, one.last_turn.last + 1))
+        )
+    return tuple(examples)
 
 
 _Run = tuple[Turn, Span]
 """A turn, and where an example's text holds what the model says in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What an example is made of."""
+
+    placed: PlacedTurn
+    closed: ClosedTurn
+    runs: Sequence[_Run]
+    spans: Sequence[Span]
+    """What is trained of the runs."""
+
+    @property
+    def last_turn(self) -> Turn:
+        return self.runs[-1][0]
 
 
 def _covered(chat: Chat, earlier: Sequence[Turn], placed: PlacedTurn) -> tuple[list[_Run], list[Turn]]:
@@ -164,12 +190,10 @@ def _selected(chat: Chat, turn: Turn, placed: PlacedTurn, runs: Sequence[_Run]) 
     return [part for owner, span in runs for part in select(span, placed.pieces(owner), blocks)]
 
 
-def _example(
-    chat: Chat, placed: PlacedTurn, closed: ClosedTurn, runs: Sequence[_Run], spans: Sequence[Span]
-) -> Derived:
-    """The example whose text ends with the turn ``placed``, trained in ``spans``."""
-    turn, _ = runs[-1]
-    end = spans[-1][1]
+def _example(chat: Chat, found: _Found, own: range) -> Derived:
+    """The example; ``own`` are the messages of which no other example says what they count."""
+    placed, closed, runs, turn = found.placed, found.closed, found.runs, found.last_turn
+    end = found.spans[-1][1]
     starts = {index: start for turn, (start, _) in runs for index in turn.messages}
     pieces = [  # an answer that begins as its prompt ends (with <think>) says only what follows the prompt
         (max(piece.start, starts.get(index, 0)), piece.end)
@@ -177,11 +201,14 @@ def _example(
         for piece in printed.pieces
     ]
     prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
+    segments = _segments(closed.text[:end], found.spans, chat.control.outside(closed.text, pieces))
+    segments = weigh(segments, weighted_spans(chat, placed, runs, own))
+    notes = [*_notes(chat, placed, closed, [turn for turn, _ in runs], prompts), *weighing_notes(segments)]
     return Derived(
         rendered=Rendered(
-            segments=_segments(closed.text[:end], spans, chat.control.outside(closed.text, pieces)),
+            segments=segments,
             append_eos=closed.append_eos and end == closed.end,
-            notes=tuple(dict.fromkeys(_notes(chat, placed, closed, [turn for turn, _ in runs], prompts))),
+            notes=tuple(dict.fromkeys(notes)),
         ),
         count=turn.last + 1,
         prompts=tuple(prompts),

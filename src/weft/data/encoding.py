@@ -16,6 +16,7 @@ they stand, as the model's own tokenizer does.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,6 +159,18 @@ class Encoder:
         for run, result in zip(runs, ids, strict=True):
             self._check(run, result)
         return ids
+
+    def places(self, run: Run) -> list[tuple[int, int]]:
+        """Where in the run's text the characters of each of its ids stand: half-open spans, one per id."""
+        mark = _mark_outside(run.text)
+        borders, names = [0], [0]
+        for part in run.parts:
+            name = _name(self._control[part], mark) if type(part) is ControlToken else part
+            borders.append(borders[-1] + len(part))
+            names.append(names[-1] + len(name))
+        tokenizer = self._tokenizer(run.continues, mark)
+        found = tokenizer.encode(self._named(run, mark), add_special_tokens=False).offsets
+        return [(_moved(start, names, borders), _moved(end, names, borders)) for start, end in found]
 
     def _named(self, run: Run, mark: str) -> str:
         """The run's text with its control tokens under the names that the closed tokenizer knows them by."""
@@ -332,6 +345,12 @@ def _unknown_token(spec: Spec) -> str | None:
 
 def _name(index: int, mark: str) -> str:
     return f"{mark}{index}{mark}"
+
+
+def _moved(place: int, borders: Sequence[int], to: Sequence[int]) -> int:
+    """A place among ``borders``, where they are moved ``to``."""
+    before = bisect_right(borders, place) - 1
+    return to[before] + place - borders[before]
 
 
 def _mark_outside(text: str) -> str:

@@ -75,9 +75,9 @@ def read_custom(data: Data, reading: Reading) -> list[Message]:
         if field not in data:
             near = get_close_matches(field, map(str, data), n=1)
             raise RowError(
-                f'the record has no field "{field}", which data.{key} names',
+                f'the record has no field "{field}", which {reading.key(key)} names',
                 detail="found the fields " + ", ".join(f"{name!r:.40}" for name in list(data)[:12]),
-                fix=f"set data.{key}: {near[0]}" if near else f"set data.{key} to one of them",
+                fix=f"set {reading.key(key)}: {near[0]}" if near else f"set {reading.key(key)} to one of them",
             )
     texts = {role: _optional_text(data, field) for field, role in reading.optional_fields().items()}
     question = _joined("\n\n", text_at(data, reading.instruction_field), texts.get("user", ""))

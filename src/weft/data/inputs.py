@@ -77,7 +77,7 @@ def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
         SourceFile(
             path=entry.training,
             name=entry.called,
-            format=reading_of(config.data, entry.format or config.data.format),
+            format=reading_of(config.data, entry.format or config.data.format, entry),
             weight=entry.weight,
             seed=config.seed,
             loss_weight=entry.loss_weight if name == "train" else 1.0,
@@ -165,5 +165,6 @@ def _id_and_token(index: int, tokenizer: Tokenizer) -> str:
 
 def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:
     """The chat template of the section ``data``; raises as :func:`weft.data.template.load_template`."""
-    separator = config.data.instruction_response_separator
-    return load_template(config.data.template_path, tokenizer, separator=separator)
+    data = config.data
+    separator, mismatch = data.instruction_response_separator, data.prompt_mismatch
+    return load_template(data.template_path, tokenizer, separator=separator, prompt_mismatch=mismatch)

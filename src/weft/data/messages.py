@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from weft.data.message_weight import WEIGHTS, read_weight
 from weft.data.row_error import Data, RowError, kind_of
 from weft.data.tools import NOTHING, read_calls
 from weft.types import Message, Role
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """The names under which an assistant's reasoning is kept apart from its content."""
-MESSAGE_FIELDS = frozenset({"role", "content", "tool_calls", "function_call", "tool_call_id", "name", *REASONING})
+MESSAGE_FIELDS = frozenset(
+    {"role", "content", "tool_calls", "function_call", "tool_call_id", "name", *REASONING, *WEIGHTS}
+)
 """What :func:`read_message` reads."""
 
 LEAVE_OUT = "leave such records out"
@@ -41,7 +44,8 @@ def read_message(item: Any, number: int) -> Message:
     """``{"role": …, "content": …}`` with text, or a list of text parts, which are joined.
 
     An assistant's message may hold ``tool_calls`` (or the older ``function_call``), and then have no content, and reasoning
-    under one of :data:`REASONING`; a tool's a ``tool_call_id``; any a ``name``. Other fields are left to the caller.
+    under one of :data:`REASONING`; a tool's a ``tool_call_id``; any a ``name``, and a weight
+    (:mod:`weft.data.message_weight`). Other fields are left to the caller.
 
     Args:
         item: the message as read.
@@ -62,7 +66,6 @@ def read_message(item: Any, number: int) -> Message:
     content = item.get("content")
     if len(item) == 2 and isinstance(content, str):
         return Message(role=role, content=content)
-    refuse_choice(item, number)
     calls = read_calls(item.get("tool_calls"), number) + read_calls(item.get("function_call"), number)
     reasoning = _reasoning(item, number)
     for field, found, owner in (
@@ -84,6 +87,7 @@ def read_message(item: Any, number: int) -> Message:
         tool_calls=calls,
         tool_call_id=_short_text(item, "tool_call_id", number),
         name=_short_text(item, "name", number),
+        weight=read_weight(item, number),
     )
 
 
@@ -102,16 +106,6 @@ def text_of(content: Any, number: int) -> str:
             fix="write it as text",
         )
     return content
-
-
-def refuse_choice(item: Data, number: int) -> None:
-    """Raise :class:`RowError` where a message asks not to be trained, or to be trained in part."""
-    if item.get("train") not in (None, True) or item.get("weight") not in (None, 1):
-        raise RowError(
-            "choosing per message what is trained is not supported yet",
-            detail=f"message {number}",
-            fix='remove "train" and "weight" to train every answer, or leave the record out',
-        )
 
 
 def _reasoning(item: Data, number: int) -> str:

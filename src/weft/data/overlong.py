@@ -17,12 +17,13 @@ What is left out or made shorter is counted by reason and listed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from weft.data.encoded import Encoded
 from weft.types import Conversation, Message
 
 TURNS_LEFT_OFF = "truncated after the last turn that fits"
@@ -32,15 +33,6 @@ SPLIT = "split between turns"
 _BYTES = 3  # of a character that a cut may leave behind
 
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
-    """An example's ids, and where what the model says lies in them: half-open runs, in order."""
-
-    ids: np.ndarray
-    """int32 [T]."""
-    runs: list[tuple[int, int]]
 
 
 def truncate(
@@ -58,19 +50,26 @@ def truncate(
     ends = [end for _, end in runs if ids[end - 1] in stops] or [runs[-1][1]]  # a tag may cut a turn into several runs
     fitting = [end for end in ends if end <= limit]
     if fitting:
-        kept = [run for run in runs if run[1] <= fitting[-1]]
-        return Encoded(ids=example.ids[: fitting[-1]], runs=kept), TURNS_LEFT_OFF
+        last = fitting[-1]
+        kept = [run for run in runs if run[1] <= last]
+        return _cut(example, example.ids[:last], kept, example.weights[:last]), TURNS_LEFT_OFF
     closing = [index for index in ids[ends[0] - 1 : ends[0]] if index in stops]
     kept = [(start, min(end, limit - len(closing))) for start, end in runs if start < limit - len(closing)]
     if not kept:
         return None
     start, end = kept[-1]
     end = _between_characters(ids, start, end, decode)
-    if end == start:
+    weights = example.weights[:end]
+    if end == start or not weights.any():
         return None
+    weights = np.concatenate([weights, example.weights[ends[0] - len(closing) : ends[0]]])
     cut = np.array([*ids[:end], *closing], np.int32)
-    shorter = Encoded(ids=cut, runs=[*kept[:-1], (start, end + len(closing))])
-    return shorter, ANSWER_CUT
+    return _cut(example, cut, [*kept[:-1], (start, end + len(closing))], weights), ANSWER_CUT
+
+
+def _cut(example: Encoded, ids: np.ndarray, runs: list[tuple[int, int]], weights: np.ndarray) -> Encoded:
+    borders = [border for border in example.borders if border < len(ids)]
+    return Encoded(ids=ids, weights=weights, runs=runs, borders=borders)
 
 
 def _between_characters(ids: Sequence[int], start: int, end: int, decode: Callable[[Sequence[int]], str]) -> int:

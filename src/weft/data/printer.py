@@ -109,6 +109,7 @@ class Printer:
         self._prompt_only = self._names_roles and "assistant" not in names
         """… and leaves it to the caller to put the answer behind the prompt."""
         self._headers: dict[tuple[tuple[Role, bool], ...], _Header] = {}
+        self._taken_ids: dict[str | None, bool] = {}
 
     @cached_property
     def watching(self) -> Printer:
@@ -234,6 +235,20 @@ class Printer:
             if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
                 return form
         return self._text_form
+
+    def takes_call_id(self, ident: str | None) -> bool:
+        """Whether the template prints a call of a tool, and its result, under this id, or under none."""
+        if ident not in self._taken_ids:
+            name, result = (placeholder("assistant", number).content for number in (1, 2))
+            call = ToolCall(name=name, arguments={}, id=ident)
+            messages = [
+                placeholder("user"),
+                Message(role="assistant", content="", tool_calls=(call,)),
+                Message(role="tool", content=result, tool_call_id=ident),
+            ]
+            text = "" if self._names_roles else self._tried(messages, self._form)
+            self._taken_ids[ident] = name in text and result in text
+        return self._taken_ids[ident]
 
     @cached_property
     def _text_form(self) -> _Form:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weft.config.schema import DataConfig, OasstPaths, RecordFormat
+from weft.config.schema import DataConfig, DatasetConfig, OasstPaths, RecordFormat
 
 TREES: tuple[RecordFormat, ...] = ("auto", "chat", "oasst")
 """The formats under which messages of trees are read."""
+_FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
 
 
 class Reading(NamedTuple):
@@ -18,8 +19,15 @@ class Reading(NamedTuple):
     response_field: str = "response"
     system_field: str = "system"
     context_field: str = "context"
+    own: tuple[str, ...] = ()
+    """Which of these the data set names itself, and not the section ``data``."""
     oasst_paths: OasstPaths = "best"
     oasst_lang: tuple[str, ...] = ()
+    include_system_prompt: bool = True
+
+    def key(self, name: str) -> str:
+        """The configuration key that gives a field its name."""
+        return f"datasets[].{name}" if name in self.own else f"data.{name}"
 
     def optional_fields(self) -> dict[str, str]:
         """With ``custom``: the fields that a record may lack, and what they mean; none that is the question or the answer."""
@@ -38,16 +46,13 @@ class Reading(NamedTuple):
         }
 
 
-def reading_of(data: DataConfig, format: RecordFormat) -> Reading:
-    """The format ``format`` with those settings of a configuration that matter to it."""
+def reading_of(data: DataConfig, format: RecordFormat, dataset: DatasetConfig | None = None) -> Reading:
+    """The format ``format`` with those settings of a configuration that matter to it; a data set's own come first."""
+    reading = Reading(format=format, include_system_prompt=data.include_system_prompt)
     if format == "custom":
-        return Reading(
-            format=format,
-            instruction_field=data.instruction_field,
-            response_field=data.response_field,
-            system_field=data.system_field,
-            context_field=data.context_field,
-        )
+        own = {name: getattr(dataset, name, None) for name in _FIELDS}
+        own = {name: field for name, field in own.items() if field is not None}
+        return reading._replace(**{name: getattr(data, name) for name in _FIELDS} | own, own=tuple(own))
     if format in TREES:
-        return Reading(format=format, oasst_paths=data.oasst_paths, oasst_lang=tuple(data.oasst_lang))
-    return Reading(format=format)
+        return reading._replace(oasst_paths=data.oasst_paths, oasst_lang=tuple(data.oasst_lang))
+    return reading

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
+from weft.data.encoded import Encoded, counted
 from weft.data.formats import RowError
-from weft.data.overlong import SPLIT, Encoded, split, truncate
+from weft.data.overlong import SPLIT, split, truncate
 from weft.data.runs import Stretch, stretches_of
 from weft.errors import DataError, WeftError
 from weft.types import Conversation, Example, Location, Message
@@ -43,12 +44,24 @@ class Overlong(DataError):
         )
 
 
+class NothingTrained(RowError):
+    """A conversation of which nothing is trained."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing in it is trained",
+            fix='give it an answer that is trained (no "train": false, no "weight": 0), or remove it',
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
     """What became of one conversation."""
 
     location: Location
     examples: tuple[Example, ...] = ()
+    borders: tuple[tuple[int, ...], ...] = ()
+    """For each example, the ids with which the runs begin that were encoded apart."""
     overlong: tuple[Overlong, ...] = ()
     shortened: tuple[str, ...] = ()
     """How examples were made to fit, for each that was."""
@@ -81,12 +94,14 @@ class Renderer:
     ):
         self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
         self.overlong, self.train_on = overlong, train_on
+        self._beside = 1.0 if train_on == "all" else 0.0
+        """What a token counts that is not the model's to say."""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything besides the records that decides on ids and weights."""
         choices = [self.max_seq_len, self.overlong, self.train_on]
-        parts = [self.template.source, self.tokenizer.fingerprint, *choices]
+        parts = [self.template.source, self.template.prompt_mismatch, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @cached_property
@@ -126,12 +141,13 @@ class Renderer:
             lambda part: not part.overlong,
             only_last=self.train_on == "last_turn",
         )
-        if any(part.error for part in parts):
+        if any(part.error and not isinstance(part.error, NothingTrained) for part in parts):
             return whole
-        fitting = [part for part in parts if not part.overlong]
+        fitting = [part for part in parts if part.examples]
         return Rendering(
             location=conversation.location,
             examples=tuple(example for part in fitting for example in part.examples),
+            borders=tuple(borders for part in fitting for borders in part.borders),
             overlong=tuple(problem for part in parts for problem in part.overlong),
             shortened=(SPLIT,) if fitting else (),
             notes=tuple(note for part in fitting for note in part.notes),
@@ -147,10 +163,12 @@ class Renderer:
                 self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), conversation.location)
                 for text, stretches in texts
             ]
+            fitting = [example for example, _ in found if isinstance(example, Encoded)]
             renderings.append(
                 Rendering(
                     location=conversation.location,
-                    examples=tuple(example for example, _ in found if isinstance(example, Example)),
+                    examples=tuple(_example(one, conversation.location) for one in fitting),
+                    borders=tuple(tuple(one.borders) for one in fitting),
                     overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
                     shortened=tuple(how for _, how in found if how),
                     error=error,
@@ -160,12 +178,22 @@ class Renderer:
         return renderings
 
     def texts(self, conversation: Conversation) -> tuple[Printed, ...]:
-        """The examples of a conversation as text, whatever their length.
+        """The examples of a conversation as text, whatever their length; those of which nothing is trained are left out.
 
         Raises:
             TemplateError: the template does not print this conversation.
         """
-        return self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+        printed = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+        return tuple(text for text in printed if any(map(self._is_trained, text.stretches)))
+
+    def _is_trained(self, stretch: Stretch) -> bool:
+        """Whether something in a stretch counts."""
+        usual = stretch.trained or self._beside > 0
+        if not stretch.weights:
+            return usual
+        if usual and sum(end - start for start, end, _ in stretch.weights) < len(stretch.run.text) - stretch.shift:
+            return True
+        return any(weight for *_, weight in stretch.weights)
 
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """What inference feeds to get the next answer: int32 [T], ending with the generation prompt.
@@ -181,44 +209,62 @@ class Renderer:
     def _print(self, conversation: Conversation) -> tuple[list[tuple[Printed, list[Stretch]]], WeftError | None]:
         """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
-            printed = [(text, _encodable(text.stretches)) for text in self.texts(conversation)]
-            for _, stretches in printed:
-                if not any(stretch.trained for stretch in stretches):
-                    raise RowError("nothing in it is trained", fix="give it an answer, or remove it")
+            examples = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+            printed = [(text, _encodable(text.stretches)) for text in examples]
+            printed = [(text, stretches) for text, stretches in printed if any(map(self._is_trained, stretches))]
+            if not printed:
+                raise NothingTrained
         except WeftError as error:
             error.where = error.where or conversation.location
             return [], error
         return printed, None
 
     def _encoded(self, text: Printed, stretches: Sequence[Stretch], encoded: Iterable[np.ndarray]) -> Encoded:
+        """The ids, up to the last one that counts, with what each counts."""
         found = [run[each.skip :] if each.skip else run for each, run in zip(stretches, encoded, strict=True)]
+        borders: list[int] = []
         runs: list[tuple[int, int]] = []
+        given: list[tuple[int, int, float]] = []
         end = 0
         for stretch, run in zip(stretches, found, strict=True):
             start, end = end, end + len(run)
+            borders.append(start)
             if stretch.trained and end > start:
                 runs.append((start, end))
+            if stretch.weights:
+                given += self._given(stretch, start, end)
         if text.append_eos:
             found.append(np.array([self.tokenizer.eos_id], np.int32))
             start = runs.pop()[0] if runs and runs[-1][1] == end else end
             runs.append((start, end + 1))
-        return Encoded(ids=np.concatenate(found), runs=runs)
+            given += [(end, end + 1, weight) for _, last, weight in given[-1:] if last == end]
+        return counted(np.concatenate(found), borders, runs, given, beside=self._beside)
 
-    def _fitted(self, encoded: Encoded, location: Location) -> tuple[Example | Overlong, str | None]:
-        """The example, and how it was made to fit; or that it is too long."""
+    def _given(self, stretch: Stretch, start: int, end: int) -> Iterator[tuple[int, int, float]]:
+        """Which ids of a stretch, whose ids are those from ``start`` to ``end``, count what its record says."""
+        *_, (first, last, weight) = stretch.weights
+        if last - first == len(stretch.run.text) - stretch.shift:
+            yield start, end, weight
+            return
+        places = self.tokenizer.places(stretch.run)[stretch.skip :]
+        for first, last, weight in stretch.weights:
+            inside = [number for number, place in enumerate(places, start) if place[0] < last and place[1] > first]
+            if inside:
+                yield inside[0], inside[-1] + 1, weight
+
+    def _fitted(self, encoded: Encoded, location: Location) -> tuple[Encoded | Overlong, str | None]:
+        """What is trained of it, and how it was made to fit; or that it is too long."""
         if len(encoded.ids) <= self.max_seq_len:
-            return self._example(encoded, location), None
+            return encoded, None
         if self.overlong == "truncate":
             decode = partial(self.tokenizer.decode, skip_control=False)
             if shorter := truncate(encoded, self.max_seq_len, self.stop_ids, decode):
-                return self._example(shorter[0], location), shorter[1]
+                return shorter
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 
-    def _example(self, encoded: Encoded, location: Location) -> Example:
-        weights = np.zeros(len(encoded.ids), np.float32)
-        for start, end in [(1, len(weights))] if self.train_on == "all" else encoded.runs:
-            weights[start:end] = 1
-        return Example(ids=encoded.ids, loss_weights=weights, location=location)
+
+def _example(encoded: Encoded, location: Location) -> Example:
+    return Example(ids=encoded.ids, loss_weights=encoded.weights, location=location)
 
 
 def _encodable(stretches: list[Stretch]) -> list[Stretch]:

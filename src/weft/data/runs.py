@@ -16,6 +16,10 @@ class Stretch:
     run: Run
     trained: bool
     skip: int = 0
+    shift: int = 0
+    """How many of its first characters stand for those ids."""
+    weights: tuple[tuple[int, int, float], ...] = ()
+    """Spans of the run's text that count what the record says (:mod:`weft.data.weighing`)."""
 
 
 def stretches_of(segments: Iterable[Segment]) -> list[Stretch]:
@@ -32,11 +36,12 @@ def stretches_of(segments: Iterable[Segment]) -> list[Stretch]:
         if not text:
             continue
         if segment.trained or closing is None:
-            run, skip = Run.of(text, control, continues=bool(stretches)), 0
+            run, shift = Run.of(text, control, continues=bool(stretches)), 0
         else:
             shift = len(closing)
             moved = [(start + shift, end + shift) for start, end in control]
-            run, skip = Run.of(closing + text, [(0, shift), *moved]), 1
-        stretches.append(Stretch(run=run, trained=segment.trained, skip=skip))
+            run = Run.of(closing + text, [(0, shift), *moved])
+        weights = tuple((start + shift, end + shift, weight) for start, end, weight in segment.weights)
+        stretches.append(Stretch(run=run, trained=segment.trained, skip=int(shift > 0), shift=shift, weights=weights))
         closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
     return stretches

@@ -8,19 +8,22 @@ results are the same either way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from weft.config.schema import PromptMismatch
+from weft.data.call_ids import with_call_ids
 from weft.data.chunk_cache import ControlToken
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
 from weft.data.encoding import Run
-from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
+from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
 from weft.data.runs import Stretch
 from weft.data.said import is_text_only
 from weft.data.shortcut import ShortcutWrong
 from weft.data.turns import Chat
 from weft.data.watch import LookedInto, Watch
+from weft.data.weighing import weighing_notes
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
 
@@ -35,17 +38,28 @@ class Planner:
         printer: the template.
         control: the tokenizer's control tokens.
         by_tag, last_turn: as for :func:`weft.data.derive.derive`.
+        mismatch: as for :class:`weft.data.turns.Chat`.
     """
 
     def __init__(
-        self, printer: Printer, control: ControlTokens, *, by_tag: bool = True, last_turn: bool = False
+        self,
+        printer: Printer,
+        control: ControlTokens,
+        *,
+        by_tag: bool = True,
+        last_turn: bool = False,
+        mismatch: PromptMismatch = "template",
     ) -> None:
         self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
+        self._mismatch: PromptMismatch = mismatch
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
         self._trusts_proofs, self._uses = True, 0
 
     def examples(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
-        """As :func:`weft.data.derive.derive`, without its evidence, and with the note ``prompt-varies``."""
+        """As :func:`weft.data.derive.derive`, without its evidence, and with the notes ``prompt-varies`` and ``call-ids``."""
+        identified = with_call_ids(messages, self._printer.takes_call_id)
+        if identified is not messages:
+            return tuple(replace(one, notes=(*one.notes, "call-ids")) for one in self._in_full(identified))
         return self._by_plan(messages) or self._in_full(messages)
 
     def _in_full(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
@@ -63,7 +77,7 @@ class Planner:
         return tuple(examples)
 
     def _derive(self, messages: Sequence[Message]) -> tuple[Derived, ...]:
-        chat = Chat(self._printer, self._control, messages)
+        chat = Chat(self._printer, self._control, messages, self._mismatch)
         return derive(chat, by_tag=self._by_tag, last_turn=self._last_turn)
 
     def _by_plan(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
@@ -71,12 +85,17 @@ class Planner:
         selects = self._by_tag and self._printer.template.is_tagged  # what the tag selects is not seen in the text
         if selects or not all(map(self._is_plain, messages)):
             return ()
+        plans = self._plan_for(tuple(message.role for message in messages)) or ()
         contents = [message.content for message in messages]
+        if not _weigh_turns(messages, plans) or any(plan.open_otherwise(contents) for plan in plans):
+            return ()
+        weights = [message.weight for message in messages]
+        given = weights if any(weight is not None for weight in weights) else None
         examples: list[Printed] = []
-        for plan in self._plan_for(tuple(message.role for message in messages)) or ():
+        for plan in plans:
             if not self._holds(plan, messages, contents):
                 return ()
-            examples.append(_Filled(plan, contents))
+            examples.append(_Filled(plan, contents, given))
         return tuple(examples)
 
     def _holds(self, plan: _ExamplePlan, messages: Sequence[Message], contents: Sequence[str]) -> bool:
@@ -124,6 +143,24 @@ def _starts(prompts: Sequence[tuple[int, Variant]], notes: Sequence[str]) -> dic
     return starts | {count: (variant, "prompt-mismatch" in notes)}
 
 
+def _weigh_turns(messages: Sequence[Message], plans: Sequence[_ExamplePlan]) -> bool:
+    """Whether each weight that a message gives is that of a whole turn in the one example that there is, if there are any."""
+    weighted = [number for number, message in enumerate(messages) if message.weight is not None]
+    if not weighted:
+        return True
+    return len(plans) == 1 and all(plans[0].is_turn(number) for number in weighted)
+
+
+Weights = Sequence[float | None] | None
+"""What each message says that it counts; None where none says anything."""
+
+
+def _weighed(text: str, numbers: Sequence[int], weights: Weights) -> tuple[tuple[int, int, float], ...]:
+    """The weight of a turn's text, in which the contents of these messages stand, where it is not 1."""
+    weight = weights[numbers[0]] if weights and numbers else None
+    return () if weight is None or weight == 1 else ((0, len(text), weight),)
+
+
 class _Pattern:
     """A text with places for contents."""
 
@@ -153,14 +190,20 @@ class _SegmentPattern:
             removed = sum(b - a for a, b in before)
             self._control.append((len(before), start - removed, end - removed))
 
-    def fill(self, contents: Sequence[str]) -> Segment:
+    def is_turn(self, number: int) -> bool:
+        """Whether it is what the model says in this message, and nothing else."""
+        return self._trained and self._pattern.numbers == [number]
+
+    def fill(self, contents: Sequence[str], weights: Weights) -> Segment:
         lengths = [0]
         for number in self._pattern.numbers:
             lengths.append(lengths[-1] + len(contents[number]))
+        text = self._pattern.fill(contents)
         return Segment(
-            text=self._pattern.fill(contents),
+            text=text,
             trained=self._trained,
             control=tuple((start + lengths[n], end + lengths[n]) for n, start, end in self._control),
+            weights=_weighed(text, self._pattern.numbers, weights) if self._trained else (),
         )
 
 
@@ -170,12 +213,14 @@ class _StretchPattern:
     def __init__(self, stretch: Stretch) -> None:
         self._stretch = stretch
         self._parts = [part if type(part) is ControlToken else _Pattern(part) for part in stretch.run.parts]
+        self._numbers = [number for part in self._parts if isinstance(part, _Pattern) for number in part.numbers]
 
-    def fill(self, contents: Sequence[str]) -> Stretch:
+    def fill(self, contents: Sequence[str], weights: Weights) -> Stretch:
         parts = [part.fill(contents) if isinstance(part, _Pattern) else part for part in self._parts]
         stretch = self._stretch
         run = Run(parts=parts, continues=stretch.run.continues)
-        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip)
+        given = _weighed(run.text, self._numbers, weights) if weights and stretch.trained else ()
+        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip, shift=stretch.shift, weights=given)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,6 +255,8 @@ class _ExamplePlan:
     """The first ``count`` messages as they are printed."""
     prompts: tuple[tuple[int, Variant, _Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
+    openings: tuple[tuple[int, str], ...]
+    """With which beginnings messages would follow another generation prompt, as if that had begun them."""
     proof: _Proof | None = None
     """None where nothing is proved."""
 
@@ -227,7 +274,12 @@ class _ExamplePlan:
                 (count, variant, _Pattern(printer.prompt(messages[:count], variant)))
                 for count, variant in derived.prompts
             ),
+            tuple(_openings(derived, printer, messages)),
         )
+
+    def open_otherwise(self, contents: Sequence[str]) -> bool:
+        """Whether an answer begins as another generation prompt goes on."""
+        return any(contents[number].startswith(opening) for number, opening in self.openings)
 
     def prove(self, watching: Printer, messages: Sequence[Message]) -> _Proof | None:
         """For which contents the plan is what is printed, by the messages that it was made of."""
@@ -254,6 +306,10 @@ class _ExamplePlan:
         except TemplateError:
             return False
 
+    def is_turn(self, number: int) -> bool:
+        """Whether a message is a turn of its own that is trained."""
+        return any(segment.is_turn(number) for segment in self.segments)
+
 
 @dataclass(frozen=True, slots=True)
 class _Filled:
@@ -261,6 +317,8 @@ class _Filled:
 
     plan: _ExamplePlan
     contents: Sequence[str]
+    weights: Weights
+    """What each message says that it counts; None where none says anything."""
 
     @property
     def append_eos(self) -> bool:
@@ -268,12 +326,27 @@ class _Filled:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self.plan.notes
+        return self.plan.notes if self.weights is None else (*self.plan.notes, *weighing_notes(self.segments))
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        return tuple(segment.fill(self.contents) for segment in self.plan.segments)
+        return tuple(segment.fill(self.contents, self.weights) for segment in self.plan.segments)
 
     @property
     def stretches(self) -> list[Stretch]:
-        return [stretch.fill(self.contents) for stretch in self.plan.stretches]
+        return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
+
+
+def _openings(derived: Derived, printer: Printer, messages: Sequence[Message]) -> Iterator[tuple[int, str]]:
+    """For each turn, how those generation prompts go on that would be tried before its own, were they how its text begins."""
+    for count, chosen in derived.prompts:
+        before, found, _ = printer.dialogue(messages[: count + 1]).rpartition(messages[count].content)
+        for variant in VARIANTS if found else ():
+            try:
+                prompt = printer.prompt(messages[:count], variant)
+            except TemplateError:
+                continue
+            if before.startswith(prompt) and variant == chosen:
+                break
+            if prompt.startswith(before) and prompt != before:
+                yield count, prompt[len(before) :]

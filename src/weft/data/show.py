@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any
+
+import numpy as np
 
 from weft.config.schema import Config
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
-from weft.data.store import read_source
+from weft.data.store import SourceFile, read_source
 from weft.data.style import effective_system_prompt
 from weft.data.system_prompt import with_system_prompt
 from weft.data.template import Printed, Rendered
@@ -26,8 +28,11 @@ class Stretch:
 
     text: str
     ids: tuple[int, ...]
-    trained: bool
+    weight: float
+    """What each of them counts in the loss."""
     control: bool
+    begins: bool
+    """Whether the first of them begins a run that was encoded apart from what goes before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class ShownExample:
     printed: Printed
     example: Example
     stretches: tuple[Stretch, ...]
+    borders: tuple[int, ...]
+    """The ids with which the runs begin that were encoded apart."""
     left_out: bool
     """Whether it is too long to be trained."""
 
@@ -53,6 +60,7 @@ class ShownExample:
             "notes": list(self.printed.notes),
             "ids": self.example.ids.tolist(),
             "loss_weights": self.example.loss_weights.tolist(),
+            "borders": list(self.borders),
             "left_out": self.left_out,
         }
 
@@ -60,7 +68,8 @@ class ShownExample:
 def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExample]]:
     """The examples of the first ``count`` training records, and the renderer that made them.
 
-    Those that are too long are shown as they were made to fit, or whole where they are left out.
+    They weigh what they weigh in training, their set's ``loss_weight`` included. Those that are too long are shown as they were
+    made to fit, or whole where they are left out.
 
     Raises:
         WeftError: these records, or their files, the tokenizer or the template cannot be used.
@@ -68,47 +77,71 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
     renderer = load_renderer(config)
     unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize, train_on=renderer.train_on)
     shown = []
-    for conversation in _first(config, count):
-        fitted = renderer.render_batch([conversation])[0]
-        if fitted.shortened:
-            shown += [_as_fitted(renderer.tokenizer, example, fitted.shortened) for example in fitted.examples]
+    for file, conversation in _first(config, count):
+        found = renderer.render_batch([conversation])[0]
+        if not found.shortened:
+            found = unlimited.render_batch([conversation])[0]
+        if found.error:
+            raise found.error
+        examples = [_weighed(example, file.loss_weight) for example in found.examples]
+        if found.shortened:
+            shown += [
+                _as_fitted(renderer.tokenizer, example, found.shortened, borders)
+                for example, borders in zip(examples, found.borders, strict=True)
+            ]
             continue
-        printed, examples = renderer.texts(conversation), unlimited.render(conversation)
-        for text, example in zip(printed, examples, strict=True):
-            parts = tuple(stretches(renderer.tokenizer, example))
-            left_out = len(example.ids) > renderer.max_seq_len
-            shown.append(ShownExample(printed=text, example=example, stretches=parts, left_out=left_out))
+        for text, example, borders in zip(renderer.texts(conversation), examples, found.borders, strict=True):
+            parts = tuple(stretches(renderer.tokenizer, example, borders))
+            too_long = len(example.ids) > renderer.max_seq_len
+            shown.append(
+                ShownExample(printed=text, example=example, stretches=parts, borders=borders, left_out=too_long)
+            )
     return renderer, shown
 
 
-def stretches(tokenizer: Tokenizer, example: Example) -> list[Stretch]:
-    """The example from its first token to its last.
+def _weighed(example: Example, loss_weight: float) -> Example:
+    return replace(example, loss_weights=example.loss_weights * np.float32(loss_weight))
+
+
+def stretches(tokenizer: Tokenizer, example: Example, borders: Sequence[int] = ()) -> list[Stretch]:
+    """The example from its first token to its last, cut at ``borders`` as well.
 
     The text comes from the ids, not from the record: what the model reads is shown, whatever the tokenizer made of it.
     """
     ids: list[int] = example.ids.tolist()
-    trained = (example.loss_weights > 0).tolist()
-    kinds = zip(trained, (index in tokenizer.control_ids for index in ids), strict=True)
-    found, start, before = [], 0, ""
-    for (is_trained, is_control), group in groupby(kinds):
+    weights: list[float] = example.loss_weights.tolist()
+    numbers = np.searchsorted(np.array(borders, np.int64), np.arange(len(ids)), side="right").tolist()
+    kinds = zip(weights, (index in tokenizer.control_ids for index in ids), numbers, strict=True)
+    found: list[Stretch] = []
+    start, before = 0, ""
+    for (weight, is_control, _), group in groupby(kinds):
         end = start + sum(1 for _ in group)
         # A stretch is decoded together with what goes before: some decoders drop the space at the start of a text.
         text = tokenizer.decode(ids[:end], skip_control=False)
         added = text[len(before) :] if text.startswith(before) else tokenizer.decode(ids[start:end], skip_control=False)
-        found.append(Stretch(text=added, ids=tuple(ids[start:end]), trained=is_trained, control=is_control))
+        found.append(
+            Stretch(text=added, ids=tuple(ids[start:end]), weight=weight, control=is_control, begins=start in borders)
+        )
         start, before = end, text
     return found
 
 
-def _as_fitted(tokenizer: Tokenizer, example: Example, how: tuple[str, ...]) -> ShownExample:
+def _as_fitted(
+    tokenizer: Tokenizer, example: Example, how: tuple[str, ...], borders: tuple[int, ...] = ()
+) -> ShownExample:
     """An example that says less than its record, from the tokens that are left of it."""
-    parts = tuple(stretches(tokenizer, example))
+    parts = tuple(stretches(tokenizer, example, borders))
     segments = tuple(
-        Segment(text=part.text, trained=part.trained, control=((0, len(part.text)),) if part.control else ())
+        Segment(
+            text=part.text,
+            trained=part.weight > 0,
+            control=((0, len(part.text)),) if part.control else (),
+            weights=((0, len(part.text), part.weight),) if part.weight not in (0, 1) else (),
+        )
         for part in parts
     )
     printed = Rendered(segments=segments, append_eos=False, notes=tuple(dict.fromkeys(how)))
-    return ShownExample(printed=printed, example=example, stretches=parts, left_out=False)
+    return ShownExample(printed=printed, example=example, stretches=parts, borders=borders, left_out=False)
 
 
 def question(config: Config, text: str) -> tuple[Message, ...]:
@@ -119,18 +152,20 @@ def question(config: Config, text: str) -> tuple[Message, ...]:
 
 def segments_as_dicts(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     """For JSON."""
-    return [{"text": one.text, "trained": one.trained, "control": one.control} for one in segments]
+    return [
+        {"text": one.text, "trained": one.trained, "control": one.control, "weights": one.weights} for one in segments
+    ]
 
 
-def _first(config: Config, count: int) -> list[Conversation]:
-    """The first conversations of the training files."""
+def _first(config: Config, count: int) -> list[tuple[SourceFile, Conversation]]:
+    """The first conversations of the training files, each with the set that it is of."""
     if count < 1:
         raise ConfigError(
             "the number of records must be at least 1", where="-n", fix="leave it out to see the first one"
         )
     system_prompt = effective_system_prompt(config)
     talks = (
-        talk
+        (file, talk)
         for file in training_files(config)
         for talk in read_source(file, on_bad_row=config.on_bad_row, system_prompt=system_prompt).conversations
     )

@@ -93,7 +93,7 @@ def build_entry(
     with _aside(place) as aside:
         account, fingerprint = _write_examples(aside / _EXAMPLES, work, progress=progress, jobs=jobs)
         check()
-        notices = work.source.reader.tally.notices
+        notices = work.source.reader.tally.all_notices()
         if not account.numbers.examples:
             return Entry(
                 examples=None,

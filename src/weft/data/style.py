@@ -189,11 +189,14 @@ def _active(config: Config) -> tuple[str | None, StyleMode]:
 
 
 def effective_system_prompt(config: Config) -> str | None:
-    """The system message, as training sees it, of conversations that have none of their own: ``data.system_prompt``, the style.
+    """The system message, as training sees it, of conversations that have none of their own: ``data.system_prompt``, the style;
+    none where no system message is kept.
 
     Raises:
         DataError: see :func:`active_style`.
     """
+    if not config.data.include_system_prompt:
+        return None
     style, mode = _active(config)
     return config.data.system_prompt if style is None else _join(config.data.system_prompt, style, mode)
 

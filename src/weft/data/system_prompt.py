@@ -1,4 +1,4 @@
-"""A system message for conversations that have none of their own."""
+"""A system message for conversations that have none of their own, or none for any."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ def with_system_prompt(conversation: Conversation, system_prompt: str | None) ->
     if system_prompt is None or conversation.messages[0].role == "system":
         return conversation
     return replace(conversation, messages=under(conversation.messages, system_prompt))
+
+
+def without_system_prompt(conversation: Conversation) -> Conversation:
+    """The conversation without its system message; what that was held with stays."""
+    first, *others = conversation.messages
+    if first.role != "system":
+        return conversation
+    opening, *rest = others
+    return replace(conversation, messages=(replace(opening, setting=first.setting), *rest))
 
 
 def under(messages: Sequence[Message], system_prompt: str) -> tuple[Message, ...]:

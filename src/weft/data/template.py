@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from weft.config.schema import PromptMismatch
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate
@@ -58,20 +59,29 @@ class ChatTemplate:
         stops: the strings that end generation.
         bos: the begin-of-text token, or ``""``.
         eos: the end-of-text token, or ``""``.
+        prompt_mismatch: what an answer follows where the generation prompt is not what is printed before it.
 
     Raises:
         TemplateError: where the source is not valid Jinja.
     """
 
     def __init__(
-        self, source: str, name: str, control: frozenset[str], stops: frozenset[str], bos: str, eos: str
+        self,
+        source: str,
+        name: str,
+        control: frozenset[str],
+        stops: frozenset[str],
+        bos: str,
+        eos: str,
+        prompt_mismatch: PromptMismatch = "template",
     ) -> None:
-        self.source, self.name, self.eos = source, name, eos
-        self._arguments = (source, name, control, stops, bos, eos)
+        self.source, self.name, self.eos, self.prompt_mismatch = source, name, eos, prompt_mismatch
+        self._arguments = (source, name, control, stops, bos, eos, prompt_mismatch)
         template = JinjaTemplate(source, name)
         printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
-        self._examples, self._last_turns = Planner(printer, tokens), Planner(printer, tokens, last_turn=True)
-        self._turns = Planner(printer, tokens, by_tag=False) if template.is_tagged else self._examples
+        plan = partial(Planner, printer, tokens, mismatch=prompt_mismatch)
+        self._examples, self._last_turns = plan(), plan(last_turn=True)
+        self._turns = plan(by_tag=False) if template.is_tagged else self._examples
 
     def __reduce__(self) -> tuple[type[ChatTemplate], tuple[Any, ...]]:
         return ChatTemplate, self._arguments  # for another process, which compiles it anew
@@ -206,7 +216,13 @@ class _Tokenizer(Protocol):
     def chat_template(self) -> str | None: ...
 
 
-def load_template(template_path: str | None, tokenizer: _Tokenizer, *, separator: str | None = None) -> ChatTemplate:
+def load_template(
+    template_path: str | None,
+    tokenizer: _Tokenizer,
+    *,
+    separator: str | None = None,
+    prompt_mismatch: PromptMismatch = "template",
+) -> ChatTemplate:
     """The chat template that a configuration asks for, tried on placeholders.
 
     Args:
@@ -214,6 +230,7 @@ def load_template(template_path: str | None, tokenizer: _Tokenizer, *, separator
             tokenizer's own template, else for ``chatml`` if the tokenizer has its control tokens.
         tokenizer: its control tokens decide what closes a turn.
         separator: what ``plain`` prints between an instruction and its response, where that is not the usual one.
+        prompt_mismatch: see :class:`ChatTemplate`.
 
     Raises:
         TemplateError: where there is no such template, or it cannot be used.
@@ -230,7 +247,8 @@ def load_template(template_path: str | None, tokenizer: _Tokenizer, *, separator
         source = built_in_source(name) if separator is None else plain_source(separator)
     else:
         source, name = _read(Path(template_path)), template_path
-    template = ChatTemplate(source, name, tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
+    strings = tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos
+    template = ChatTemplate(source, name, *strings, prompt_mismatch)
     template.validate()
     return template
 

@@ -108,6 +108,10 @@ class Tokenizer:
         """The ids of each run, int32; many at once are faster."""
         return self._encoder.encode(runs)
 
+    def places(self, run: Run) -> list[tuple[int, int]]:
+        """Where in its text the characters of each id of a run stand: half-open spans, one per id."""
+        return self._encoder.places(run)
+
     @property
     def known_chunks(self) -> float:
         """The share of the chunks of text encoded so far whose ids were known (:mod:`weft.data.chunk_cache`)."""

@@ -60,7 +60,7 @@ def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:
         return None
     end = chat.control.closing(turn.dialogue, answer_end)
     if end is None and alike == len(turn.dialogue):
-        end = _stop_after_space(chat.control, later.text, alike)
+        end = stop_after_space(chat.control, later.text, alike)
         return None if end is None else (start, end)
     return None if end is None or end > alike else (start, end)
 
@@ -81,11 +81,11 @@ def _next_role_closer(chat: Chat, answer: Message) -> str | None:
         longer = chat.printer.dialogue([*exchange, reply])
     except TemplateError:
         return None
-    end = _stop_after_space(chat.control, longer, len(shorter)) if longer.startswith(shorter) else None
+    end = stop_after_space(chat.control, longer, len(shorter)) if longer.startswith(shorter) else None
     return None if end is None else longer[len(shorter) : end]
 
 
-def _stop_after_space(control: ControlTokens, text: str, position: int) -> int | None:
+def stop_after_space(control: ControlTokens, text: str, position: int) -> int | None:
     """The end of the stop that follows ``position`` with nothing but white space between."""
     for start, end in control.find(text, position)[:1]:
         if text[start:end] in control.stops and not text[position:start].strip():

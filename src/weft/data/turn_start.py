@@ -1,6 +1,7 @@
 """Where a turn begins: at the end of the generation prompt that inference feeds.
 
 Usually the prompt is how the printed conversation begins. Where the two part, there are two exact ways out, and else an error.
+Where it is only the prompt that differs, ``data.prompt_mismatch`` chooses among them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
     """The text that ends with ``turn``, and where in it the model begins to write.
 
     Raises:
-        TemplateError: where the history is printed in two ways that cannot be joined.
+        TemplateError: where the history is printed in two ways that cannot be joined, or the prompt differs and must not.
     """
     if turn.prompt is not None:
         contents = chat.contents(turn.last + 1, turn.dialogue)
@@ -49,13 +50,25 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
         return spliced
     history = chat.dialogue(turn.first) if turn.first else ""
     prompt = chat.prompt(turn.first)
-    if shared_length(prompt, turn.dialogue) >= len(history):
-        return _cut_at_mismatch(chat, turn, prompt)
-    raise TemplateError(
-        f"the chat template prints the messages before answer {turn.first + 1} differently once the answer is there, and "
-        "what the answer adds cannot be told apart",
-        fix="use a template that prints earlier messages alike with and without `add_generation_prompt`",
-    )
+    if shared_length(prompt, turn.dialogue) < len(history):
+        raise TemplateError(
+            f"the chat template prints the messages before answer {turn.first + 1} differently once the answer is there, and "
+            "what the answer adds cannot be told apart",
+            fix="use a template that prints earlier messages alike with and without `add_generation_prompt`",
+        )
+    if chat.mismatch == "error":
+        rest = prompt[shared_length(prompt, turn.dialogue) :]
+        raise TemplateError(
+            "the chat template's generation prompt is not what it prints before an answer: it goes on with "
+            f"{rest!r:.60} where the answer comes otherwise",
+            fix="set data.prompt_mismatch to template or splice, or mend the template",
+        )
+    cut = _cut_at_mismatch(chat, turn, prompt)
+    if chat.mismatch == "template":
+        return cut
+    joined = _join(chat, turn, prompt, (), turn.dialogue[cut.start :])
+    assert joined is not None, "the cut is not behind the answer's beginning"
+    return joined
 
 
 def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
@@ -83,21 +96,25 @@ def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
     the whole conversation ends.
     """
     for variant, prompt, added in _splice_candidates(chat, turn):
-        cut = len(turn.dialogue) - len(added)
-        answer = chat.contents(turn.last + 1, turn.dialogue, turn.messages)
-        if not turn.dialogue.endswith(added) or any(
-            piece.start < cut for printed in answer.values() for piece in printed.pieces
-        ):
-            continue
-        history = chat.contents_of_prompt(turn.first, prompt, variant)
-        return PlacedTurn(
-            text=prompt + added,
-            start=len(prompt),
-            contents=history | _moved(answer, len(prompt) - cut),
-            variant=variant,
-            note="spliced",
-        )
+        if turn.dialogue.endswith(added) and (joined := _join(chat, turn, prompt, variant, added)):
+            return joined
     return None
+
+
+def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> PlacedTurn | None:
+    """A generation prompt with what the answer adds, which is how the turn's text ends; None where the answer begins before."""
+    cut = len(turn.dialogue) - len(added)
+    answer = chat.contents(turn.last + 1, turn.dialogue, turn.messages)
+    if any(piece.start < cut for printed in answer.values() for piece in printed.pieces):
+        return None
+    history = chat.contents_of_prompt(turn.first, prompt, variant)
+    return PlacedTurn(
+        text=prompt + added,
+        start=len(prompt),
+        contents=history | _moved(answer, len(prompt) - cut),
+        variant=variant,
+        note="spliced",
+    )
 
 
 def _splice_candidates(chat: Chat, turn: Turn) -> list[tuple[Variant, str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from weft.config.schema import PromptMismatch
 from weft.data.control import ControlTokens
 from weft.data.pieces import REASONING_TAGS, Printed, locate
 from weft.data.printer import VARIANTS, Printer, Variant
@@ -26,6 +27,8 @@ class Chat:
     printer: Printer
     control: ControlTokens
     messages: Sequence[Message]
+    mismatch: PromptMismatch = "template"
+    """What a turn follows whose generation prompt is not what the template prints before it."""
 
     def dialogue(self, count: int) -> str:
         """The first ``count`` messages as the template prints them."""

@@ -151,7 +151,8 @@ def _learned(train: SetCheck, model: ModelCheck, packing: PackingCheck | None) -
         yield Warn(
             name="prompt-mismatch",
             what=f"in {count} training examples the text before an answer differs from the prompt that inference feeds",
-            fix="look at one with `weft show`, and at its prompt with `weft render --text`",
+            fix="look at one with `weft show`, and at its prompt with `weft render --text`; to train behind the template's own "
+            "generation prompt, which servers feed, set data.prompt_mismatch=splice",
         )
     if (share := found.trained_tokens / found.tokens) < LOW_TRAINED_SHARE:
         yield Warn(

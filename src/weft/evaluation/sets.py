@@ -104,7 +104,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     read = [
         read_conversations(
             file.training,
-            format=reading_of(config.data, file.format or config.data.format),
+            format=reading_of(config.data, file.format or config.data.format, file),
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,

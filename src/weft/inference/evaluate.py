@@ -38,18 +38,12 @@ class _RenderedSet:
 
     name: str
     sources: tuple[str, ...]
-    kept: Sequence[tuple[Conversation, Rendering]]
-    """The conversations that training would take, with their examples."""
+    conversations: Sequence[Conversation]
+    """Those whose last answer is asked for."""
+    examples: Sequence[Example]
+    """Whose loss is computed: all that training would make of the set."""
     dropped: Counter[str]
-    """How many others there are, by reason."""
-
-    @property
-    def conversations(self) -> list[Conversation]:
-        return [conversation for conversation, _ in self.kept]
-
-    @property
-    def examples(self) -> list[Example]:
-        return [example for _, rendering in self.kept for example in rendering.examples]
+    """How many conversations are not asked, by reason."""
 
 
 def evaluate(
@@ -83,14 +77,14 @@ def evaluate(
 def _evaluate_set(
     answerer: Answerer, rendered: _RenderedSet, config: Config, *, quick: bool, loss: LossFunction | None
 ) -> tuple[EvalReport, list[Prediction]]:
-    metrics = [name for name in config.eval.metrics if name in METRICS]
+    metrics = [name for name in config.eval.metrics if name in METRICS and rendered.conversations]
     start = time.perf_counter()
     predictions = _predict(answerer, rendered.conversations, rendered.name, config) if metrics else []
     seconds = time.perf_counter() - start
     report = EvalReport(
         set_name=rendered.name,
         sources=rendered.sources,
-        evaluated=len(rendered.kept),
+        evaluated=len(rendered.conversations),
         score=score(predictions, metrics) if metrics else None,
         loss=loss(rendered.examples) if loss else None,
         dropped=rendered.dropped,
@@ -113,15 +107,16 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
     if errors and config.on_bad_row == "error":
         raise Problems(errors[:_SHOWN])
     dropped = Counter(getattr(error, "reason", error.what) for error in errors)
-    dropped["longer than model.max_seq_len"] = sum(bool(rendering.overlong) for rendering in renderings)
-    usable = [
-        pair
-        for pair in zip(evaluated.conversations, renderings, strict=True)
-        if not (pair[1].error or pair[1].overlong)
+    dropped["longer than model.max_seq_len"] = sum(map(_is_too_long, renderings))
+    whole = [
+        conversation
+        for conversation, rendering in zip(evaluated.conversations, renderings, strict=True)
+        if not (rendering.error or _is_too_long(rendering))
     ]
-    kept = [pair for pair in usable if _unscored(pair[0]) is None]
-    dropped.update(reason for conversation, _ in usable if (reason := _unscored(conversation)))
-    if not kept:
+    kept = [conversation for conversation in whole if _unscored(conversation) is None]
+    dropped.update(reason for conversation in whole if (reason := _unscored(conversation)))
+    examples = [example for rendering in renderings for example in rendering.examples]
+    if not kept and not (examples and "loss" in config.eval.metrics):
         reasons = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
         raise DataError(
             f"no record of the set '{evaluated.name}' can be evaluated: {reasons}",
@@ -129,13 +124,24 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
             fix="mend the records, or raise model.max_seq_len where they are too long",
         )
     return _RenderedSet(
-        name=evaluated.name, sources=evaluated.sources, kept=kept, dropped=Counter(evaluated.dropped) + dropped
+        name=evaluated.name,
+        sources=evaluated.sources,
+        conversations=kept,
+        examples=examples,
+        dropped=Counter(evaluated.dropped) + dropped,
     )
+
+
+def _is_too_long(rendering: Rendering) -> bool:
+    """Whether a conversation does not fit as a whole."""
+    return bool(rendering.overlong or rendering.shortened)
 
 
 def _unscored(conversation: Conversation) -> str | None:
     """Why the last message is no answer that another one could be compared with; None where it is."""
     before, last = conversation.messages[-2:]
+    if last.weight == 0:
+        return "the record says that its last answer is not to be learned, so it is no reference"
     if last.tool_calls:
         return "the last answer calls a tool, which is not scored yet"
     if before.role == "assistant":

@@ -36,7 +36,10 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     tokenizer = load_tokenizer(tuned) if tuned else configured_tokenizer(config)
     check_ids(tokenizer, config.model.tokenizer_ids)
     kept = tuned and str(tuned / "chat_template.jinja")
-    template = load_template(kept, tokenizer) if kept else configured_template(config, tokenizer)
+    if kept:
+        template = load_template(kept, tokenizer, prompt_mismatch=config.data.prompt_mismatch)
+    else:
+        template = configured_template(config, tokenizer)
     if tuned and _asks_for_another(config.data.template_path, template):
         other = f"answers use the template of training, {template.name}, not {config.data.template_path}"
         notice = f"{notice}; {other}" if notice else other
@@ -54,7 +57,13 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
         model=model,
         tokenizer=tokenizer,
         template=template,
-        renderer=Renderer(tokenizer, template, config.model.max_seq_len),
+        renderer=Renderer(
+            tokenizer,
+            template,
+            config.model.max_seq_len,
+            overlong=config.data.overlong,
+            train_on=config.data.train_on,
+        ),
         name=config.model.name,
         directory=tuned or base,
         tuned=tuned is not None,

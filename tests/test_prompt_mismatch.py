@@ -1,0 +1,214 @@
+"""Templates whose generation prompt is not what they print before an answer: ``data.prompt_mismatch``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import CHATML
+from template_families import FAMILIES, PLACE, chat, from_source, messages, shown, source, template
+from weft.cli import main
+from weft.config.schema import PromptMismatch
+from weft.data.control import ControlTokens
+from weft.data.derive import derive
+from weft.data.jinja import JinjaTemplate
+from weft.data.printer import Printer
+from weft.data.render import Renderer
+from weft.data.shape_plan import Planner
+from weft.data.template import ChatTemplate, load_template
+from weft.data.tokenizer import load_tokenizer
+from weft.data.turns import Chat
+from weft.errors import TemplateError
+from weft.types import Conversation, Message
+
+LABELLED = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}Answer (final): {{ m.content }}<|im_end|>"
+    "{% else %}{{ m.role }}: {{ m.content }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}Answer (draft): {% endif %}"
+)
+"""Announces an answer in other words than it prints before one."""
+SOURCES = {"forced_think": source("forced_think"), "labelled": LABELLED}
+
+
+def of(name: str, mismatch: PromptMismatch) -> ChatTemplate:
+    return from_source(SOURCES[name], FAMILIES.get(name, FAMILIES["chatml"]), name, mismatch)
+
+
+EXPECTED = {
+    ("forced_think", "template"): [
+        "<|bos|><|User|>Q<|Assistant|>⟦A<|eos|>⟧",
+        "<|bos|><|User|>Q<|Assistant|>A<|eos|><|User|>R<|Assistant|>⟦B<|eos|>⟧",
+    ],
+    ("forced_think", "splice"): [
+        "<|bos|><|User|>Q<|Assistant|><think>\n⟦A<|eos|>⟧",
+        "<|bos|><|User|>Q<|Assistant|>A<|eos|><|User|>R<|Assistant|><think>\n⟦B<|eos|>⟧",
+    ],
+    ("labelled", "template"): [
+        "user: Q\nAnswer (⟦final): A<|im_end|>⟧",
+        "user: Q\nAnswer (final): A<|im_end|>user: R\nAnswer (⟦final): B<|im_end|>⟧",
+    ],
+    ("labelled", "splice"): [
+        "user: Q\nAnswer (draft): ⟦final): A<|im_end|>⟧",
+        "user: Q\nAnswer (final): A<|im_end|>user: R\nAnswer (draft): ⟦final): B<|im_end|>⟧",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "mismatch"), EXPECTED)
+def test_each_choice_by_hand(name: str, mismatch: PromptMismatch) -> None:
+    examples = of(name, mismatch).examples(chat("uaua", "Q", "A", "R", "B"))
+    assert shown(examples) == EXPECTED[name, mismatch]
+    note = {"template": "prompt-mismatch", "splice": "spliced"}[mismatch]
+    assert [example.notes for example in examples] == [(note,), (note,)]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_splicing_feeds_what_a_server_feeds(name: str) -> None:
+    """The prompt is the template's own, byte for byte; without splicing it is what training had."""
+    question = messages("uau", "Q", "A", "R")
+    tokenizer = FAMILIES.get(name, FAMILIES["chatml"])
+    own = JinjaTemplate(SOURCES[name], name).render(
+        {
+            "messages": [{"role": one.role, "content": one.content} for one in question],
+            "add_generation_prompt": True,
+            "bos_token": tokenizer.bos,
+            "eos_token": tokenizer.eos,
+        }
+    )
+    assert "".join(part.text for part in of(name, "splice").prompt(question)) == own
+    fed = "".join(part.text for part in of(name, "template").prompt(question))
+    assert fed != own
+    assert fed == EXPECTED[name, "template"][1].partition("⟦")[0]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_error_says_what_differs(name: str) -> None:
+    refused = of(name, "error")
+    goes_on = {"forced_think": "'<think>\\\\n'", "labelled": "'draft\\): '"}[name]
+    with pytest.raises(TemplateError, match=f"not what it prints before an answer: it goes on with {goes_on} where"):
+        refused.examples(chat("ua", "Q", "A"))
+    with pytest.raises(TemplateError, match=f"^{name}: "):  # before any data is read
+        refused.validate()
+
+
+@pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"forced_think"}))
+def test_nothing_changes_where_prompts_are_prefixes(family: str, mismatch: PromptMismatch) -> None:
+    talk = chat("ua", "Q", "A")
+    changed = from_source(source(family), FAMILIES[family], family, mismatch)
+    usual = template(family).examples(talk)
+    found = changed.examples(talk)
+    assert shown(found) == shown(usual)
+    assert [(one.segments, one.notes) for one in found] == [(one.segments, one.notes) for one in usual]
+
+
+CONTENT = st.lists(st.sampled_from(["A", "é", " ", "\n", "<|eos|>", "</think>", "<think>", "x y"]), min_size=1).map(
+    "".join
+)
+
+
+@pytest.mark.parametrize("mismatch", ["template", "splice"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_plan_joins_as_the_derivation_does(name: str, mismatch: PromptMismatch) -> None:
+    """Also where an answer begins as the prompt goes on, so that nothing differs."""
+    names = FAMILIES.get(name, FAMILIES["chatml"])
+    printer = Printer(JinjaTemplate(SOURCES[name], name), bos=names.bos, eos=names.eos)
+    control = ControlTokens(names.control, names.stops)
+    planner = Planner(printer, control, mismatch=mismatch)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(st.tuples(CONTENT, CONTENT, CONTENT, CONTENT))
+    def check(contents: tuple[str, ...]) -> None:
+        talk: tuple[Message, ...] = messages("uaua", *contents)
+        try:
+            derived = [one.rendered for one in derive(Chat(printer, control, talk, mismatch))]
+        except TemplateError:
+            return
+        planned = planner.examples(talk)
+        assert [one.segments for one in planned] == [one.segments for one in derived]
+        for count, example in zip((1, 3), planned, strict=True) if len(planned) == 2 else ():
+            context = "".join(part.text for part in example.segments[:-1])
+            assert context == printer.prompt(talk[:count]) or "prompt-mismatch" in example.notes
+            assert mismatch == "template" or "prompt-mismatch" not in example.notes
+
+    check()
+
+
+def test_other_processes_choose_alike() -> None:
+    kind, arguments = of("forced_think", "splice").__reduce__()
+    assert shown(kind(*arguments).examples(chat("uaua", "Q", "A", "R", "B"))) == EXPECTED["forced_think", "splice"]
+
+
+def test_another_choice_is_another_entry_of_the_cache(tiny_tokenizer_dir: Path) -> None:
+    tokenizer = load_tokenizer(tiny_tokenizer_dir)
+    choices: tuple[PromptMismatch, ...] = ("template", "splice", "error")
+    renderers = [Renderer(tokenizer, load_template(None, tokenizer, prompt_mismatch=one), 64) for one in choices]
+    assert len({renderer.fingerprint for renderer in renderers}) == 3
+
+
+FORCED = CHATML.replace("assistant\n'", "assistant\n<think>\n'")
+
+
+def test_check_counts_it_and_show_shows_it(
+    tmp_path: Path, tiny_tokenizer_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert FORCED != CHATML
+    (tmp_path / "forced.jinja").write_text(FORCED, encoding="utf-8")
+    (tmp_path / "train.jsonl").write_text(json.dumps({"prompt": "Q", "response": "A"}), encoding="utf-8")
+    words = [
+        f"model.name={tiny_tokenizer_dir}",
+        f"data.template_path={tmp_path}/forced.jinja",
+        f"data.train_path={tmp_path}/train.jsonl",
+        f"data.cache_dir={tmp_path}/cache",
+    ]
+    assert main(["check", *words]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "train: 1 × prompt-mismatch (the text before an answer differs" in page
+    assert "set data.prompt_mismatch=splice" in page
+    assert main(["check", *words, "data.prompt_mismatch=splice"]) == 0
+    page = capsys.readouterr().out
+    assert "train: 1 × spliced" in page
+    assert "prompt-mismatch" not in page
+    assert main(["show", *words, "data.prompt_mismatch=splice"]) == 0
+    assert "assistant↵\n<think>↵\n│⟦A<|im_end|>⟧\n" in capsys.readouterr().out
+    assert main(["check", *words, "data.prompt_mismatch=error"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"{tmp_path}/forced.jinja: the chat template's generation prompt is not what it prints before an answer" in said
+    )
+    assert "Traceback" not in said
+    assert main(["check", *words, "data.prompt_mismatch=guess"]) == 2
+    assert "data.prompt_mismatch" in capsys.readouterr().err
+
+
+# ---- templates that ignore add_generation_prompt ------------------------------------------------------------------------
+
+DOCUMENTED = """{% for message in messages %}
+{% if message['role'] == 'system' %}
+System: {{ message['content'] }}
+{% elif message['role'] == 'user' %}
+Human: {{ message['content'] }}
+{% elif message['role'] == 'assistant' %}
+Assistant: {{ message['content'] }}
+{% endif %}
+{% endfor %}"""
+"""As the first of the systems whose users weft serves documents it."""
+
+
+@pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
+def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -> None:
+    """Context in training, appended at inference, its space the model's to say, and taken away from an answer again."""
+    talk = Conversation(messages=messages("suaua", "S", "Q", "A", "R", "B"), location=PLACE)
+    made = from_source(DOCUMENTED, FAMILIES["chatml"], mismatch=mismatch)
+    first, second = made.examples(talk)
+    assert shown([first, second]) == [
+        "System: S\nHuman: Q\nAssistant:⟦ A⟧EOS",
+        "System: S\nHuman: Q\nAssistant: A\nHuman: R\nAssistant:⟦ B⟧EOS",
+    ]
+    assert first.notes == second.notes == ("header-appended", "eos-appended")
+    assert "".join(part.text for part in made.prompt(talk.messages[:2])) == "System: S\nHuman: Q\nAssistant:"
+    assert made.parse(" A") == "A"
+    assert made.parse("A") == "A"
