@@ -89,6 +89,12 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree["datasets"] = draw(st.lists(entry, max_size=3, unique_by=lambda item: item["name"]))
     tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, PATHS, max_size=3))
     tree.setdefault("data", {}).pop("split", None)
+    if (mode := tree.get("mode", "sft")) != "cpt_mixed":
+        tree["data"].pop("format", None)
+    if mode == "sft":
+        tree.pop("block_size", None), tree.pop("pack_factor", None)
+    if size := tree.get("block_size"):
+        tree.setdefault("model", {})["max_seq_len"] = size
     tree.get("train", {}).pop("fp16", None)
     tree.setdefault("train", {})["evaluation_strategy"] = "epoch"
     tree["run_name"] = draw(NAMES)

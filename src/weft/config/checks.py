@@ -88,6 +88,45 @@ def datasets_have_names_of_their_own(config: Config) -> Iterator[Finding]:
             )
 
 
+def documents_have_their_mode(config: Config) -> Iterator[Finding]:
+    """Documents are trained with ``cpt`` and ``cpt_mixed``, conversations with ``sft`` and ``cpt_mixed``."""
+    if config.mode == "sft":
+        for key, value in {"block_size": config.block_size, "pack_factor": config.pack_factor}.items():
+            if value is not None:
+                yield Finding(
+                    keys=(key,),
+                    what=f"{key} is about documents, which mode: sft does not train",
+                    fix=f"set mode: cpt (documents) or mode: cpt_mixed (documents and conversations), or remove {key}",
+                )
+    if config.mode == "cpt_mixed":
+        return
+    wrong = ("text", "lines") if config.mode == "sft" else ("auto", "text", "lines")
+    for key, format in _formats(config).items():
+        if (format in wrong) == (config.mode == "sft"):
+            kind = "documents" if config.mode == "sft" else "conversations"
+            yield Finding(
+                keys=(key,),
+                what=f"{key}: {format} is a format of {kind}, which mode: {config.mode} does not train",
+                fix=f"set {key}: {'auto' if config.mode == 'sft' else 'text'}, or mode: cpt_mixed to train both kinds",
+            )
+
+
+def blocks_fit_into_rows(config: Config) -> Iterator[Finding]:
+    """Nothing that the model sees at once is longer than ``model.max_seq_len``."""
+    if config.block_size is not None and config.block_size > config.model.max_seq_len:
+        yield Finding(
+            keys=("block_size", "model.max_seq_len"),
+            what=f"block_size: {config.block_size} is more than model.max_seq_len, {config.model.max_seq_len}",
+            fix=f"set model.max_seq_len={config.block_size}, or a smaller block_size",
+        )
+
+
+def _formats(config: Config) -> dict[str, str]:
+    """The format of each training set, by its key."""
+    of_datasets = {f"datasets[{number}].format": entry.format for number, entry in enumerate(config.datasets)}
+    return {"data.format": config.data.format, **of_datasets}
+
+
 def names_are_file_names(config: Config) -> Iterator[Finding]:
     """The run and the evaluation sets give their names to files, which must stay where they belong."""
     names = {"run_name": config.run_name} | {f"eval.sets.{name}": name for name in config.eval.sets}
@@ -125,6 +164,8 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     ),
     datasets_have_weight: ("datasets",),
     datasets_have_names_of_their_own: ("datasets",),
+    documents_have_their_mode: ("mode", "block_size", "pack_factor", "data.format", "datasets"),
+    blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
 from weft.data.conversations import ConversationFile, read_conversations
+from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
     HELD_OUT,
     can_do_without_validation,
@@ -20,7 +21,7 @@ from weft.data.inputs import (
     training_files,
 )
 from weft.data.mixture import Share
-from weft.data.packing import Packing, packing_of
+from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import asked, said
@@ -28,7 +29,7 @@ from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile,
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
-from weft.types import Conversation, Location
+from weft.types import Location, Material
 
 NOTES = {
     "prompt": "the template opens an answer differently under another argument, and was asked with it",
@@ -90,8 +91,13 @@ class ModelCheck:
     vocab_size: int
     special: Mapping[str, Mapping[str, int]]
     """``bos``, ``eos``, ``pad`` and ``stops``: the token's string and id."""
-    template: str
+    template: str | None
+    """None where only documents are trained, and there is none."""
     max_seq_len: int
+    document_end: str | None
+    """The token behind each document; None where none are trained."""
+    block_size: int | None
+    """The most tokens of a document at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +121,7 @@ class PackingCheck:
     fill: float
     """The share of the rows' capacity that is used."""
     cut_examples: int
-    """Examples that some row holds only a part of."""
+    """Examples of conversations that some row holds only a part of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +183,9 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     unmixed: list[Warn] = []
     if renderer:
         try:
+            require_both_kinds(config, stores["train"], tuple(files["train"]))
             planned = packing_of(config, stores["train"], files["train"])
-            mixture, packing = _mixture(planned), _packing(planned)
+            mixture, packing = _mixture(planned), _packing(planned, stores["train"])
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(what=problem.what, fix=problem.fix or "")]
     return CheckReport(
@@ -237,7 +244,7 @@ class _Heard:
     asked: tuple[str, ...]
 
     @classmethod
-    def of(cls, conversations: Sequence[Conversation]) -> _Heard:
+    def of(cls, conversations: Sequence[Material]) -> _Heard:
         return cls(tuple(map(said, conversations)), tuple(map(asked, conversations)))
 
     def shared_with(self, other: _Heard) -> tuple[int, int]:
@@ -292,8 +299,10 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
         special={
             name: {token: tokenizer.control_id(token) for token in tokens if token} for name, tokens in named.items()
         },
-        template=renderer.template.name,
+        template=renderer.template.name if renderer.template else None,
         max_seq_len=renderer.max_seq_len,
+        document_end=renderer.documents.closing if renderer.documents else None,
+        block_size=renderer.documents.block_size if renderer.documents else None,
     )
 
 
@@ -302,14 +311,14 @@ def _mixture(packing: Packing) -> MixtureCheck:
     return MixtureCheck(by=mixture.by, shares=mixture.shares(), plain=mixture.is_plain)
 
 
-def _packing(packing: Packing) -> PackingCheck:
+def _packing(packing: Packing, store: ExampleStore) -> PackingCheck:
     rows = packing.rows(0)
     return PackingCheck(
         how=packing.how,
         rows=len(rows),
         capacity=packing.capacity,
         fill=rows.fill,
-        cut_examples=rows.cut_examples,
+        cut_examples=cut_conversations(rows, store),
     )
 
 
@@ -337,9 +346,12 @@ def _warnings(
         )
     for one in sets:
         for how, shortened in (one.encoded.shortened if one.encoded else {}).items():
+            why, fix = ", to fit into model.max_seq_len", "raise model.max_seq_len, or choose another data.overlong"
+            if how == CUT:
+                why, fix = "", "raise pack_factor, or remove it to train documents to their end"
             yield Warn(
-                what=f"{len(set(shortened))} of {one.records} {one.name} records are {how}, to fit into model.max_seq_len",
-                fix="raise model.max_seq_len, or choose another data.overlong",
+                what=f"{len(set(shortened))} of {one.records} {one.name} records are {how}{why}",
+                fix=fix,
                 where=tuple(shortened[:_SHOWN]),
             )
         for reason, places in one.dropped.items():

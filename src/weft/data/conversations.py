@@ -1,15 +1,15 @@
-"""Files → conversations: the one way in, for preparing, training, checking and scoring alike."""
+"""Files → conversations and documents: the one way in, for preparing, training, checking and scoring alike."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from weft.config.schema import RecordFormat
 from weft.data import oasst
@@ -20,7 +20,7 @@ from weft.data.rows import BadRow
 from weft.data.sources import read_part
 from weft.data.tools import as_openai
 from weft.errors import DataError, Problems, WeftError
-from weft.types import Conversation, Message, Record, Setting
+from weft.types import Conversation, Document, Material, Message, Record, Setting
 
 if TYPE_CHECKING:
     from weft.data.split import Portion
@@ -32,11 +32,11 @@ _SHOWN = 20
 class ConversationFile:
     """What files hold. Every record read is in ``conversations`` or in ``bad_rows``."""
 
-    conversations: tuple[Conversation, ...]
-    """In the order of the files."""
+    conversations: tuple[Material, ...]
+    """In the order of the files; documents among them where the mode trains documents."""
     bad_rows: tuple[BadRow, ...]
     formats: Mapping[str, int]
-    """How many conversations came in which format."""
+    """How many of them came in which format."""
     mappings: Mapping[str, Mapping[str, int]]
     """What was read as what, by format, in how many records: ``{"qa": {"question → user": 2, …}}``."""
     files: Mapping[str, int]
@@ -47,6 +47,11 @@ class ConversationFile:
     """What lies in a directory, or matches a pattern, and is not read: folders, files of another kind, notes."""
     notices: tuple[str, ...] = ()
     """Samples that could not be as large as was asked for."""
+
+    @property
+    def talks(self) -> Iterator[Conversation]:
+        """The conversations without the documents."""
+        return (one for one in self.conversations if isinstance(one, Conversation))
 
 
 def read_conversations(
@@ -93,15 +98,15 @@ def read_conversations(
             fix="choose otherwise with data.oasst_lang, or name another file",
         )
     if portion is not None:
-        kept = list(compress(kept, portion.holds([one.conversation for one in kept])))
+        kept = list(compress(kept, portion.holds([one.material for one in kept])))
         bad_rows = [] if portion.held_out else bad_rows
     mappings: dict[str, Counter[str]] = {}
     for one in kept:
         mappings.setdefault(one.format, Counter()).update(one.mapping)
-    places = [*(one.conversation.location for one in kept), *(row.location for row in bad_rows)]
+    places = [*(one.material.location for one in kept), *(row.location for row in bad_rows)]
     records = Counter(place.path for place in places)
     return ConversationFile(
-        conversations=tuple(one.conversation for one in kept),
+        conversations=tuple(one.material for one in kept),
         bad_rows=tuple(bad_rows),
         formats=Counter(one.format for one in kept),
         mappings=mappings,
@@ -117,7 +122,8 @@ class _Read:
 
     def __init__(self, reading: Reading, system_prompt: str | None) -> None:
         self._reading, self._system_prompt = reading, system_prompt
-        self._trees = reading.format in TREES
+        self._trees = reading.format in TREES and reading.mode != "cpt"
+        self._by_line = reading.format == "lines"
         self.kept: list[Parsed] = []
         self.bad_rows: list[BadRow] = []
         self.left_out: Counter[str] = Counter()
@@ -126,7 +132,7 @@ class _Read:
 
     def part(self, part: Part, seed: int, source: str | None) -> None:
         """Take in the rows of a part. Messages of trees wait for its end: their order in it is free."""
-        rows, notices = read_part(part, seed)
+        rows, notices = read_part(part, seed, by_line=self._by_line)
         of_trees: list[Record] = []
         for row in rows:
             if isinstance(row, BadRow):
@@ -164,16 +170,18 @@ class _Read:
         self.bad_rows += [_bad_row(record, error) for record, error in trees.bad]
         self.left_out.update(trees.left_out)
         for conversation in trees.conversations:
-            self._keep(Parsed(format="oasst", conversation=conversation, mapping=oasst.MAPPING))
+            self._keep(Parsed(format="oasst", material=conversation, mapping=oasst.MAPPING))
 
     def _keep(self, parsed: Parsed) -> None:
-        conversation = with_system_prompt(parsed.conversation, self._system_prompt)
-        self.kept.append(replace(parsed, conversation=conversation))
+        self.kept.append(replace(parsed, material=with_system_prompt(parsed.material, self._system_prompt)))
 
 
-def with_system_prompt(conversation: Conversation, system_prompt: str | None) -> Conversation:
-    """The conversation, with this system message if it has none of its own."""
-    if system_prompt is None or conversation.messages[0].role == "system":
+Either = TypeVar("Either", Conversation, Document, Material)
+
+
+def with_system_prompt(conversation: Either, system_prompt: str | None) -> Either:
+    """The conversation, with this system message if it has none of its own; a document as it is."""
+    if isinstance(conversation, Document) or system_prompt is None or conversation.messages[0].role == "system":
         return conversation
     return replace(conversation, messages=under(conversation.messages, system_prompt))
 
@@ -193,8 +201,15 @@ def turns_of(messages: Sequence[Message]) -> list[Message]:
     return [replace(turns[0], setting=None), *turns[1:]] if turns and turns[0].setting else turns
 
 
-def canonical(conversation: Conversation) -> dict[str, Any]:
-    """The record that ``weft prepare`` writes: reading it gives the same conversation, at another place."""
+def canonical(conversation: Material) -> dict[str, Any]:
+    """The record that ``weft prepare`` writes: reading it gives the same conversation or document, at another place."""
+    if isinstance(conversation, Document):
+        return {
+            "id": conversation.id,
+            "source": conversation.source,
+            "text": conversation.text,
+            "meta": conversation.meta,
+        }
     setting = conversation.messages[0].setting or Setting()
     given = (setting.tools, setting.arguments)
     return {
@@ -223,6 +238,13 @@ def _beside_content(message: Message) -> dict[str, Any]:
 def content_digest(messages: Sequence[Message]) -> str:
     """The SHA-256 of what the messages say: equal for equal messages and for no others."""
     return hashlib.sha256("".join(map(_said, messages)).encode()).hexdigest()
+
+
+def digest_of(material: Material) -> str:
+    """The SHA-256 of all that a conversation or a document says, the system message included."""
+    if isinstance(material, Document):
+        return hashlib.sha256(b"document " + material.text.encode(errors="surrogatepass")).hexdigest()
+    return content_digest(material.messages)
 
 
 def _said(message: Message) -> str:

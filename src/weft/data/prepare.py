@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations, with_system_prompt
+from weft.data.conversations import ConversationFile, canonical, digest_of, read_conversations, with_system_prompt
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
-from weft.data.formats import CANONICAL, SETTING
+from weft.data.formats import CANONICAL, CANONICAL_DOCUMENT, SETTING
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
@@ -21,7 +21,7 @@ from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, suspend_style
 from weft.data.style_record import original_path
 from weft.errors import ConfigError, DataError
-from weft.types import Conversation
+from weft.types import Material
 
 REPORT_NAME = "prepare_report.json"
 REJECTS_NAME = "rejects.jsonl"
@@ -60,13 +60,13 @@ class PrepareReport:
     rejects_path: str | None
     """The file that lists them, if there are any."""
     duplicates: tuple[Duplicate, ...]
-    """The records that were left out because an earlier one has the same messages."""
+    """The records that were left out because an earlier one says the same."""
     splits: Mapping[str, Split]
     """The files that were written, by split."""
     files: Mapping[str, int]
     """How many records each file held."""
     formats: Mapping[str, int]
-    """How many conversations came in which format."""
+    """How many records came in which format."""
     mappings: Mapping[str, Mapping[str, int]]
     """What was read as what, by format, in how many records."""
     fields_beside: Mapping[str, int]
@@ -100,14 +100,14 @@ def prepare(config: Config) -> PrepareReport:
     _check_reports(config)
     found = read_conversations(
         config.data.raw_path,
-        format=reading_of(config.data, config.data.format),
+        format=reading_of(config.data, config.data.format, config.mode),
         on_bad_row=config.on_bad_row,
         seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
     kept, duplicates = _without_duplicates(conversations)
-    splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
+    splits: dict[str, list[Material]] = {name: [] for name in ratios}
     how = config.data.split
     names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
     for conversation, name in zip(kept, names, strict=True):
@@ -199,7 +199,7 @@ def _check_reports(config: Config) -> None:
 
 def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
-    return first_line_has(path, CANONICAL, frozenset(SETTING))
+    return first_line_has(path, CANONICAL, frozenset(SETTING)) or first_line_has(path, CANONICAL_DOCUMENT)
 
 
 def _last_report(path: Path) -> dict[str, Any] | None:
@@ -211,12 +211,12 @@ def _last_report(path: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) and {"raw_path", "train_path", "splits"} <= report.keys() else None
 
 
-def _without_duplicates(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[Duplicate]]:
+def _without_duplicates(conversations: Sequence[Material]) -> tuple[list[Material], list[Duplicate]]:
     """The first conversation of each content, with an id, and the others."""
-    first: dict[str, Conversation] = {}
+    first: dict[str, Material] = {}
     duplicates = []
     for conversation in conversations:
-        digest = content_digest(conversation.messages)
+        digest = digest_of(conversation)
         if digest in first:
             duplicates.append(Duplicate(location=str(conversation.location), first=str(first[digest].location)))
         else:
@@ -241,7 +241,7 @@ def _stale(
 def _notes(
     config: Config,
     found: ConversationFile,
-    kept: Sequence[Conversation],
+    kept: Sequence[Material],
     ratios: Mapping[str, float],
     written: Mapping[str, Split],
 ) -> tuple[str, ...]:
@@ -268,7 +268,7 @@ def _notes(
 def _write(
     config: Config,
     report: PrepareReport,
-    splits: Mapping[str, Sequence[Conversation]],
+    splits: Mapping[str, Sequence[Material]],
     bad_rows: Sequence[BadRow],
     stale: Sequence[Path],
 ) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weft.config.schema import DataConfig, OasstPaths, RecordFormat
+from weft.config.schema import DataConfig, Mode, OasstPaths, RecordFormat
 
 TREES: tuple[RecordFormat, ...] = ("auto", "chat", "oasst")
 """The formats under which messages of trees are read."""
+DOCUMENTS: tuple[RecordFormat, ...] = ("text", "lines")
+"""The formats of documents."""
 
 
 class Reading(NamedTuple):
-    """A format with its settings; see the keys of the same names under ``data``."""
+    """A format with its settings; see the keys of the same names under ``data``, and ``mode``."""
 
     format: RecordFormat = "auto"
     instruction_field: str = "instruction"
@@ -20,6 +22,8 @@ class Reading(NamedTuple):
     context_field: str = "context"
     oasst_paths: OasstPaths = "best"
     oasst_lang: tuple[str, ...] = ()
+    mode: Mode = "sft"
+    """What is trained, conversations (``sft``), documents (``cpt``) or both, and so what a record may be."""
 
     def named_fields(self) -> dict[str, str]:
         """The fields that a record may lack and that are not called as they are by default, by the key that names them."""
@@ -31,7 +35,7 @@ class Reading(NamedTuple):
         }
 
 
-def reading_of(data: DataConfig, format: RecordFormat) -> Reading:
+def reading_of(data: DataConfig, format: RecordFormat, mode: Mode = "sft") -> Reading:
     """The format ``format`` with those settings of a configuration that matter to it."""
     if format == "custom":
         return Reading(
@@ -40,7 +44,8 @@ def reading_of(data: DataConfig, format: RecordFormat) -> Reading:
             response_field=data.response_field,
             system_field=data.system_field,
             context_field=data.context_field,
+            mode=mode,
         )
     if format in TREES:
-        return Reading(format=format, oasst_paths=data.oasst_paths, oasst_lang=tuple(data.oasst_lang))
-    return Reading(format=format)
+        return Reading(format=format, oasst_paths=data.oasst_paths, oasst_lang=tuple(data.oasst_lang), mode=mode)
+    return Reading(format=format, mode=mode)

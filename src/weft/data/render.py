@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
+from weft.data.documents import CUT, DocumentForm
 from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, Encoded, split, truncate
 from weft.errors import DataError, WeftError
-from weft.types import Conversation, Example, Location, Message, Segment
+from weft.types import Conversation, Document, Example, Location, Material, Message, Segment
 
 if TYPE_CHECKING:
     from weft.data.template import ChatTemplate, Rendered
@@ -45,7 +46,7 @@ class Overlong(DataError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
-    """What became of one conversation."""
+    """What became of one conversation or document."""
 
     location: Location
     examples: tuple[Example, ...] = ()
@@ -53,44 +54,49 @@ class Rendering:
     shortened: tuple[str, ...] = ()
     """How examples were made to fit, for each that was."""
     error: WeftError | None = None
-    """Why the conversation gives no example at all, where it is not for length."""
+    """Why it gives no example at all, where it is not for length."""
     notes: tuple[str, ...] = ()
     """What the template's derivation found worth counting."""
+    document: bool = False
+    """Whether it is a document, so that the examples are its blocks."""
 
 
 class Renderer:
-    """Conversations to examples, with one tokenizer and one template.
+    """Conversations and documents to examples, with one tokenizer and one template.
 
     Args:
         tokenizer: encodes.
-        template: prints.
+        template: prints conversations; None where only documents are trained and the tokenizer has none.
         max_seq_len: the most tokens that an example may have.
         overlong: what becomes of longer ones (:mod:`weft.data.overlong`); ``error`` is for whoever reads the renderings.
         train_on: which tokens get a weight: those of every turn of the ``assistant``, those of its ``last_turn``, or ``all``
             but the first, which nothing before it could predict.
+        documents: how documents become examples; None where none are trained.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        template: ChatTemplate,
+        template: ChatTemplate | None,
         max_seq_len: int,
         *,
         overlong: OverlongPolicy = "drop",
         train_on: TrainOn = "assistant",
+        documents: DocumentForm | None = None,
     ):
         self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
-        self.overlong, self.train_on = overlong, train_on
+        self.overlong, self.train_on, self.documents = overlong, train_on, documents
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything besides the records that decides on ids and weights."""
-        choices = [self.max_seq_len, self.overlong, self.train_on]
-        parts = [self.template.source, self.tokenizer.fingerprint, *choices]
+        choices = [self.max_seq_len, self.overlong, self.train_on, self.documents and asdict(self.documents)]
+        parts = [self.template.source if self.template else None, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def render(self, conversation: Conversation) -> list[Example]:
-        """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part.
+    def render(self, conversation: Material) -> list[Example]:
+        """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part; or the
+        blocks of a document.
 
         Raises:
             Overlong: an example is longer than ``max_seq_len``.
@@ -103,8 +109,32 @@ class Renderer:
                 raise error
         return list(rendering.examples)
 
-    def render_batch(self, conversations: Sequence[Conversation]) -> list[Rendering]:
-        """What becomes of each conversation; problems are returned, not raised. Many at once are faster."""
+    def render_batch(self, materials: Sequence[Material]) -> list[Rendering]:
+        """What becomes of each conversation or document; problems are returned, not raised. Many at once are faster."""
+        talks = iter(self._render_talks([one for one in materials if isinstance(one, Conversation)]))
+        return [self._render_document(one) if isinstance(one, Document) else next(talks) for one in materials]
+
+    def _render_document(self, document: Document) -> Rendering:
+        assert self.documents, "who reads documents says how they are rendered"
+        form, location = self.documents, document.location
+        try:
+            _encodable(form.printed(document).segments)
+        except RowError as error:
+            error.where = location
+            return Rendering(location=location, error=error, document=True)
+        ids = form.ids(document.text, self.tokenizer)
+        if len(ids) < 2:
+            nothing = RowError("nothing in it is trained", where=location, fix="leave it out")
+            return Rendering(location=location, error=nothing, document=True)
+        kept = ids[: form.limit]
+        return Rendering(
+            location=location,
+            examples=form.blocks(kept, location),
+            shortened=(CUT,) if len(kept) < len(ids) else (),
+            document=True,
+        )
+
+    def _render_talks(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         renderings = self._render(conversations)
         if self.overlong != "split_turns":
             return renderings
@@ -155,12 +185,16 @@ class Renderer:
             )
         return renderings
 
-    def texts(self, conversation: Conversation) -> tuple[Rendered, ...]:
-        """The examples of a conversation as text, whatever their length.
+    def texts(self, conversation: Material) -> tuple[Rendered, ...]:
+        """The examples of a conversation as text, whatever their length; or a document.
 
         Raises:
             TemplateError: the template does not print this conversation.
         """
+        if isinstance(conversation, Document):
+            assert self.documents
+            return (self.documents.printed(conversation),)
+        assert self.template, "conversations are printed by a template"
         return self.template.examples(conversation, last_turn=self.train_on == "last_turn")
 
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
@@ -169,6 +203,7 @@ class Renderer:
         For a first turn it is a strict prefix of the training example's ids. For later turns it is too where the template
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
+        assert self.template, "conversations are printed by a template"
         pieces = _plan(_encodable(self.template.prompt(messages)))
         encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
         ids = [index for piece, run in zip(pieces, encoded, strict=True) for index in run[piece.skip :]]

@@ -16,7 +16,7 @@ from weft.data.style import effective_system_prompt
 from weft.data.template import Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError
-from weft.types import Conversation, Example, Location, Message, Segment
+from weft.types import Conversation, Document, Example, Location, Material, Message, Segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,8 @@ class ShownExample:
 def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExample]]:
     """The examples of the first ``count`` training records, and the renderer that made them.
 
-    Those that are too long are shown as they were made to fit, or whole where they are left out.
+    Those that are too long are shown as they were made to fit, or whole where they are left out; of a document with several
+    blocks the first and the last one.
 
     Raises:
         WeftError: these records, or their files, the tokenizer or the template cannot be used.
@@ -68,6 +69,9 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
     unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize, train_on=renderer.train_on)
     shown = []
     for conversation in _first(config, count):
+        if isinstance(conversation, Document):
+            shown += _blocks(renderer, conversation)
+            continue
         fitted = renderer.render_batch([conversation])[0]
         if fitted.shortened:
             shown += [_as_fitted(renderer.tokenizer, example, fitted.shortened) for example in fitted.examples]
@@ -99,6 +103,19 @@ def stretches(tokenizer: Tokenizer, example: Example) -> list[Stretch]:
     return found
 
 
+def _blocks(renderer: Renderer, document: Document) -> list[ShownExample]:
+    """A document of one block, or the first and the last block of one."""
+    blocks = renderer.render(document)
+    if len(blocks) == 1:
+        parts = tuple(stretches(renderer.tokenizer, blocks[0]))
+        (printed,) = renderer.texts(document)
+        return [ShownExample(printed=printed, example=blocks[0], stretches=parts, left_out=False)]
+    return [
+        _as_fitted(renderer.tokenizer, blocks[number - 1], (f"block {number:,} of {len(blocks):,}",))
+        for number in (1, len(blocks))
+    ]
+
+
 def _as_fitted(tokenizer: Tokenizer, example: Example, how: tuple[str, ...]) -> ShownExample:
     """An example that says less than its record, from the tokens that are left of it."""
     parts = tuple(stretches(tokenizer, example))
@@ -121,8 +138,8 @@ def segments_as_dicts(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     return [{"text": one.text, "trained": one.trained, "control": one.control} for one in segments]
 
 
-def _first(config: Config, count: int) -> list[Conversation]:
-    """The first conversations of the training files."""
+def _first(config: Config, count: int) -> list[Material]:
+    """The first conversations or documents of the training files."""
     if count < 1:
         raise ConfigError(
             "the number of records must be at least 1", where="-n", fix="leave it out to see the first one"

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from weft.data.conversations import content_digest, turns_of
+from weft.data.conversations import content_digest, digest_of, turns_of
 from weft.data.seeds import derive_seed
 from weft.errors import DataError
-from weft.types import Conversation
+from weft.types import Document, Material
 
 QUESTION, NONE = "question", "none"
 """What may make conversations a group that no split divides, beside a field of ``meta``."""
@@ -43,7 +43,7 @@ def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
 
 
 def assign_splits(
-    conversations: Sequence[Conversation],
+    conversations: Sequence[Material],
     ratios: Mapping[str, float],
     seed: int,
     *,
@@ -75,9 +75,9 @@ def assign_splits(
         )
     key = f"{derive_seed(seed, 'split')}:"
 
-    def rank(conversation: Conversation) -> tuple[bytes, str]:
+    def rank(conversation: Material) -> tuple[bytes, str]:
         group = _group(conversation, group_by)
-        return hashlib.sha256((key + group).encode()).digest(), content_digest(conversation.messages)
+        return hashlib.sha256((key + group).encode()).digest(), digest_of(conversation)
 
     ranks = [rank(conversation) for conversation in conversations]
     sources: dict[str, list[int]] = {}
@@ -92,7 +92,7 @@ def assign_splits(
     return [decided[group] for group, _ in ranks]
 
 
-def _group(conversation: Conversation, group_by: str) -> str:
+def _group(conversation: Material, group_by: str) -> str:
     if group_by == NONE:
         return said(conversation)
     if group_by in conversation.meta:
@@ -100,13 +100,17 @@ def _group(conversation: Conversation, group_by: str) -> str:
     return asked(conversation)
 
 
-def asked(conversation: Conversation) -> str:
-    """A digest of what the user says in a conversation."""
+def asked(conversation: Material) -> str:
+    """A digest of what the user says in a conversation; of a document, of all of it."""
+    if isinstance(conversation, Document):
+        return digest_of(conversation)
     return content_digest([message for message in turns_of(conversation.messages) if message.role == "user"])
 
 
-def said(conversation: Conversation) -> str:
-    """A digest of what a conversation says, whatever its system message asks for."""
+def said(conversation: Material) -> str:
+    """A digest of what a conversation says, whatever its system message asks for; of a document, of its text."""
+    if isinstance(conversation, Document):
+        return digest_of(conversation)
     return content_digest(turns_of(conversation.messages))
 
 
@@ -120,7 +124,7 @@ class Portion:
     """The share of validation."""
     seed: int
 
-    def holds(self, conversations: Sequence[Conversation]) -> list[bool]:
+    def holds(self, conversations: Sequence[Material]) -> list[bool]:
         """Which of a source's conversations are in this portion; the same question is never in both."""
         split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
         return [(name == "val") == self.held_out for name in split]

@@ -15,7 +15,7 @@ from weft.data.example_file import ExampleWriter
 from weft.data.formats import RowError
 from weft.data.render import Overlong, Renderer, Rendering
 from weft.errors import DataError, Problems, WeftError
-from weft.types import Conversation, Example, Location
+from weft.types import Document, Example, Location, Material
 
 Progress = Callable[[int, int], None]
 """Called with the number of conversations that are encoded, and of all."""
@@ -24,6 +24,7 @@ TOO_LONG = "longer than model.max_seq_len"
 """How the reason begins for which examples are left out that are too long."""
 
 _AT_ONCE = 512  # conversations: enough to keep all cores busy, few enough to show progress
+_CHARACTERS_AT_ONCE = 2**22  # of documents, which may be long
 _SHOWN = 20
 
 
@@ -45,7 +46,12 @@ class SourceAccount:
     too_long: int = 0
     """Examples, or exchanges of a conversation, that were left out because they are too long."""
     shortened: int = 0
-    """Conversations or examples that were truncated or split to fit."""
+    """Conversations or examples that were truncated or split to fit; documents that were cut."""
+    documents: int = 0
+    blocks: int = 0
+    """Examples that are blocks of documents."""
+    block_tokens: int = 0
+    """Of the blocks."""
 
 
 @dataclass
@@ -86,8 +92,8 @@ class Account:
         self.sources[-1].too_long += len(rendering.overlong)
         self.sources[-1].shortened += len(rendering.shortened)
 
-    def count(self, example: Example, stops: Collection[int]) -> None:
-        """Enter an example of the source that was opened last."""
+    def count(self, example: Example, stops: Collection[int], *, is_block: bool = False) -> None:
+        """Enter an example of the source that was opened last; ``is_block``: of a document, which has no turns."""
         trained = example.loss_weights > 0
         last = trained & ~np.append(trained[1:], False)
         source = self.sources[-1]
@@ -95,6 +101,10 @@ class Account:
         source.tokens += len(example.ids)
         source.trained_tokens += int(trained.sum())
         source.longest = max(source.longest, len(example.ids))
+        if is_block:
+            source.blocks += 1
+            source.block_tokens += len(example.ids)
+            return
         self.turns += int(last.sum())
         self.closed_turns += sum(index in stops for index in example.ids[last].tolist())
 
@@ -134,8 +144,9 @@ def write_examples(
                     errors.append(rendering.error)
                     account.drop(_reason(rendering.error), rendering.location)
                 account.fit(rendering)
+                account.sources[-1].documents += rendering.document and bool(rendering.examples)
                 for example in rendering.examples:
-                    account.count(example, renderer.tokenizer.stop_ids)
+                    account.count(example, renderer.tokenizer.stop_ids, is_block=rendering.document)
             writer.write([example for rendering in renderings for example in rendering.examples])
         account.fingerprint = writer.digest()
     if errors and (on_bad_row == "error" or account.is_empty):
@@ -154,11 +165,22 @@ def _rendered(
     done, total = 0, sum(len(source.conversations) for source in sources)
     for source in sources:
         account.sources.append(SourceAccount(records=sum(source.files.values())))
-        for start in range(0, len(source.conversations), _AT_ONCE):
-            batch: tuple[Conversation, ...] = source.conversations[start : start + _AT_ONCE]
+        for batch in _batches(source.conversations):
             yield renderer.render_batch(batch)
             done += len(batch)
             progress(done, total)
+
+
+def _batches(materials: Sequence[Material]) -> Iterator[Sequence[Material]]:
+    """What is encoded at once: not too many, and of documents not too much text."""
+    start = characters = 0
+    for place, one in enumerate(materials):
+        characters += len(one.text) if isinstance(one, Document) else 0
+        if place + 1 - start == _AT_ONCE or characters > _CHARACTERS_AT_ONCE:
+            yield materials[start : place + 1]
+            start, characters = place + 1, 0
+    if start < len(materials):
+        yield materials[start:]
 
 
 def _reason(error: WeftError) -> str:

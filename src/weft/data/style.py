@@ -28,7 +28,7 @@ from weft.data.style_record import (
     write_record,
 )
 from weft.errors import ConfigError, DataError
-from weft.types import Conversation
+from weft.types import Document, Material
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def _style_files(config: Config, style: str, paths: list[Path], record: Path) ->
         for path in paths:
             check_no_stray_original(path)
             found = read_conversations(
-                path, format=reading_of(config.data, config.data.format), on_bad_row=config.on_bad_row
+                path, format=reading_of(config.data, config.data.format, config.mode), on_bad_row=config.on_bad_row
             )
             rows = (canonical(_styled(each, config.data.system_prompt, style)) for each in found.conversations)
             digests[relative_name(path, record)] = Digests(
@@ -176,7 +176,9 @@ def effective_system_prompt(config: Config) -> str | None:
     return config.data.system_prompt if style is None else _join(config.data.system_prompt, style)
 
 
-def _styled(conversation: Conversation, system_prompt: str | None, style: str) -> Conversation:
+def _styled(conversation: Material, system_prompt: str | None, style: str) -> Material:
+    if isinstance(conversation, Document):
+        return conversation
     system, *turns = under(conversation.messages, system_prompt or "")
     return replace(conversation, messages=(replace(system, content=_join(system.content, style)), *turns))
 

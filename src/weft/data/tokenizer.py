@@ -40,7 +40,7 @@ class Tokenizer:
 
     Attributes:
         control: strings of the control tokens: special added tokens, and the stops.
-        stops: strings of the tokens that end an answer; ``stop_ids``: their ids.
+        stops: strings of the tokens that end an answer; ``stop_ids``: their ids; ``ordered_stops``: the EOS comes first.
         bos: the string of the token that begins a text, empty where there is none.
         eos: the token that ends a text, one of the stops; ``eos_id``: its id.
         pad: the token that fills batches, empty where the tokenizer names none; ``pad_id``: its id, or None.
@@ -54,6 +54,7 @@ class Tokenizer:
         special = (token["content"] for token in files.spec["added_tokens"] if token["special"])
         self._spec = files.spec
         self.control = frozenset(special) | frozenset(files.stops)
+        self.ordered_stops = files.stops
         self.stops = frozenset(files.stops)
         self.stop_ids = frozenset(ids[token] for token in files.stops)
         self._control = {token: ids[token] for token in self.control}
@@ -101,8 +102,14 @@ class Tokenizer:
         return self._own.id_to_token(index) or ""
 
     @cached_property
+    def opening(self) -> str:
+        """The BOS, where the model's own tokenizer puts it before every text (chat templates print it themselves); else empty."""
+        bare, whole = (self._own.encode("a", add_special_tokens=special).tokens for special in (False, True))
+        return self.bos if self.bos and whole[:1] == [self.bos] != bare[:1] else ""
+
+    @cached_property
     def _own(self) -> RustTokenizer:
-        """The model's tokenizer as it is. Only for decoding: encoding with it would let text become control tokens."""
+        """The model's tokenizer as it is. Not for encoding records: with it, text would become control tokens."""
         return RustTokenizer.from_str(json.dumps(self._spec, ensure_ascii=False))
 
 

@@ -20,7 +20,7 @@ from weft.evaluation.scoring import Prediction, score
 from weft.evaluation.sets import EvalSet
 from weft.inference.generate import Answerer
 from weft.inference.progress import answering
-from weft.types import Conversation, Example
+from weft.types import Conversation, Document, Example, Material
 from weft.version import __version__
 
 _SHOWN = 20
@@ -38,14 +38,18 @@ class _RenderedSet:
 
     name: str
     sources: tuple[str, ...]
-    kept: Sequence[tuple[Conversation, Rendering]]
-    """The conversations that training would take, with their examples."""
+    kept: Sequence[tuple[Material, Rendering]]
+    """The conversations and documents that training would take, with their examples."""
     dropped: Counter[str]
     """How many others there are, by reason."""
 
     @property
     def conversations(self) -> list[Conversation]:
-        return [conversation for conversation, _ in self.kept]
+        return [one for one, _ in self.kept if isinstance(one, Conversation)]
+
+    @property
+    def documents(self) -> int:
+        return len(self.kept) - len(self.conversations)
 
     @property
     def examples(self) -> list[Example]:
@@ -83,7 +87,7 @@ def evaluate(
 def _evaluate_set(
     answerer: Answerer, rendered: _RenderedSet, config: Config, *, quick: bool, loss: LossFunction | None
 ) -> tuple[EvalReport, list[Prediction]]:
-    metrics = [name for name in config.eval.metrics if name in METRICS]
+    metrics = [name for name in config.eval.metrics if name in METRICS and rendered.conversations]
     start = time.perf_counter()
     predictions = _predict(answerer, rendered.conversations, rendered.name, config) if metrics else []
     seconds = time.perf_counter() - start
@@ -91,13 +95,14 @@ def _evaluate_set(
         set_name=rendered.name,
         sources=rendered.sources,
         evaluated=len(rendered.kept),
+        documents=rendered.documents,
         score=score(predictions, metrics) if metrics else None,
         loss=loss(rendered.examples) if loss else None,
         dropped=rendered.dropped,
         tuned=answerer.tuned,
         quick=quick,
         model={"name": answerer.name, "weights": str(answerer.directory)},
-        template=answerer.template.name,
+        template=answerer.template.name if answerer.template else "none",
         generation={**config.gen.model_dump(), "seed": config.seed},
         seconds=seconds,
         config=config.model_dump(mode="json"),
@@ -119,12 +124,13 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
         for pair in zip(evaluated.conversations, renderings, strict=True)
         if not (pair[1].error or pair[1].overlong)
     ]
-    kept = [pair for pair in usable if _unscored(pair[0]) is None]
-    dropped.update(reason for conversation, _ in usable if (reason := _unscored(conversation)))
+    reasons = [_unscored(one, config) for one, _ in usable]
+    kept = [pair for pair, reason in zip(usable, reasons, strict=True) if reason is None]
+    dropped.update(filter(None, reasons))
     if not kept:
-        reasons = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
+        counts = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
         raise DataError(
-            f"no record of the set '{evaluated.name}' can be evaluated: {reasons}",
+            f"no record of the set '{evaluated.name}' can be evaluated: {counts}",
             where=", ".join(evaluated.sources),
             fix="mend the records, or raise model.max_seq_len where they are too long",
         )
@@ -133,8 +139,12 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
     )
 
 
-def _unscored(conversation: Conversation) -> str | None:
-    """Why the last message is no answer that another one could be compared with; None where it is."""
+def _unscored(conversation: Material, config: Config) -> str | None:
+    """Why the last message is no answer that another one could be compared with; None where it is. A document has its loss."""
+    if isinstance(conversation, Document):
+        return (
+            None if "loss" in config.eval.metrics else "documents have no answers, only a loss: eval.metrics lacks it"
+        )
     before, last = conversation.messages[-2:]
     if last.tool_calls:
         return "the last answer calls a tool, which is not scored yet"

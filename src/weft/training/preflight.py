@@ -14,6 +14,7 @@ from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.check import NOTES, cut_examples
+from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
     can_do_without_validation,
     held_out_files,
@@ -22,7 +23,7 @@ from weft.data.inputs import (
     split_notices,
     training_files,
 )
-from weft.data.packing import Packing, Rows, pack, packing_of
+from weft.data.packing import Packing, Rows, cut_conversations, pack, packing_of
 from weft.data.places import find_parts
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
@@ -77,6 +78,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
     renderer = load_renderer(config)
     files = training_files(config)
     train = _open(files, renderer, config)
+    require_both_kinds(config, train, files)
     packing = packing_of(config, train, files)
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
@@ -113,7 +115,7 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
 
 
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
-    if packing.how == "wrapped" and (cut := packing.rows(0).cut_examples):
+    if packing.how == "wrapped" and (cut := cut_conversations(packing.rows(0), train)):
         warning = cut_examples(cut, len(train))
         yield f"{warning.what}; {warning.fix}"
 
@@ -158,9 +160,9 @@ def _left_out(name: str, store: ExampleStore) -> Iterator[str]:
             ", …" if len(places) > 3 else ""
         )
     for how, places in store.report.shortened.items():
-        yield (
-            f"{len(places)} {name} records {how}, to fit into model.max_seq_len: {', '.join(map(str, places[:3]))}"
-            + (", …" if len(places) > 3 else "")
+        why = "" if how == CUT else ", to fit into model.max_seq_len"
+        yield f"{len(places)} {name} records {how}{why}: {', '.join(map(str, places[:3]))}" + (
+            ", …" if len(places) > 3 else ""
         )
     for note, count in store.report.notes.items():
         name_of_note, _, detail = note.partition(":")

@@ -16,20 +16,22 @@ from weft.training.state import OPTIMIZER, STATE
 _ONLY_FOR_RESUMING = {MANIFEST, OPTIMIZER, STATE}
 
 
-def write_serving_files(directory: Path, base: Path, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+def write_serving_files(directory: Path, base: Path, template: ChatTemplate | None, tokenizer: Tokenizer) -> None:
     """Put the tokenizer, the chat template that was used, and how generation stops into ``directory``.
 
     Args:
         directory: where the weights are.
         base: the base model's directory.
-        template: becomes ``chat_template.jinja``, which Transformers prefers to the one in ``tokenizer_config.json``.
+        template: becomes ``chat_template.jinja``, which Transformers prefers to the one in ``tokenizer_config.json``; None
+            where only documents were trained and there is none.
         tokenizer: knows the ids of the template's stop strings.
     """
     copy_serving_files(base, directory)
-    (directory / "chat_template.jinja").write_bytes(template.source.encode())
+    if template:
+        (directory / "chat_template.jinja").write_bytes(template.source.encode())
     settings = directory / "generation_config.json"
     generation = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    generation["eos_token_id"] = sorted(tokenizer.stopping_ids(template.stop_strings))
+    generation["eos_token_id"] = sorted(tokenizer.stopping_ids(template.stop_strings if template else ()))
     if tokenizer.pad_id is not None:
         generation.setdefault("pad_token_id", tokenizer.pad_id)
     settings.write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
