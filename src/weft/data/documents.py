@@ -11,7 +11,7 @@ begins with the last token of the block before, as context, so that every token 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from weft.config.schema import Config
 from weft.data.derive import Rendered
-from weft.data.encoding import Run
+from weft.data.long_text import encode_texts
 from weft.errors import ConfigError
 from weft.types import Document, Example, Location, Segment
 
@@ -57,10 +57,11 @@ class DocumentForm:
         text = Segment(text=document.text + self.closing, trained=True, control=((end, end + len(self.closing)),))
         return Rendered(segments=(opening, text) if self.opening else (text,), append_eos=False, notes=())
 
-    def ids(self, text: str, tokenizer: Tokenizer) -> np.ndarray:
-        """int32 [T], the opening and closing tokens included."""
+    def ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[np.ndarray]:
+        """int32 [T] for each text, the opening and closing tokens included."""
         before, after = ([tokenizer.control_id(token)] if token else [] for token in (self.opening, self.closing))
-        return np.array([*before, *tokenizer.encode_batch([Run(text=text)])[0], *after], np.int32)
+        ends = np.array(before, np.int32), np.array(after, np.int32)
+        return [np.concatenate([ends[0], ids, ends[1]]) for ids in encode_texts(texts, tokenizer)]
 
     def blocks(self, ids: np.ndarray, location: Location) -> tuple[Example, ...]:
         """The examples of a document of these ``ids``, which are at least two."""

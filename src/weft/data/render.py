@@ -4,7 +4,8 @@ Training, checking, evaluation and chat all come through here. A template prints
 trained text; each run is encoded apart, so that the ids of a prompt are a strict prefix of the ids of its training
 example. Nothing is added that the template did not print, no matter what the tokenizer's own post-processor would add (a
 BOS, for one): what is trained is what a server feeds that renders with the same template. The one exception is the EOS
-that a template asks for where its turns have no closing token.
+that a template asks for where its turns have no closing token. Documents, which no template prints, are encoded as
+:mod:`weft.data.documents` says.
 """
 
 from __future__ import annotations
@@ -112,17 +113,25 @@ class Renderer:
     def render_batch(self, materials: Sequence[Material]) -> list[Rendering]:
         """What becomes of each conversation or document; problems are returned, not raised. Many at once are faster."""
         talks = iter(self._render_talks([one for one in materials if isinstance(one, Conversation)]))
-        return [self._render_document(one) if isinstance(one, Document) else next(talks) for one in materials]
+        documents = iter(self._render_documents([one for one in materials if isinstance(one, Document)]))
+        return [next(documents if isinstance(one, Document) else talks) for one in materials]
 
-    def _render_document(self, document: Document) -> Rendering:
-        assert self.documents, "who reads documents says how they are rendered"
-        form, location = self.documents, document.location
-        try:
-            _encodable(form.printed(document).segments)
-        except RowError as error:
-            error.where = location
-            return Rendering(location=location, error=error, document=True)
-        ids = form.ids(document.text, self.tokenizer)
+    def _render_documents(self, documents: Sequence[Document]) -> list[Rendering]:
+        form = self.documents
+        assert form or not documents, "who reads documents says how they are rendered"
+        if not form:
+            return []
+        errors = [_unusable(document, form) for document in documents]
+        usable = [one.text for one, error in zip(documents, errors, strict=True) if not error]
+        encoded = iter(form.ids(usable, self.tokenizer))
+        return [
+            Rendering(location=document.location, error=error, document=True)
+            if error
+            else self._in_blocks(document.location, next(encoded), form)
+            for document, error in zip(documents, errors, strict=True)
+        ]
+
+    def _in_blocks(self, location: Location, ids: np.ndarray, form: DocumentForm) -> Rendering:
         if len(ids) < 2:
             nothing = RowError("nothing in it is trained", where=location, fix="leave it out")
             return Rendering(location=location, error=nothing, document=True)
@@ -284,6 +293,16 @@ def _plan(segments: Iterable[Segment]) -> list[_Piece]:
         pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
         closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
     return pieces
+
+
+def _unusable(document: Document, form: DocumentForm) -> RowError | None:
+    """Why a document cannot be encoded."""
+    try:
+        _encodable(form.printed(document).segments)
+    except RowError as error:
+        error.where = document.location
+        return error
+    return None
 
 
 def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:

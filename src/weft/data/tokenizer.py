@@ -13,6 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.encoding import Encoder, Run, Spec
+from weft.data.long_text import never_joins
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
 
@@ -100,6 +101,16 @@ class Tokenizer:
     def token(self, index: int) -> str:
         """The vocabulary's own entry for an id, which need not be readable text."""
         return self._own.id_to_token(index) or ""
+
+    @cached_property
+    def never_joins(self) -> bool:
+        """Whether no token reaches across a space behind another character, whatever the text."""
+        return never_joins(self._spec)
+
+    def begins_word(self, text: str, place: int) -> bool:
+        """Whether ``text`` is split into words before it is encoded, and one of them begins at ``place``."""
+        words = self._own.pre_tokenizer.pre_tokenize_str(text) if self._own.pre_tokenizer else []
+        return any(start == place for _, (start, _) in words)
 
     @cached_property
     def opening(self) -> str:
