@@ -222,8 +222,8 @@ def test_check_and_show(project: Path, weft: Callable[..., str]) -> None:
     assert report["packing"]["fill"] > 0.9
     assert "no warnings" in page
     page = weft("check", "block_size=8", "pack_factor=3")
-    assert "of 7 train records are cut after the tokens of pack_factor blocks\n" in page
-    assert "21 examples, 168 tokens, longest 8" in page  # three blocks of each
+    assert "1. 5 of 7 train records are cut after the tokens of pack_factor blocks\n" in page
+    assert "7 documents of 150 tokens in 21 blocks" in page  # three of each document, the last of 8 tokens or fewer
     shown = weft("show", "block_size=8")
     assert "docs.jsonl:1: 8 tokens, 7 trained, block 1 of " in shown
     assert shown.rstrip().endswith("<|eos|>⟧")

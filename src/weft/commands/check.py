@@ -82,9 +82,8 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
     if found := one.encoded:
         share = found.trained_tokens / found.tokens
         yield f"{found.examples:,} examples, {found.tokens:,} tokens, longest {found.longest:,}"
-        in_turns = f", in {found.turns:,} turns" if found.turns else ""
-        yield f"{found.trained_tokens:,} tokens trained ({share:.1%}){in_turns}"
         if found.turns:
+            yield f"{found.trained_tokens:,} tokens trained ({share:.1%}), in {found.turns:,} turns"
             yield f"{found.closed_turns / found.turns:.1%} of the trained turns end with a stop token"
         if found.documents:
             yield _document_line(found)
