@@ -38,6 +38,10 @@ class Chatml:
     source: str = "chatml"
     notes: tuple[str, ...] = field(default=("noted",))
 
+    @property
+    def stop_strings(self) -> frozenset[str]:
+        return frozenset({self.closing})
+
     def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[SimpleNamespace, ...]:
         if conversation.messages[0].content == "unprintable":
             raise TemplateError("it cannot be printed")

@@ -143,7 +143,12 @@ def _example(
     """The example whose text ends with the turn ``placed``, trained in ``spans``."""
     turn, _ = runs[-1]
     end = spans[-1][1]
-    pieces = [(piece.start, piece.end) for printed in placed.contents.values() for piece in printed.pieces]
+    starts = {index: start for turn, (start, _) in runs for index in turn.messages}
+    pieces = [  # an answer that begins as its prompt ends (with <think>) says only what follows the prompt
+        (max(piece.start, starts.get(index, 0)), piece.end)
+        for index, printed in placed.contents.items()
+        for piece in printed.pieces
+    ]
     prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
     return Derived(
         rendered=Rendered(

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -94,6 +94,11 @@ class Renderer:
         choices = [self.max_seq_len, self.overlong, self.train_on, self.documents and asdict(self.documents)]
         parts = [self.template.source if self.template else None, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end an answer: the tokenizer's stops, and the control tokens with which the template closes turns."""
+        return self.tokenizer.stopping_ids(self.template.stop_strings if self.template else ())
 
     def render(self, conversation: Material) -> list[Example]:
         """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part; or the
@@ -251,7 +256,7 @@ class Renderer:
             return self._example(encoded, location), None
         if self.overlong == "truncate":
             decode = partial(self.tokenizer.decode, skip_control=False)
-            if shorter := truncate(encoded, self.max_seq_len, self.tokenizer.stop_ids, decode):
+            if shorter := truncate(encoded, self.max_seq_len, self.stop_ids, decode):
                 return self._example(shorter[0], location), shorter[1]
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 

@@ -41,11 +41,14 @@ class Planner:
 
     def _in_full(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
         plans = self._plan_for(tuple(message.role for message in messages)) or ()
-        usual = {count: variant for plan in plans for count, variant, _ in plan.prompts}
+        usual: dict[int, _Start] = {}
+        for plan in plans:
+            usual |= _starts([(count, variant) for count, variant, _ in plan.prompts], plan.notes)
         examples = []
         for derived in self._derive(messages):
             rendered = derived.rendered
-            if any(usual.get(count, variant) != variant for count, variant in derived.prompts):
+            starts = _starts(derived.prompts, rendered.notes)
+            if any(usual.get(count, start) != start for count, start in starts.items()):
                 rendered = replace(rendered, notes=(*rendered.notes, "prompt-varies"))
             examples.append(rendered)
         return tuple(examples)
@@ -84,6 +87,17 @@ class Planner:
             return tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
         except TemplateError:  # the template may still print real contents; and if not, the error names the record
             return None
+
+
+_Start = tuple[Variant, bool]
+"""Where a turn begins: behind the prompt of this variant, or (True) where that and what is printed part."""
+
+
+def _starts(prompts: Sequence[tuple[int, Variant]], notes: Sequence[str]) -> dict[int, _Start]:
+    """Where each turn of an example begins, by the number of messages before it; only the last can part from its prompt."""
+    starts = {count: (variant, False) for count, variant in prompts}
+    count, variant = prompts[-1]
+    return starts | {count: (variant, "prompt-mismatch" in notes)}
 
 
 class _Pattern:

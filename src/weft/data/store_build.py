@@ -146,7 +146,7 @@ def write_examples(
                 account.fit(rendering)
                 account.sources[-1].documents += rendering.document and bool(rendering.examples)
                 for example in rendering.examples:
-                    account.count(example, renderer.tokenizer.stop_ids, is_block=rendering.document)
+                    account.count(example, renderer.stop_ids, is_block=rendering.document)
             writer.write([example for rendering in renderings for example in rendering.examples])
         account.fingerprint = writer.digest()
     if errors and (on_bad_row == "error" or account.is_empty):
