@@ -267,7 +267,7 @@ def test_check_and_show(project: Path, weft: Callable[..., str]) -> None:
         (["mode=cpt_mixed", "datasets=[{path: docs.jsonl, weight: -1}]"], "weight must be a number of at least 0"),
         (["mode=cpt_mixed", "datasets=[{path: docs.jsonl, weight: 0}]"], "is 0, so there is nothing to train on"),
         (["data.train_path=empty.jsonl"], "the document is empty"),
-        (["data.train_path=blank.txt"], "the file holds no records"),
+        (["data.train_path=blank.txt"], "blank.txt:1: the document is empty"),
         (["data.train_path=blank.txt", "data.format=lines"], "the file holds no records"),
     ],
 )
@@ -286,8 +286,23 @@ def test_an_empty_document_can_be_left_out(project: Path, weft: Callable[..., st
     with (project / "docs.jsonl").open("a") as file:
         file.write('{"text": "\\n"}\n')
     assert "docs.jsonl:8: the document is empty" in weft("check", code=2)
-    page = weft("check", "on_bad_row=drop")
+    (project / "pages").mkdir()
+    (project / "docs.jsonl").rename("pages/docs.jsonl")
+    page = weft("check", "on_bad_row=drop", "data.train_path=pages/docs.jsonl")
     assert "1 of 8 train records are left out: the document is empty" in page
+    for name, text in (("a.txt", "One."), ("b.txt", " \n"), ("c.md", "Two.")):
+        (project / "pages" / name).write_text(text)
+    page = weft("check", "on_bad_row=drop", "data.train_path=[pages/a.txt, pages/b.txt, pages/c.md]")
+    assert "1 of 3 train records are left out: the document is empty\n     first: pages/b.txt:1\n" in page
+
+
+def test_a_style_leaves_documents_alone(project: Path, weft: Callable[..., str]) -> None:
+    words = ["data.raw_path=docs.jsonl", "data.train_path=out/train.jsonl", "data.val_path=out/val.jsonl"]
+    weft("prepare", *words, "data.test_path=out/test.jsonl")
+    before = Path("out/train.jsonl").read_bytes()
+    said = weft("style", *words, "data.test_path=out/test.jsonl", "--style", "Be brief.")
+    assert "documents have no system message" in said
+    assert Path("out/train.jsonl").read_bytes() == before
 
 
 @pytest.mark.shared

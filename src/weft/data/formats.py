@@ -28,7 +28,7 @@ from weft.data.format_readers import (
 )
 from weft.data.messages import LEAVE_OUT, MESSAGE_FIELDS
 from weft.data.reading import DOCUMENTS, Reading
-from weft.data.row_error import Data, RowError, kind_of
+from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.sharegpt import TURN_FIELDS
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
@@ -117,7 +117,7 @@ def detect(data: Any) -> str:
     Raises:
         RowError: no format fits, or several that mean different messages.
     """
-    return _choose(*_named_fields(data))[0]
+    return _choose(*_named_fields(data), None, Reading())[0]
 
 
 def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
@@ -186,7 +186,7 @@ def _is_document(data: Data, reading: Reading) -> bool:
 def _document(data: Data, record: Record, source: str | None) -> Document:
     text = text_at(data, _TEXT)
     if not text or text.isspace():
-        raise RowError("the document is empty", fix="leave it out")
+        raise RowError(EMPTY_DOCUMENT, fix="leave it out")
     return Document(
         text=text,
         location=record.location,
@@ -228,12 +228,7 @@ def _as_words(pair: tuple[str, str]) -> str:
     return f"{pair[0]} → {pair[1]}"
 
 
-def _choose(
-    data: Data,
-    is_list: bool,
-    only: str | None = None,
-    reading: Reading = Reading(),  # noqa: B008, it is frozen
-) -> tuple[str, tuple[str, ...]]:
+def _choose(data: Data, is_list: bool, only: str | None, reading: Reading) -> tuple[str, tuple[str, ...]]:
     """The first format that fits (of all, or ``only`` this one), with the fields by which it does."""
     keys = data.keys()
     fitting = [

@@ -12,6 +12,7 @@ from pathlib import Path
 from weft.data.read_arrow import read_arrow, read_parquet
 from weft.data.read_csv import read_csv, read_tsv
 from weft.data.read_json import read_json, read_jsonl
+from weft.data.row_error import EMPTY_DOCUMENT
 from weft.data.rows import BOM, MAX_RECORD_BYTES, BadRow, is_too_long, lines, not_utf8, too_long
 from weft.data.unpack import PACKINGS, open_bytes, unpacked_name
 from weft.types import Location, Record
@@ -20,7 +21,7 @@ _NUL, _SAVE_AS_TEXT = "the text holds a NUL byte", "save the file as UTF-8 text"
 
 
 def _read_document(path: Path) -> Iterator[Record | BadRow]:
-    """The whole file as one record, ``{"text": …}``; a file of whitespace holds none."""
+    """The whole file as one record, ``{"text": …}``."""
     with open_bytes(path) as file:
         content = file.read(MAX_RECORD_BYTES + 1)
     location = Location(path=str(path), line=1)
@@ -39,7 +40,9 @@ def _read_document(path: Path) -> Iterator[Record | BadRow]:
     if (nul := text.find("\0")) >= 0:
         location = Location(path=str(path), line=text.count("\n", 0, nul) + 1)
         yield BadRow(location=location, reason=_NUL, raw=text, fix=_SAVE_AS_TEXT)
-    elif text and not text.isspace():
+    elif not text or text.isspace():
+        yield BadRow(location=location, reason=EMPTY_DOCUMENT, raw=text, fix="leave it out")
+    else:
         yield Record(data={"text": text}, location=location)
 
 

@@ -218,4 +218,5 @@ def _prepared_files(config: Config) -> list[Path]:
 
 def _notes(config: Config) -> tuple[str, ...]:
     others = ", ".join(spelled(each.path) for each in config.datasets)
-    return (f"the files under `datasets` are not changed: {others}",) if others else ()
+    notes = (f"the files under `datasets` are not changed: {others}",) if others else ()
+    return notes if config.mode == "sft" else (*notes, "documents have no system message, so they are not changed")

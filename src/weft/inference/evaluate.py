@@ -24,6 +24,7 @@ from weft.types import Conversation, Document, Example, Material
 from weft.version import __version__
 
 _SHOWN = 20
+_NO_LOSS = "documents have no answers, only a loss: eval.metrics lacks it"
 
 LossFunction = Callable[[Sequence[Example]], SetLoss]
 """The loss on examples of the model that it was made for."""
@@ -132,7 +133,9 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
         raise DataError(
             f"no record of the set '{evaluated.name}' can be evaluated: {counts}",
             where=", ".join(evaluated.sources),
-            fix="mend the records, or raise model.max_seq_len where they are too long",
+            fix="add loss to eval.metrics"
+            if (+dropped).keys() == {_NO_LOSS}
+            else "mend the records, or raise model.max_seq_len where they are too long",
         )
     return _RenderedSet(
         name=evaluated.name, sources=evaluated.sources, kept=kept, dropped=Counter(evaluated.dropped) + dropped
@@ -142,9 +145,7 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
 def _unscored(conversation: Material, config: Config) -> str | None:
     """Why the last message is no answer that another one could be compared with; None where it is. A document has its loss."""
     if isinstance(conversation, Document):
-        return (
-            None if "loss" in config.eval.metrics else "documents have no answers, only a loss: eval.metrics lacks it"
-        )
+        return None if "loss" in config.eval.metrics else _NO_LOSS
     before, last = conversation.messages[-2:]
     if last.tool_calls:
         return "the last answer calls a tool, which is not scored yet"
