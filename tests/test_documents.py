@@ -68,8 +68,8 @@ def read(data: Any, **reading: Any) -> Conversation | Document:
 @pytest.mark.parametrize("mode", ["cpt", "cpt_mixed"])
 @pytest.mark.parametrize("format", ["auto", "text", "lines"])
 def test_a_record_with_a_text_is_a_document(mode: Any, format: Any) -> None:
-    data = {"text": " A text.\n", "id": 5, "url": "a.example", "meta": {"lang": "en"}}
-    meta = {"url": "a.example", "lang": "en"}
+    data = {"text": " A text.\n", "id": 5, "url": "a.example", "tools": "hammer", "meta": {"lang": "en"}}
+    meta = {"url": "a.example", "lang": "en", "tools": "hammer"}
     assert read(data, mode=mode, format=format) == Document(
         text=" A text.\n", location=PLACE, id="5", source="docs", meta=meta
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from weft.config.keys import find_key
 from weft.config.layers import Layer
-from weft.config.schema import Config
+from weft.config.schema import Config, DataConfig
 from weft.config.values import plain_value
 from weft.errors import ConfigError
 
@@ -150,6 +150,24 @@ def sets_do_not_hide_the_splits(config: Config) -> Iterator[Finding]:
             )
 
 
+def custom_fields_are_apart(config: Config) -> Iterator[Finding]:
+    """A field that is the question as well as the answer would be said twice."""
+    if "custom" not in (config.data.format, *(dataset.format for dataset in config.datasets)):
+        return
+    default = DataConfig()
+    named: dict[str, str] = {}
+    for key in ("instruction_field", "response_field", "system_field", "context_field"):
+        field = getattr(config.data, key)
+        may_be_absent = key in ("system_field", "context_field")
+        if field in named and not (may_be_absent and field == getattr(default, key)):
+            yield Finding(
+                keys=(f"data.{key}", f"data.{named[field]}"),
+                what=f"data.{named[field]} and data.{key} both name the field {field!r}",
+                fix="name another field with one of them",
+            )
+        named.setdefault(field, key)
+
+
 def _is_file_name(name: str) -> bool:
     return bool(name.strip()) and name[0] != "." and name.isprintable() and not set(name) & set("/\\")
 
@@ -168,6 +186,14 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
+    custom_fields_are_apart: (
+        "data.instruction_field",
+        "data.response_field",
+        "data.system_field",
+        "data.context_field",
+        "data.format",
+        "datasets",
+    ),
 }
 """Every rule, with the beginnings of the names of the keys that it reads."""
 

@@ -123,6 +123,7 @@ LATER: dict[str, str] = {
     "model.attention_kernel": "the choice of an attention kernel",
     "data.sft.include_system_prompt": "leaving system messages out",
     "data.dataset_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
+    "data.dataset_config_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
     "datasets[].custom_format": "names of fields per data set (here: data.instruction_field and the like, for all of them)",
     "hf_datasets": "data sets of the hub under a key of their own (here: datasets[].path: org/name:config@split)",
     "deepspeed": "training with DeepSpeed",

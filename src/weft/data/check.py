@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
-from weft.data.conversations import ConversationFile, read_conversations
+from weft.data.conversations import ConversationFile
 from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
     HELD_OUT,
@@ -25,7 +25,7 @@ from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import asked, said
-from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store
+from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
 from weft.data.store_build import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -213,16 +213,7 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
 
 
 def _read(config: Config, file: SourceFile) -> ConversationFile:
-    prompt = effective_system_prompt(config)
-    return read_conversations(
-        file.path,
-        format=file.format,
-        on_bad_row=config.on_bad_row,
-        system_prompt=prompt,
-        source=file.name,
-        seed=file.seed,
-        portion=file.portion,
-    )
+    return read_source(file, on_bad_row=config.on_bad_row, system_prompt=effective_system_prompt(config))
 
 
 def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, progress: Progress | None) -> ExampleStore:

@@ -141,6 +141,12 @@ class _Read:
                 of_trees.append(row)
             else:
                 self._record(row, source or stem(row.location.path))
+        if of_trees and part.sample is not None:
+            raise DataError(
+                "a sample takes single records, and would tear trees of messages apart",
+                where=part.name,
+                fix=f"leave out #{part.sample}, or take the sample of what `weft prepare` makes of the trees",
+            )
         if of_trees:
             self._read_trees(of_trees, source or stem(of_trees[0].location.path))
         self.notices += notices

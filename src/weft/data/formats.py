@@ -147,8 +147,8 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         if reading.format == "custom" and not is_canonical(data):
             name = "custom"
             fields: tuple[str, ...] = (reading.instruction_field, reading.response_field)
-            optional: tuple[str, ...] = (reading.context_field, reading.system_field)
-            messages, meaning = read_custom(data, reading), {optional[0]: "user", optional[1]: "system"}
+            meaning: Mapping[str, str] = reading.optional_fields()
+            optional, messages = tuple(meaning), read_custom(data, reading)
         else:
             anything = reading.format in ("auto", "chat") or is_canonical(data)
             name, fields = _choose(data, is_list, None if anything else reading.format, reading)
@@ -192,7 +192,7 @@ def _document(data: Data, record: Record, source: str | None) -> Document:
         location=record.location,
         id=_id(data),
         source=_source(data) or source,
-        meta=_meta(data, {_TEXT}),
+        meta={**{field: data[field] for field in _ANYWHERE if field in data}, **_meta(data, {_TEXT})},
     )
 
 
@@ -336,11 +336,11 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
         if field in beside and beside[field] not in NOTHING:
             raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
     for listed in read & _LISTS.keys():
-        of_messages = [
-            {key: value for key, value in item.items() if key not in _LISTS[listed]} for item in data[listed]
-        ]
-        if any(of_messages):
-            beside["message_fields"] = of_messages
+        items, known = data.get(listed), _LISTS[listed]
+        if isinstance(items, list) and not all(
+            map(known.issuperset, items)
+        ):  # with custom, it may be a text, or absent
+            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
     given = data.get("meta")
     if given is None:
         return beside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,8 +54,8 @@ def assign_splits(
     """The split of every conversation.
 
     Groups of conversations are ranked by a keyed hash of what makes them one, and the ranking is cut by :func:`split_sizes`; a
-    group that the cut goes through stays before it. So the order of the input does not matter, a further record moves at most
-    a few others, and a change of the system message or of an answer moves none.
+    group that the cut goes through stays before it, unless none would be left for a split behind it. So the order of the input
+    does not matter, a further record moves at most a few others, and a change of the system message or of an answer moves none.
 
     Args:
         conversations: what is divided.
@@ -75,21 +76,34 @@ def assign_splits(
         )
     key = f"{derive_seed(seed, 'split')}:"
 
-    def rank(conversation: Material) -> tuple[bytes, str]:
-        group = _group(conversation, group_by)
-        return hashlib.sha256((key + group).encode()).digest(), digest_of(conversation)
-
-    ranks = [rank(conversation) for conversation in conversations]
-    sources: dict[str, list[int]] = {}
-    for index, conversation in enumerate(conversations):
-        sources.setdefault(conversation.source or "" if by_source else "", []).append(index)
+    groups = [
+        hashlib.sha256((key + _group(conversation, group_by)).encode()).digest() for conversation in conversations
+    ]
+    sources: dict[str, Counter[bytes]] = {}
+    for conversation, group in zip(conversations, groups, strict=True):
+        sources.setdefault(conversation.source or "" if by_source else "", Counter())[group] += 1
     decided: dict[bytes, str] = {}
     for source in sorted(sources):
-        ranking = sorted(sources[source], key=ranks.__getitem__)
-        names = (name for name, size in split_sizes(len(ranking), ratios).items() for _ in range(size))
-        for index, name in zip(ranking, names, strict=True):
-            decided.setdefault(ranks[index][0], name)
-    return [decided[group] for group, _ in ranks]
+        decided |= _cut(sources[source], ratios, decided)
+    return [decided[group] for group in groups]
+
+
+def _cut(counts: Counter[bytes], ratios: Mapping[str, float], decided: Mapping[bytes, str]) -> dict[bytes, str]:
+    """The splits of those groups of a source that are not ``decided`` yet, by the number of records in each group."""
+    sizes = [(name, size) for name, size in split_sizes(counts.total(), ratios).items() if size]
+    left = len(counts.keys() - decided.keys())
+    found: dict[bytes, str] = {}
+    current, position, end, has_some = 0, 0, sizes[0][1], False
+    for group in sorted(counts):
+        if group not in decided:
+            others = len(sizes) - 1 - current
+            if has_some and others and (position >= end or left <= others):
+                current += 1
+                end += sizes[current][1]
+            found[group], has_some = sizes[current][0], True
+            left -= 1
+        position += counts[group]
+    return found
 
 
 def _group(conversation: Material, group_by: str) -> str:

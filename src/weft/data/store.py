@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from weft.config.schema import RecordFormat
-from weft.data.conversations import read_conversations
+from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
 from weft.data.places import Part, Paths, find_parts
@@ -36,7 +36,7 @@ from weft.disk import file_digest, sync
 from weft.errors import DataError
 from weft.types import Example, Location
 
-__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store"]
+__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store", "read_source"]
 
 _EXAMPLES, _REPORT = "examples.arrow", "report.json"
 
@@ -58,6 +58,21 @@ class SourceFile:
     """What its loss weights are multiplied with."""
     portion: Portion | None = None
     """Which of its conversations; None for all."""
+
+
+def read_source(
+    file: SourceFile, *, on_bad_row: Literal["error", "drop"], system_prompt: str | None
+) -> ConversationFile:
+    """The conversations of a source; raises as :func:`weft.data.conversations.read_conversations`."""
+    return read_conversations(
+        file.path,
+        format=file.format,
+        on_bad_row=on_bad_row,
+        system_prompt=system_prompt,
+        source=file.name,
+        seed=file.seed,
+        portion=file.portion,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,18 +195,7 @@ def open_store(
             return _open(entry, places, cached=True)
         except (_DamagedError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             damage = f"a damaged entry of the cache was replaced: {entry}: {error}"
-    found = [
-        read_conversations(
-            file.path,
-            format=file.format,
-            on_bad_row=on_bad_row,
-            system_prompt=system_prompt,
-            source=file.name,
-            seed=file.seed,
-            portion=file.portion,
-        )
-        for file in files
-    ]
+    found = [read_source(file, on_bad_row=on_bad_row, system_prompt=system_prompt) for file in files]
     for path, content in zip(places.paths, (digest for group in contents for digest in group), strict=True):
         if _content(Path(path)) != content:
             raise DataError("the file changed while it was being read", where=path, fix="run this again")

@@ -14,7 +14,7 @@ from weft.errors import DataError, Problems, WeftError
 from weft.types import Location, Message
 
 Question = tuple[Message, ...]
-"""Messages, of which the last is the user's."""
+"""Messages, of which the last is the user's, or a tool's result."""
 
 _ASKING = ("user", "human", "tool", "observation")
 _ANY_ANSWER = "?"
@@ -48,7 +48,7 @@ def read_questions(path: Path) -> list[Question]:
             continue
         try:
             messages = parse_record(replace(row, data=_answered(row.data)), "auto").messages
-            questions.append(messages[:-1])
+            questions.append(_without_answer(messages))
         except RowError as error:
             problems.append(error)
     if problems:
@@ -82,6 +82,12 @@ def questions_of_lines(content: bytes, name: str) -> list[Question]:
     if not questions:
         raise DataError("there is no question in it", where=name, fix="write one question per line")
     return questions
+
+
+def _without_answer(messages: Question) -> Question:
+    """The messages before the last answer, which may have come in several."""
+    *before, last = messages
+    return _without_answer(tuple(before)) if last.role == "assistant" else messages
 
 
 def _answered(data: Any) -> Any:
