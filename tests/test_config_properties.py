@@ -91,6 +91,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree.setdefault("data", {}).pop("split", None)
     if (mode := tree.get("mode", "sft")) != "cpt_mixed":
         tree["data"].pop("format", None)
+    if mode == "cpt":
+        tree["data"].pop("filter", None)
     if mode == "sft":
         tree.pop("block_size", None), tree.pop("pack_factor", None)
     if size := tree.get("block_size"):

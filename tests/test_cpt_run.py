@@ -256,6 +256,10 @@ def test_check_and_show(project: Path, weft: Callable[..., str]) -> None:
             "data.format: text is a format of documents, which mode: sft does not train",
         ),
         (["data.format=alpaca"], "data.format: alpaca is a format of conversations, which mode: cpt does not train"),
+        (
+            ["data.filter.min_response=5"],
+            "data.filter.min_response is about conversations, and mode: cpt trains documents",
+        ),
         (["mode=sft"], "the record is a document, which mode: sft does not train"),
         (["data.train_path=train.jsonl"], "the record is of a conversation, and mode: cpt trains documents"),
         (["mode=cpt_mixed"], "documents and conversations, but there are no conversations"),

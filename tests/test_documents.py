@@ -400,6 +400,26 @@ def test_documents_are_prepared(prepared: Callable[..., dict[str, list[dict[str,
     assert again == splits
 
 
+def test_documents_are_cleaned_like_conversations(
+    prepared: Callable[..., dict[str, list[dict[str, Any]]]],
+) -> None:
+    long = " ".join(f"word{number}" for number in range(60))
+    rows = [{"text": f" {long}\r\nend "}, {"text": f"{long}\nend"}, {"text": f"{long}\nend!"}, {"text": "\u200b"}, QA]
+    Path("bench.jsonl").write_text(
+        json.dumps({"question": "word1 word2 word3 word4 word5 word6 word7 word8 word9 word10 word11?"})
+    )
+    data = {"raw_path": "raw", "near_duplicates": 0.9, "benchmarks": "bench.jsonl", "filter": {"min_response": 2}}
+    data["normalise"] = {"zero_width": True}
+    splits = prepared(*rows, mode="cpt_mixed", on_bad_row="drop", data=data)
+    kept = [row for split in splits.values() for row in split]
+    assert [row["text"] for row in kept if "text" in row] == [f"{long}\nend"]
+    report = json.loads(Path("data/processed/prepare_report.json").read_text())
+    assert (len(report["duplicates"]), report["near_duplicates"]["records"]) == (1, 1)
+    assert report["rejected"]["the document is empty"] == 1
+    in_training = any("text" in row for row in splits["train"])
+    assert [one["quoted"] for one in report["leaks"] if one["name"] == "bench.jsonl"] == [int(in_training)]
+
+
 def test_documents_are_not_prepared_for_sft(prepared: Callable[..., dict[str, list[dict[str, Any]]]]) -> None:
     with pytest.raises(Problems, match="set mode: cpt to train documents"):
         prepared({"text": "A"}, QA, data={"raw_path": "raw"})

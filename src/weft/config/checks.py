@@ -38,6 +38,21 @@ def split_is_whole(config: Config) -> Iterator[Finding]:
         )
 
 
+def filters_let_something_through(config: Config) -> Iterator[Finding]:
+    """No length is above a longest and below a shortest one."""
+    rules = config.data.filter
+    for part, low, high in (
+        ("prompt", rules.min_prompt, rules.max_prompt),
+        ("response", rules.min_response, rules.max_response),
+    ):
+        if low is not None and high is not None and low > high:
+            yield Finding(
+                keys=(f"data.filter.min_{part}", f"data.filter.max_{part}"),
+                what=f"no {part} is at least {low:,} and at most {high:,} {rules.unit} long",
+                fix=f"set data.filter.max_{part} to at least data.filter.min_{part}",
+            )
+
+
 def one_precision(config: Config) -> Iterator[Finding]:
     """A forward pass computes in one type."""
     if config.train.bf16 is True and config.train.fp16:
@@ -111,6 +126,17 @@ def documents_have_their_mode(config: Config) -> Iterator[Finding]:
             )
 
 
+def documents_have_no_prompts(config: Config) -> Iterator[Finding]:
+    """Limits of prompts and responses mean nothing where only documents are trained."""
+    for name in ("min_prompt", "max_prompt", "min_response", "max_response"):
+        if config.mode == "cpt" and getattr(config.data.filter, name) is not None:
+            yield Finding(
+                keys=(f"data.filter.{name}",),
+                what=f"data.filter.{name} is about conversations, and mode: cpt trains documents",
+                fix=f"remove data.filter.{name}",
+            )
+
+
 def blocks_fit_into_rows(config: Config) -> Iterator[Finding]:
     """Nothing that the model sees at once is longer than ``model.max_seq_len``."""
     if config.block_size is not None and config.block_size > config.model.max_seq_len:
@@ -174,6 +200,7 @@ def _is_file_name(name: str) -> bool:
 
 CHECKS: dict[Check, tuple[str, ...]] = {
     split_is_whole: ("data.split.",),
+    filters_let_something_through: ("data.filter.",),
     one_precision: ("train.bf16", "train.fp16"),
     best_model_needs_evaluations: (
         "train.evaluation_strategy",
@@ -183,6 +210,7 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     datasets_have_weight: ("datasets",),
     datasets_have_names_of_their_own: ("datasets",),
     documents_have_their_mode: ("mode", "block_size", "pack_factor", "data.format", "datasets"),
+    documents_have_no_prompts: ("mode", "data.filter."),
     blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),

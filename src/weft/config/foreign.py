@@ -143,6 +143,7 @@ NEEDLESS: dict[str, str] = {
     "attn_implementation": "attention is chosen from the hardware",
     "pad_to_sequence_len": "examples are never padded",
     "group_by_length": "examples are never padded, so grouping them gains nothing",
+    "dataset_exact_deduplication": "`weft prepare` always leaves exact duplicates out",
     "remove_unused_columns": "records are read by format, so further fields do no harm",
     "bias": "LoRA trains no biases",
     "task_type": "weft sets PEFT's task type itself",

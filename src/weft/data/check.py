@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
+from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
 from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
@@ -20,6 +21,7 @@ from weft.data.inputs import (
     split_notices,
     training_files,
 )
+from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.mixture import Share
 from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
@@ -133,6 +135,8 @@ class CheckReport:
     mixture: MixtureCheck | None
     packing: PackingCheck | None
     """None where there is no tokenizer yet, or the training sets cannot be mixed."""
+    leaks: tuple[Leaks, ...]
+    """What training tells of the held-out sets and of ``data.benchmarks``; quotations of the latter only."""
     warnings: tuple[Warn, ...]
     notices: tuple[str, ...]
 
@@ -160,12 +164,15 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         else:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
+    benchmarks, unread = read_benchmarks(config)
     sets: list[SetCheck] = []
+    talks: dict[str, list[Material]] = {}
     stores: dict[str, ExampleStore] = {}
     trained: _Heard | None = None
     for name, group in files.items():
         found = [_read(config, file) for file in group]
-        heard = _Heard.of([talk for part in found for talk in part.conversations])
+        talks[name] = [talk for part in found for talk in part.conversations]
+        heard = _Heard.of(talks[name])
         if renderer:
             try:
                 stores[name] = _encode(config, group, renderer, progress)
@@ -188,13 +195,16 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
             mixture, packing = _mixture(planned), _packing(planned, stores["train"])
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(what=problem.what, fix=problem.fix or "")]
+    held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
+    leaks = (*held_out, *find_leaks(benchmarks, talks["train"]))
     return CheckReport(
         sets=tuple(sets),
         model=model,
         mixture=mixture,
         packing=packing,
-        warnings=(*unmixed, *_warnings(config, sets, model, packing)),
-        notices=tuple(notices),
+        leaks=leaks,
+        warnings=(*unmixed, *_benchmark_warnings(leaks[len(held_out) :]), *_warnings(config, sets, model, packing)),
+        notices=(*notices, *unread),
     )
 
 
@@ -311,6 +321,16 @@ def _packing(packing: Packing, store: ExampleStore) -> PackingCheck:
         fill=rows.fill,
         cut_examples=cut_conversations(rows, store),
     )
+
+
+def _benchmark_warnings(leaks: Sequence[Leaks]) -> Iterator[Warn]:
+    for one in leaks:
+        for known, how in ((one.asked, "asked"), (one.quoted, "quoted")):
+            if known:
+                yield Warn(
+                    what=f"{known} of {one.questions} questions of {one.name} are {how} in training: scores on it mislead",
+                    fix="leave these training records out; `weft check --json` lists the first of them under leaks",
+                )
 
 
 def _warnings(

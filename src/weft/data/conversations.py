@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -60,6 +60,7 @@ def read_conversations(
     format: RecordFormat | Reading = "auto",
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
+    edit: Callable[[Material], Material] | None = None,
     source: str | None = None,
     seed: int = 0,
     portion: Portion | None = None,
@@ -72,6 +73,7 @@ def read_conversations(
         format: see :func:`weft.data.formats.parse_record`.
         on_bad_row: ``error`` raises when all rows are read; ``drop`` returns the bad ones in ``bad_rows``.
         system_prompt: the system message of conversations that have none.
+        edit: changes each conversation before it gets a system message; where it raises a ``RowError``, the record is a bad row.
         source: the source of conversations whose record names none; by default the file's name without its ending.
         seed: which records a sample (``path#500``) takes.
         portion: take only these conversations, and bad rows with those of training; None for all.
@@ -83,7 +85,7 @@ def read_conversations(
     """
     reading = format if isinstance(format, Reading) else Reading(format=format)
     parts = find_parts(path, seed=seed, fix=fix)
-    read = _Read(reading, system_prompt)
+    read = _Read(reading, system_prompt, edit)
     for part in parts:
         read.part(part, seed, source)
     read.require_named_fields(path)
@@ -120,8 +122,10 @@ def read_conversations(
 class _Read:
     """What was read so far."""
 
-    def __init__(self, reading: Reading, system_prompt: str | None) -> None:
-        self._reading, self._system_prompt = reading, system_prompt
+    def __init__(
+        self, reading: Reading, system_prompt: str | None, edit: Callable[[Material], Material] | None
+    ) -> None:
+        self._reading, self._system_prompt, self._edit = reading, system_prompt, edit
         self._trees = reading.format in TREES and reading.mode != "cpt"
         self._by_line = reading.format == "lines"
         self.kept: list[Parsed] = []
@@ -154,12 +158,11 @@ class _Read:
     def _record(self, row: Record, source: str) -> None:
         try:
             parsed = parse_as(row, self._reading, source=source)
-        except RowError as error:
-            self.bad_rows.append(_bad_row(row, error))
-        else:
             if self._unseen and parsed.format == "custom":
                 self._unseen = {key: field for key, field in self._unseen.items() if field not in row.data}
             self._keep(parsed)
+        except RowError as error:
+            self.bad_rows.append(_bad_row(row, error))
 
     def require_named_fields(self, path: Paths) -> None:
         """Raise where a field that the configuration names, and that a record may lack, is in none of them."""
@@ -176,10 +179,15 @@ class _Read:
         self.bad_rows += [_bad_row(record, error) for record, error in trees.bad]
         self.left_out.update(trees.left_out)
         for conversation in trees.conversations:
-            self._keep(Parsed(format="oasst", material=conversation, mapping=oasst.MAPPING))
+            try:
+                self._keep(Parsed(format="oasst", material=conversation, mapping=oasst.MAPPING))
+            except RowError as error:
+                record = Record(data=canonical(conversation), location=conversation.location)
+                self.bad_rows.append(_bad_row(record, error))
 
     def _keep(self, parsed: Parsed) -> None:
-        self.kept.append(replace(parsed, material=with_system_prompt(parsed.material, self._system_prompt)))
+        material = self._edit(parsed.material) if self._edit else parsed.material
+        self.kept.append(replace(parsed, material=with_system_prompt(material, self._system_prompt)))
 
 
 Either = TypeVar("Either", Conversation, Document, Material)

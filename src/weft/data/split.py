@@ -7,8 +7,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from weft.data.comparing import comparable
 from weft.data.conversations import content_digest, digest_of, turns_of
 from weft.data.seeds import derive_seed
 from weft.errors import DataError
@@ -61,8 +62,9 @@ def assign_splits(
         conversations: what is divided.
         ratios: see :func:`split_sizes`.
         seed: another one ranks otherwise.
-        group_by: ``question``: the same user messages make a group; ``none``: the same messages, but for the system message;
-            else a field of ``meta``, whose value makes the group, or the question where a record lacks it.
+        group_by: ``question``: the same user messages, but for case and spacing, make a group; ``none``: the same messages, but
+            for the system message; else a field of ``meta``, whose value makes the group, or the question where a record
+            lacks it.
         by_source: cut the ranking of each source by itself. A group of several sources stays together all the same.
 
     Raises:
@@ -115,10 +117,11 @@ def _group(conversation: Material, group_by: str) -> str:
 
 
 def asked(conversation: Material) -> str:
-    """A digest of what the user says in a conversation; of a document, of all of it."""
+    """A digest of what the user says in a conversation, without differences of case and spacing; of a document, of all of it."""
     if isinstance(conversation, Document):
         return digest_of(conversation)
-    return content_digest([message for message in turns_of(conversation.messages) if message.role == "user"])
+    questions = (message for message in turns_of(conversation.messages) if message.role == "user")
+    return content_digest([replace(message, content=comparable(message.content)) for message in questions])
 
 
 def said(conversation: Material) -> str:
