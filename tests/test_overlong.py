@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,8 +122,8 @@ def test_a_token_that_only_the_template_ends_answers_with_is_kept(tokenizer: Tok
 
 def test_turns_in_several_runs_and_runs_without_a_stop() -> None:
     def cut(ids: list[int], runs: list[tuple[int, int]], limit: int) -> tuple[list[int], list[tuple[int, int]]] | None:
-        found = truncate(Encoded(ids=ids, runs=runs), limit, {9}, lambda ids: "x" * len(ids))
-        return found and (found[0].ids, found[0].runs)
+        found = truncate(Encoded(ids=np.array(ids, np.int32), runs=runs), limit, {9}, lambda ids: "x" * len(ids))
+        return found and (found[0].ids.tolist(), found[0].runs)
 
     two_parts = [0, 1, 2, 0, 3, 9, 0, 0, 4, 4, 9]  # the first turn is trained in two runs, as a tag may choose
     runs = [(1, 3), (4, 6), (8, 11)]

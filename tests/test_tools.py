@@ -11,9 +11,10 @@ import pytest
 from conftest import IM_END, IM_START
 from template_families import CHATML, from_source, shown
 from weft.config.schema import Config
-from weft.data.conversations import canonical, under
+from weft.data.conversations import canonical
 from weft.data.formats import parse_record
 from weft.data.render import Renderer
+from weft.data.system_prompt import under
 from weft.data.tokenizer import load_tokenizer
 from weft.errors import TemplateError
 from weft.evaluation.sets import EvalSet

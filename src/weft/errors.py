@@ -7,7 +7,7 @@ its ``exit_code``; ``--debug`` shows the traceback. Mistakes of ours stay ordina
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weft.types import Location
@@ -28,9 +28,20 @@ class WeftError(Exception):
         self.what, self.where, self.fix = what, where, fix
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         return f"{place}{self.what}" + (f"\n  fix: {self.fix}" if self.fix else "")
+
+
+def _again(kind: type[WeftError], args: tuple[Any, ...], state: dict[str, Any]) -> WeftError:
+    """An error that came from another process."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(WeftError):

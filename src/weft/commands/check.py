@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     config, errors = load(args).config, console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("encoding")
-        report = check(config, lambda done, total: bar.update(task, completed=done, total=total))
+        report = check(config, lambda done, total: bar.update(task, completed=done, total=total or None))
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 1 if args.strict and report.warnings else 0
 

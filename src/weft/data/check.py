@@ -28,7 +28,7 @@ from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
-from weft.data.store_build import TOO_LONG
+from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
 from weft.types import Location, Material
@@ -234,6 +234,7 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
         on_bad_row=config.on_bad_row,
         system_prompt=effective_system_prompt(config),
         progress=progress,
+        jobs=config.data.jobs,
     )
 
 

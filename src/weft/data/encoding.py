@@ -20,8 +20,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
+from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds, probes, why_whole
+from weft.data.shortcut import ShortcutWrong
 from weft.errors import ModelError
 
 Spec = dict[str, Any]
@@ -36,12 +39,30 @@ _REPLACE = "use a model with another tokenizer"
 class Run:
     """A piece of text to encode at once.
 
-    ``control``: half-open character spans, in order, that become control tokens. ``continues``: text goes before it.
+    ``parts``: texts and control tokens, in order. ``continues``: text goes before it.
     """
 
-    text: str
-    control: Sequence[tuple[int, int]] = ()
+    parts: Sequence[str | ControlToken]
     continues: bool = False
+
+    @classmethod
+    def of(cls, text: str, control: Sequence[tuple[int, int]] = (), *, continues: bool = False) -> Run:
+        """``control``: half-open character spans of ``text``, in order, that become control tokens."""
+        parts: list[str] = []
+        last = 0
+        for start, end in control:
+            if start > last:
+                parts.append(text[last:start])
+            parts.append(ControlToken(text[start:end]))
+            last = end
+        if last < len(text):
+            parts.append(text[last:])
+        return cls(parts=parts, continues=continues)
+
+    @property
+    def text(self) -> str:
+        """As it reads."""
+        return "".join(self.parts)
 
 
 class Encoder:
@@ -51,6 +72,10 @@ class Encoder:
         spec: the tokenizer; every token of ``control`` is one of its added tokens.
         control: control tokens and their ids.
         stops: those among them that end an answer.
+
+    Attributes:
+        whole_because: why texts are encoded whole, in words; None where they are encoded by the chunk
+            (:mod:`weft.data.chunk_cache`), with the same ids.
 
     Raises:
         ModelError: the tokenizer cannot be closed, or cannot continue a text exactly.
@@ -65,13 +90,60 @@ class Encoder:
         self._unknown_id = control.get(unknown) if unknown else None
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
+        self.whole_because = self._why_whole()
+        self._chunks = None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
+        self._sampled = 0
 
-    def encode(self, runs: Sequence[Run]) -> list[list[int]]:
-        """The ids of each run.
+    def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
+        """The ids of each run, int32.
 
         Raises:
+            ShortcutWrong: encoding by the chunk gave other ids than encoding whole. From now on texts are encoded whole, and
+                what was encoded before should be encoded again.
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
+        if self._chunks is None or any(_DEFAULT_MARK in part for run in runs for part in run.parts):
+            return [np.array(ids, np.int32) for ids in self._encode_whole(runs)]
+        try:
+            ids = self._chunks.encode([run.parts for run in runs])
+        except ForbiddenIds as error:
+            raise _text_became_control(error.text, error.ids, []) from None
+        self._compare_a_sample(runs, ids)
+        return ids
+
+    @property
+    def known_chunks(self) -> float:
+        """The share of the chunks of text encoded so far whose ids were known."""
+        return 1 - self._chunks.encoded / self._chunks.looked_up if self._chunks and self._chunks.looked_up else 0.0
+
+    def _compare_a_sample(self, runs: Sequence[Run], ids: Sequence[np.ndarray]) -> None:
+        """Encode one of the runs whole as well, each time another."""
+        if not runs:
+            return
+        self._sampled += 1
+        place = self._sampled % len(runs)
+        if ids[place].tolist() != self._encode_whole([runs[place]])[0]:
+            self._chunks, self.whole_because = None, f"by the chunk, {runs[place].text!r:.80} has other ids"
+            raise ShortcutWrong(self.whole_because)
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        tokenizer = self._tokenizer(False, _DEFAULT_MARK)
+        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _why_whole(self) -> str | None:
+        """Why texts are encoded whole; None where encoding them by the chunk is the same."""
+        if self._continuing_spec is not None:
+            return "it puts a space before a text"
+        if reason := why_whole(self._spec, self._control):
+            return reason
+        texts = probes()
+        by_chunk = ChunkCache(self._encode_texts, {}, ()).encode([(text,) for text in texts])
+        for text, ids, expected in zip(texts, by_chunk, self._encode_texts(texts), strict=True):
+            if ids.tolist() != expected:
+                return f"by the chunk, {text!r} has other ids"
+        return None
+
+    def _encode_whole(self, runs: Sequence[Run]) -> list[list[int]]:
         groups: dict[tuple[bool, str], list[int]] = {}
         for place, run in enumerate(runs):
             groups.setdefault((run.continues, _mark_outside(run.text)), []).append(place)
@@ -89,23 +161,14 @@ class Encoder:
 
     def _named(self, run: Run, mark: str) -> str:
         """The run's text with its control tokens under the names that the closed tokenizer knows them by."""
-        if not run.control:
-            return run.text
-        parts, last = [], 0
-        for start, end in run.control:
-            parts += [run.text[last:start], _name(self._control[run.text[start:end]], mark)]
-            last = end
-        return "".join(parts) + run.text[last:]
+        return "".join(_name(self._control[part], mark) if type(part) is ControlToken else part for part in run.parts)
 
     def _check(self, run: Run, ids: list[int]) -> None:
-        expected = [self._control[run.text[start:end]] for start, end in run.control]
+        expected = [self._control[part] for part in run.parts if type(part) is ControlToken]
         expected = [index for index in expected if index in self._forbidden]
         found = [index for index in ids if index in self._forbidden]
         if found != expected:
-            raise ModelError(
-                f"encoding a text gave the control tokens {found} where the template wrote {expected}",
-                fix=f"{_REPLACE}: with this one, text can turn into control tokens",
-            )
+            raise _text_became_control(run.text, found, expected)
 
     def _tokenizer(self, continues: bool, mark: str) -> RustTokenizer:
         if self._continuing_spec is None:
@@ -129,7 +192,7 @@ class Encoder:
             loaded = tokenizer.token_to_id(_name(index, _DEFAULT_MARK))
             if loaded != index:
                 raise ModelError(f"the control token {token!r} has the id {index} but loads as {loaded}", fix=_REPLACE)
-        spelled = self.encode([Run(text=token) for token in self._control])
+        spelled = self._encode_whole([Run(parts=[token]) for token in self._control])
         for token, ids in zip(self._control, spelled, strict=True):
             if not ids:
                 raise ModelError(f"the control token {token!r} is the only spelling of that text", fix=_REPLACE)
@@ -153,6 +216,13 @@ class Encoder:
                         f"the tokenizer cannot continue a text exactly: {head!r} and {tail!r} read {joined!r} together",
                         fix=f"{_REPLACE}: prompts and answers could not be encoded apart with this one",
                     )
+
+
+def _text_became_control(text: str, found: Sequence[int], expected: Sequence[int]) -> ModelError:
+    return ModelError(
+        f"encoding the text {text!r:.80} gave the control tokens {found} where the template wrote {expected}",
+        fix=f"{_REPLACE}: with this one, text can turn into control tokens",
+    )
 
 
 def without_prefix(spec: Spec) -> Spec | None:

@@ -28,6 +28,38 @@ _SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Examples one after the other.
+
+    Attributes:
+        examples: the examples.
+        ids: int32 [T].
+        weights: float32 [T].
+        ends: int64 [n], where each example ends.
+    """
+
+    examples: Sequence[Example]
+    ids: np.ndarray
+    weights: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> Columns:
+        """At least one example, none of them empty."""
+        return cls(
+            examples=examples,
+            ids=np.concatenate([example.ids for example in examples]),
+            weights=np.concatenate([example.loss_weights for example in examples]),
+            ends=np.cumsum([len(example.ids) for example in examples]),
+        )
+
+    @property
+    def starts(self) -> np.ndarray:
+        """int64 [n], where each example begins."""
+        return np.append(0, self.ends[:-1])
+
+
 class ExampleWriter:
     """Writes examples in batches.
 
@@ -39,7 +71,7 @@ class ExampleWriter:
     def __init__(self, path: Path, files: Sequence[str]):
         self._numbers = {file: number for number, file in enumerate(files)}
         self._writer = pa.ipc.new_file(str(path), _SCHEMA)
-        self._digest = hashlib.sha256()
+        self._lengths, self._ids, self._weights = (hashlib.sha256() for _ in range(3))
 
     def __enter__(self) -> ExampleWriter:
         return self
@@ -47,30 +79,32 @@ class ExampleWriter:
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
 
-    def write(self, examples: Sequence[Example]) -> None:
-        """Append ``examples`` as one batch."""
-        if not examples:
-            return
-        lengths = np.array([len(example.ids) for example in examples])
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-        ids = np.concatenate([example.ids for example in examples])
-        weights = np.concatenate([example.loss_weights for example in examples])
-        for example in examples:
-            self._digest.update(len(example.ids).to_bytes(8, "little"))
-            self._digest.update(example.ids.astype("<i4").tobytes() + example.loss_weights.astype("<f4").tobytes())
-        columns = [
-            pa.ListArray.from_arrays(offsets, pa.array(ids)),
-            pa.ListArray.from_arrays(offsets, pa.array(weights)),
-            pa.array([example.loss_weights.sum(dtype=np.float64) for example in examples], pa.float64()),
-            pa.array([self._numbers[example.location.path] for example in examples], pa.int32()),
-            pa.array([example.location.line for example in examples], pa.int64()),
-            pa.array([example.location.record for example in examples], pa.int64()),
+    def write(self, columns: Columns) -> None:
+        """Append examples as one batch."""
+        offsets = np.append(columns.starts, columns.ends[-1])
+        places = [example.location for example in columns.examples]
+        arrays = [
+            pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.ids)),
+            pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.weights)),
+            pa.array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
+            pa.array([self._numbers[place.path] for place in places], pa.int32()),
+            pa.array([place.line for place in places], pa.int64()),
+            pa.array([place.record for place in places], pa.int64()),
         ]
-        self._writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
+        self.append(pa.record_batch(arrays, schema=_SCHEMA))
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Append a batch as :meth:`write` makes it."""
+        views = _views(batch)
+        self._lengths.update(np.diff(views.offsets).astype("<i8").data)
+        self._ids.update(views.ids.astype("<i4", copy=False).data)
+        self._weights.update(views.weights.astype("<f4", copy=False).data)
+        self._writer.write_batch(batch)
 
     def digest(self) -> str:
-        """SHA-256 over the ids and weights written so far, in order."""
-        return self._digest.hexdigest()
+        """SHA-256 over the lengths, the ids and the weights written so far, in order."""
+        parts = (self._lengths, self._ids, self._weights)
+        return hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

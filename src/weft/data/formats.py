@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from weft.config.schema import RecordFormat
@@ -96,6 +96,7 @@ _ANYWHERE = (*SETTING, "functions")
 _KNOWN = frozenset({"id", "meta", *_ANYWHERE})
 _LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
 _SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.items() for fields in form.fields)
+_NEEDED = frozenset(field for _, fields, _ in _SHAPES for field in fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,12 +231,7 @@ def _as_words(pair: tuple[str, str]) -> str:
 
 def _choose(data: Data, is_list: bool, only: str | None, reading: Reading) -> tuple[str, tuple[str, ...]]:
     """The first format that fits (of all, or ``only`` this one), with the fields by which it does."""
-    keys = data.keys()
-    fitting = [
-        (name, fields)
-        for name, fields, needed in _SHAPES
-        if keys >= needed and only in (None, name) and (name == "pairs") == is_list
-    ]
+    fitting = _fitting(_NEEDED.intersection(data), is_list, only)
     if not fitting:
         _refuse_shape(data, only, reading)
     if len(fitting) > 1:
@@ -250,6 +246,16 @@ def _choose(data: Data, is_list: bool, only: str | None, reading: Reading) -> tu
                 fix="set data.format to the one that is meant, or remove the other fields",
             )
     return first
+
+
+@lru_cache(maxsize=2**10)
+def _fitting(keys: frozenset[str], is_list: bool, only: str | None) -> Sequence[tuple[str, tuple[str, ...]]]:
+    """Every format that records with these of all needed fields may have, with the fields by which they do."""
+    return [
+        (name, fields)
+        for name, fields, needed in _SHAPES
+        if keys >= needed and only in (None, name) and (name == "pairs") == is_list
+    ]
 
 
 def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:

@@ -39,6 +39,29 @@ _LONGEST_WORDS = 500
 _MEND_THE_TEMPLATE = "correct the template there, or choose another one with data.template_path"
 
 
+class ChatSandbox(LimitedSandbox):
+    """What chat templates run in; its clock stands still, so that all renders of one template agree on the date."""
+
+    generation_marks = NO_MARKS
+
+    def __init__(self) -> None:
+        super().__init__(
+            filters={"tojson": _tojson},
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_GenerationTag, jinja2.ext.loopcontrols],
+        )
+        moment = datetime.now()
+
+        def strftime_now(format: str) -> str:
+            check_percent_format(format)
+            return moment.strftime(format)
+
+        self.globals.update(
+            raise_exception=_raise_exception, strftime_now=strftime_now, namespace=_Namespace, dict=_Dict()
+        )
+
+
 class JinjaTemplate:
     """One compiled chat template, for one thread at a time.
 
@@ -50,11 +73,13 @@ class JinjaTemplate:
         TemplateError: where the source is not valid Jinja.
     """
 
+    sandbox: type[ChatSandbox] = ChatSandbox
+
     def __init__(self, source: str, name: str) -> None:
         self.source, self.name = source, name
         self._slow_seconds = 0.0
         self._out_of_time: TemplateError | None = None
-        self._environment = _environment()
+        self._environment = self.sandbox()
         try:
             with time_limit():
                 code = self._environment.compile(source, filename=name)
@@ -146,30 +171,6 @@ class _Refusal(jinja2.TemplateError):
     """``raise_exception`` was called."""
 
 
-class _ChatSandbox(LimitedSandbox):
-    generation_marks = NO_MARKS
-
-
-def _environment() -> _ChatSandbox:
-    """A fresh environment; its clock stands still, so that all renders of one template agree on the date."""
-    environment = _ChatSandbox(
-        filters={"tojson": _tojson},
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
-    )
-    moment = datetime.now()
-
-    def strftime_now(format: str) -> str:
-        check_percent_format(format)
-        return moment.strftime(format)
-
-    environment.globals.update(
-        raise_exception=_raise_exception, strftime_now=strftime_now, namespace=_Namespace, dict=_Dict()
-    )
-    return environment
-
-
 class _GenerationTag(jinja2.ext.Extension):
     """``{% generation %}…{% endgeneration %}``, which prints the environment's ``generation_marks`` around its body.
 
@@ -184,7 +185,7 @@ class _GenerationTag(jinja2.ext.Extension):
         return nodes.CallBlock(self.call_method("_marked"), [], [], body).set_lineno(line)
 
     def _marked(self, caller: Callable[[], str]) -> str:
-        begin, end = self.environment.generation_marks  # type: ignore[attr-defined]  # a _ChatSandbox
+        begin, end = self.environment.generation_marks  # type: ignore[attr-defined]  # a ChatSandbox
         return f"{begin}{caller()}{end}"
 
 

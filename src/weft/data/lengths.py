@@ -122,4 +122,4 @@ def _in_tokens(model: ModelConfig) -> Lengths:
     from weft.data.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(model_directory(model, weights=False))
-    return lambda texts: [len(ids) for ids in tokenizer.encode_batch([Run(text=text) for text in texts])]
+    return lambda texts: [len(ids) for ids in tokenizer.encode_batch([Run(parts=[text]) for text in texts])]

@@ -42,7 +42,7 @@ def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> list[np.ndarray]
     found: list[list[np.ndarray]] = [[] for _ in texts]
     for group in _groups(runs):
         for (number, _), ids in zip(group, tokenizer.encode_batch([run for _, run in group]), strict=True):
-            found[number].append(np.array(ids, np.int32))
+            found[number].append(ids)
     return [np.concatenate(parts) for parts in found]
 
 
@@ -51,9 +51,9 @@ def runs_of(text: str, tokenizer: Tokenizer, *, size: int = PIECE) -> list[Run]:
     runs: list[Run] = []
     start = 0
     while len(text) - start > size and (end := _cut(text, start, start + size, tokenizer)):
-        runs.append(Run(text=text[start:end], continues=start > 0))
+        runs.append(Run.of(text[start:end], continues=start > 0))
         start = end
-    return [*runs, Run(text=text[start:], continues=start > 0)]
+    return [*runs, Run.of(text[start:], continues=start > 0)]
 
 
 def never_joins(spec: Spec) -> bool:
@@ -71,9 +71,9 @@ def _is_exact(text: str, place: int, tokenizer: Tokenizer) -> bool:
     left, right = text[max(place - _AROUND, 0) : place], text[place : place + _AROUND]
     if not (tokenizer.begins_word(left + right, len(left)) or (text[place] == " " and tokenizer.never_joins)):
         return False
-    runs = [Run(text=left + right), Run(text=left), Run(text=right, continues=True)]
+    runs = [Run.of(left + right), Run.of(left), Run.of(right, continues=True)]
     whole, before, after = tokenizer.encode_batch(runs)
-    return whole == before + after
+    return np.array_equal(whole, np.concatenate([before, after]))
 
 
 def _groups(runs: Sequence[tuple[int, Run]]) -> Iterator[Sequence[tuple[int, Run]]]:

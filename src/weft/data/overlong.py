@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+
 from weft.types import Conversation, Message
 
 TURNS_LEFT_OFF = "truncated after the last turn that fits"
@@ -36,7 +38,8 @@ Part = TypeVar("Part")
 class Encoded:
     """An example's ids, and where what the model says lies in them: half-open runs, in order."""
 
-    ids: list[int]
+    ids: np.ndarray
+    """int32 [T]."""
     runs: list[tuple[int, int]]
 
 
@@ -51,12 +54,12 @@ def truncate(
         stops: ids that end an answer.
         decode: ids to text, control tokens included.
     """
-    ids, runs = example.ids, example.runs
+    ids, runs = example.ids.tolist(), example.runs
     ends = [end for _, end in runs if ids[end - 1] in stops] or [runs[-1][1]]  # a tag may cut a turn into several runs
     fitting = [end for end in ends if end <= limit]
     if fitting:
         kept = [run for run in runs if run[1] <= fitting[-1]]
-        return Encoded(ids=ids[: fitting[-1]], runs=kept), TURNS_LEFT_OFF
+        return Encoded(ids=example.ids[: fitting[-1]], runs=kept), TURNS_LEFT_OFF
     closing = [index for index in ids[ends[0] - 1 : ends[0]] if index in stops]
     kept = [(start, min(end, limit - len(closing))) for start, end in runs if start < limit - len(closing)]
     if not kept:
@@ -65,7 +68,8 @@ def truncate(
     end = _between_characters(ids, start, end, decode)
     if end == start:
         return None
-    shorter = Encoded(ids=[*ids[:end], *closing], runs=[*kept[:-1], (start, end + len(closing))])
+    cut = np.array([*ids[:end], *closing], np.int32)
+    shorter = Encoded(ids=cut, runs=[*kept[:-1], (start, end + len(closing))])
     return shorter, ANSWER_CUT
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from weft.config.schema import Config
 from weft.data.benchmarks import read_benchmarks
-from weft.data.conversations import ConversationFile, canonical, digest_of, read_conversations, with_system_prompt
+from weft.data.conversations import ConversationFile, canonical, digest_of, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, CANONICAL_DOCUMENT, SETTING
 from weft.data.leaks import Leaks, find_leaks, questions_held_out
@@ -25,6 +25,7 @@ from weft.data.rows import BadRow
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, is_styled, suspend_style
 from weft.data.style_record import original_path
+from weft.data.system_prompt import with_system_prompt
 from weft.errors import ConfigError, DataError
 from weft.types import Material
 

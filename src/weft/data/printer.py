@@ -13,6 +13,7 @@ from weft.data.messages import REASONING
 from weft.data.pieces import unused_marks
 from weft.data.said import is_text_only
 from weft.data.tools import as_openai
+from weft.data.watch import WatchingTemplate
 from weft.errors import TemplateError
 from weft.types import Message, Role, Setting, ToolCall
 
@@ -108,6 +109,12 @@ class Printer:
         self._prompt_only = self._names_roles and "assistant" not in names
         """… and leaves it to the caller to put the answer behind the prompt."""
         self._headers: dict[tuple[tuple[Role, bool], ...], _Header] = {}
+
+    @cached_property
+    def watching(self) -> Printer:
+        """The same, for messages whose contents are under watch (:mod:`weft.data.watch`)."""
+        template = WatchingTemplate(self.template.source, self.template.name)
+        return Printer(template, bos=self._tokens.get("bos_token", ""), eos=self._tokens.get("eos_token", ""))
 
     def dialogue(self, messages: Sequence[Message], generation_marks: Marks = NO_MARKS) -> str:
         """The messages as the template prints them, without a generation prompt.

@@ -25,11 +25,12 @@ from weft.data.documents import CUT, DocumentForm
 from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, Encoded, split, truncate
+from weft.data.runs import Stretch, stretches_of
 from weft.errors import DataError, WeftError
-from weft.types import Conversation, Document, Example, Location, Material, Message, Segment
+from weft.types import Conversation, Document, Example, Location, Material, Message
 
 if TYPE_CHECKING:
-    from weft.data.template import ChatTemplate, Rendered
+    from weft.data.template import ChatTemplate, Printed
     from weft.data.tokenizer import Tokenizer
 
 
@@ -126,7 +127,7 @@ class Renderer:
         assert form or not documents, "who reads documents says how they are rendered"
         if not form:
             return []
-        errors = [_unusable(document, form) for document in documents]
+        errors = [_unusable(document) for document in documents]
         usable = [one.text for one, error in zip(documents, errors, strict=True) if not error]
         encoded = iter(form.ids(usable, self.tokenizer))
         return [
@@ -178,14 +179,13 @@ class Renderer:
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         printed = [self._print(conversation) for conversation in conversations]
-        plans = [[_plan(text.segments) for text in texts] for texts, _ in printed]
-        flat = [piece.run for texts in plans for pieces in texts for piece in pieces]
-        encoded = iter(self.tokenizer.encode_batch(flat))
+        runs = [stretch.run for texts, _ in printed for _, stretches in texts for stretch in stretches]
+        encoded = iter(self.tokenizer.encode_batch(runs))
         renderings = []
-        for conversation, (texts, error), pieces in zip(conversations, printed, plans, strict=True):
+        for conversation, (texts, error) in zip(conversations, printed, strict=True):
             found = [
-                self._fitted(self._encoded(text, text_pieces, islice(encoded, len(text_pieces))), conversation.location)
-                for text, text_pieces in zip(texts, pieces, strict=True)
+                self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), conversation.location)
+                for text, stretches in texts
             ]
             renderings.append(
                 Rendering(
@@ -194,12 +194,12 @@ class Renderer:
                     overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
                     shortened=tuple(how for _, how in found if how),
                     error=error,
-                    notes=tuple(note for text in texts for note in text.notes),
+                    notes=tuple(note for text, _ in texts for note in text.notes),
                 )
             )
         return renderings
 
-    def texts(self, conversation: Material) -> tuple[Rendered, ...]:
+    def texts(self, conversation: Material) -> tuple[Printed, ...]:
         """The examples of a conversation as text, whatever their length; or a document.
 
         Raises:
@@ -218,37 +218,36 @@ class Renderer:
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
         assert self.template, "conversations are printed by a template"
-        pieces = _plan(_encodable(self.template.prompt(messages)))
-        encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
-        ids = [index for piece, run in zip(pieces, encoded, strict=True) for index in run[piece.skip :]]
-        return np.array(ids, dtype=np.int32)
+        stretches = _encodable(stretches_of(self.template.prompt(messages)))
+        encoded = self.tokenizer.encode_batch([stretch.run for stretch in stretches])
+        runs = [run[stretch.skip :] for stretch, run in zip(stretches, encoded, strict=True)]
+        return np.concatenate([np.empty(0, np.int32), *runs])
 
-    def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
-        """The conversation as the template prints it, or why it cannot be used."""
+    def _print(self, conversation: Conversation) -> tuple[list[tuple[Printed, list[Stretch]]], WeftError | None]:
+        """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
-            printed = self.texts(conversation)
-            for text in printed:
-                _encodable(text.segments)
-                if not any(segment.trained and segment.text for segment in text.segments):
+            printed = [(text, _encodable(text.stretches)) for text in self.texts(conversation)]
+            for _, stretches in printed:
+                if not any(stretch.trained for stretch in stretches):
                     raise RowError("nothing in it is trained", fix="give it an answer, or remove it")
         except WeftError as error:
             error.where = error.where or conversation.location
-            return (), error
+            return [], error
         return printed, None
 
-    def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[list[int]]) -> Encoded:
-        ids: list[int] = []
+    def _encoded(self, text: Printed, stretches: Sequence[Stretch], encoded: Iterable[np.ndarray]) -> Encoded:
+        found = [run[each.skip :] if each.skip else run for each, run in zip(stretches, encoded, strict=True)]
         runs: list[tuple[int, int]] = []
-        for piece, run in zip(pieces, encoded, strict=True):
-            start = len(ids)
-            ids += run[piece.skip :]
-            if piece.trained and len(ids) > start:
-                runs.append((start, len(ids)))
+        end = 0
+        for stretch, run in zip(stretches, found, strict=True):
+            start, end = end, end + len(run)
+            if stretch.trained and end > start:
+                runs.append((start, end))
         if text.append_eos:
-            ids.append(self.tokenizer.eos_id)
-            start = runs.pop()[0] if runs and runs[-1][1] == len(ids) - 1 else len(ids) - 1
-            runs.append((start, len(ids)))
-        return Encoded(ids=ids, runs=runs)
+            found.append(np.array([self.tokenizer.eos_id], np.int32))
+            start = runs.pop()[0] if runs and runs[-1][1] == end else end
+            runs.append((start, end + 1))
+        return Encoded(ids=np.concatenate(found), runs=runs)
 
     def _fitted(self, encoded: Encoded, location: Location) -> tuple[Example | Overlong, str | None]:
         """The example, and how it was made to fit; or that it is too long."""
@@ -264,64 +263,31 @@ class Renderer:
         weights = np.zeros(len(encoded.ids), np.float32)
         for start, end in [(1, len(weights))] if self.train_on == "all" else encoded.runs:
             weights[start:end] = 1
-        return Example(ids=np.array(encoded.ids, dtype=np.int32), loss_weights=weights, location=location)
+        return Example(ids=encoded.ids, loss_weights=weights, location=location)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Piece:
-    """A run to encode, and how many of its first ids belong to the piece before."""
-
-    run: Run
-    trained: bool
-    skip: int = 0
-
-
-def _plan(segments: Iterable[Segment]) -> list[_Piece]:
-    """The runs in which a text is encoded.
-
-    A trained run continues the text before it: the model goes on there, without a space of the tokenizer's. Context behind
-    a control token is encoded together with that token, whose id is then cut off, as a server encodes the whole history
-    (the token may swallow whitespace, and some tokenizers put a space behind it).
-    """
-    pieces: list[_Piece] = []
-    closing: str | None = None  # the control token that ends the text so far
-    for segment in segments:
-        control, text = segment.control, segment.text
-        if not text:
-            continue
-        if segment.trained or closing is None:
-            run, skip = Run(text=text, control=control, continues=bool(pieces)), 0
-        else:
-            shift = len(closing)
-            moved = [(start + shift, end + shift) for start, end in control]
-            run, skip = Run(text=closing + text, control=[(0, shift), *moved]), 1
-        pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
-        closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
-    return pieces
-
-
-def _unusable(document: Document, form: DocumentForm) -> RowError | None:
+def _unusable(document: Document) -> RowError | None:
     """Why a document cannot be encoded."""
     try:
-        _encodable(form.printed(document).segments)
+        _encodable([Stretch(run=Run.of(document.text), trained=True)])
     except RowError as error:
         error.where = document.location
         return error
     return None
 
 
-def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:
-    r"""The segments, if their text is Unicode that can be written.
+def _encodable(stretches: list[Stretch]) -> list[Stretch]:
+    r"""The stretches, if their text is Unicode that can be written.
 
     Raises:
         RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
     """
-    for segment in segments:
+    for part in (part for stretch in stretches for part in stretch.run.parts):
         try:
-            segment.text.encode()
+            part.encode()
         except UnicodeEncodeError as error:
-            half = segment.text[error.start]
+            half = part[error.start]
             raise RowError(
                 "half a surrogate pair is no character", detail=repr(half), fix="correct its \\u escape"
             ) from None
-    return segments
+    return stretches

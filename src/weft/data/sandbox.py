@@ -34,10 +34,11 @@ _NESTING_FILTERS = {"batch", "groupby", "slice"}
 """Filters whose results hold their argument's items in further lists."""
 
 
-class _ChargingCodeGenerator(CodeGenerator):
+class ChargingCodeGenerator(CodeGenerator):
     """Compiles what Jinja does not let an environment intercept: ``a ~ b``, ``a[1:]``, and lists, tuples and dicts as written."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
+        """``a ~ b``."""
         self.write("environment.concat(map(str, (")
         for part in node.nodes:
             self.visit(part, frame)
@@ -45,23 +46,27 @@ class _ChargingCodeGenerator(CodeGenerator):
         self.write(")))")
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
+        """``a[1:]``."""
         is_slice = isinstance(node.arg, nodes.Slice)
         self.write("environment.charge(" if is_slice else "")
         super().visit_Getitem(node, frame)
         self.write(")" if is_slice else "")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
+        """``[a, b]``."""
         self.write("environment.charge_nested(")
         super().visit_List(node, frame)
         self.write(")")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:  # noqa: N802
+        """``(a, b)``."""
         is_target = node.ctx != "load"  # of an assignment
         self.write("" if is_target else "environment.charge_nested(")
         super().visit_Tuple(node, frame)
         self.write("" if is_target else ")")
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
+        """``{a: b}``."""
         self.write("environment.charge_nested(")
         super().visit_Dict(node, frame)
         self.write(")")
@@ -75,7 +80,7 @@ class LimitedSandbox(ImmutableSandboxedEnvironment):
         options: as for :class:`jinja2.Environment`.
     """
 
-    code_generator_class = _ChargingCodeGenerator
+    code_generator_class = ChargingCodeGenerator
     intercepted_binops = frozenset({"+", "*", "**", "%"})
     refused_methods = frozenset({"encode", "expandtabs", "to_bytes", "translate"})
     """Methods that can grow a value, or lead to ones that can, and that no chat template has a use for."""

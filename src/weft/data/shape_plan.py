@@ -11,13 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from weft.data.chunk_cache import ControlToken
 from weft.data.control import ControlTokens
-from weft.data.derive import Derived, Rendered, derive
+from weft.data.derive import Derived, Printed, Rendered, derive
+from weft.data.encoding import Run
 from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
+from weft.data.runs import Stretch
 from weft.data.said import is_text_only
+from weft.data.shortcut import ShortcutWrong
 from weft.data.turns import Chat
+from weft.data.watch import LookedInto, Watch
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
+
+_TRIED_FIRST, _TRIED_OF = 16, 256
+"""Of the uses of proofs, the first ones and then one of so many are tried."""
 
 
 class Planner:
@@ -34,8 +42,9 @@ class Planner:
     ) -> None:
         self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
+        self._trusts_proofs, self._uses = True, 0
 
-    def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
+    def examples(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
         """As :func:`weft.data.derive.derive`, without its evidence, and with the note ``prompt-varies``."""
         return self._by_plan(messages) or self._in_full(messages)
 
@@ -57,25 +66,39 @@ class Planner:
         chat = Chat(self._printer, self._control, messages)
         return derive(chat, by_tag=self._by_tag, last_turn=self._last_turn)
 
-    def _by_plan(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
+    def _by_plan(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
         """Nothing where there is no plan, or where it does not hold for these contents."""
         selects = self._by_tag and self._printer.template.is_tagged  # what the tag selects is not seen in the text
         if selects or not all(map(self._is_plain, messages)):
             return ()
         contents = [message.content for message in messages]
-        examples = []
+        examples: list[Printed] = []
         for plan in self._plan_for(tuple(message.role for message in messages)) or ():
-            if not plan.holds(self._printer, messages, contents):
+            if not self._holds(plan, messages, contents):
                 return ()
-            examples.append(plan.fill(contents))
+            examples.append(_Filled(plan, contents))
         return tuple(examples)
 
+    def _holds(self, plan: _ExamplePlan, messages: Sequence[Message], contents: Sequence[str]) -> bool:
+        """Whether the template prints these contents as the plan does: by its proof, of which a sample is tried, or by trying."""
+        if not (self._trusts_proofs and plan.covers(contents)):
+            return not any(map(_has_space_at_ends, contents)) and plan.holds(self._printer, messages, contents)
+        self._uses += 1
+        if (self._uses < _TRIED_FIRST or self._uses % _TRIED_OF == 0) and not plan.holds(
+            self._printer, messages, contents
+        ):
+            self._trusts_proofs = False
+            raise ShortcutWrong("the template prints some contents otherwise than it was proved to")
+        return True
+
     def _is_plain(self, message: Message) -> bool:
-        """Whether it is a role and a content in which a template has nothing to trim or to look for."""
+        """Whether it is a role and a content, one of which nothing can be taken for the template's; and no answer with white
+        space at its ends, which is left out where an EOS follows.
+        """
         content = message.content
-        if not is_text_only(message):
+        if not is_text_only(message) or content == "" or self._control.occur_in(content):
             return False
-        return content != "" and not (content[0].isspace() or content[-1].isspace() or self._control.occur_in(content))
+        return message.role != "assistant" or not _has_space_at_ends(content)
 
     def _plan_for(self, roles: tuple[Role, ...]) -> tuple[_ExamplePlan, ...] | None:
         if roles not in self._plans:
@@ -84,9 +107,10 @@ class Planner:
 
     def _make_plan(self, messages: Sequence[Message]) -> tuple[_ExamplePlan, ...] | None:
         try:
-            return tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
+            plans = tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
         except TemplateError:  # the template may still print real contents; and if not, the error names the record
             return None
+        return tuple(replace(plan, proof=plan.prove(self._printer.watching, messages)) for plan in plans)
 
 
 _Start = tuple[Variant, bool]
@@ -109,6 +133,8 @@ class _Pattern:
         """Which message's content stands in each place."""
 
     def fill(self, contents: Sequence[str]) -> str:
+        if not self.numbers:
+            return self._parts[0]
         parts = self._parts.copy()
         parts[1::2] = [contents[number] for number in self.numbers]
         return "".join(parts)
@@ -138,11 +164,45 @@ class _SegmentPattern:
         )
 
 
+class _StretchPattern:
+    """A run to encode, with places for contents."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self._stretch = stretch
+        self._parts = [part if type(part) is ControlToken else _Pattern(part) for part in stretch.run.parts]
+
+    def fill(self, contents: Sequence[str]) -> Stretch:
+        parts = [part.fill(contents) if isinstance(part, _Pattern) else part for part in self._parts]
+        stretch = self._stretch
+        run = Run(parts=parts, continues=stretch.run.continues)
+        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Proof:
+    """For which contents a plan is proved."""
+
+    absent: tuple[str, ...]
+    """They hold none of these."""
+    trimmed: bool
+    """And, if this is so, have no white space at their ends."""
+
+    def covers(self, content: str) -> bool:
+        if self.trimmed and _has_space_at_ends(content):
+            return False
+        return not any(text in content for text in self.absent)
+
+
+def _has_space_at_ends(content: str) -> bool:
+    return content[0].isspace() or content[-1].isspace()
+
+
 @dataclass(frozen=True, slots=True)
 class _ExamplePlan:
     """One example of a plan, and the renders that prove it."""
 
     segments: tuple[_SegmentPattern, ...]
+    stretches: tuple[_StretchPattern, ...]
     append_eos: bool
     notes: tuple[str, ...]
     count: int
@@ -150,12 +210,15 @@ class _ExamplePlan:
     """The first ``count`` messages as they are printed."""
     prompts: tuple[tuple[int, Variant, _Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
+    proof: _Proof | None = None
+    """None where nothing is proved."""
 
     @classmethod
     def of(cls, derived: Derived, printer: Printer, messages: Sequence[Message]) -> _ExamplePlan:
         rendered = derived.rendered
         return cls(
             tuple(map(_SegmentPattern, rendered.segments)),
+            tuple(map(_StretchPattern, rendered.stretches)),
             rendered.append_eos,
             rendered.notes,
             derived.count,
@@ -166,6 +229,22 @@ class _ExamplePlan:
             ),
         )
 
+    def prove(self, watching: Printer, messages: Sequence[Message]) -> _Proof | None:
+        """For which contents the plan is what is printed, by the messages that it was made of."""
+        watch = Watch()
+        watched = [replace(message, content=watch.content(message.content)) for message in messages]
+        try:
+            holds = self.holds(watching, watched, [message.content for message in messages])
+        except LookedInto:
+            return None
+        if watch.looked_into or not holds:
+            return None
+        return _Proof(absent=tuple(sorted(watch.absent)), trimmed=watch.trimmed)
+
+    def covers(self, contents: Sequence[str]) -> bool:
+        """Whether the plan is proved for these contents."""
+        return self.proof is not None and all(map(self.proof.covers, contents))
+
     def holds(self, printer: Printer, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         try:
             return printer.dialogue(messages[: self.count]) == self.dialogue.fill(contents) and all(
@@ -175,9 +254,26 @@ class _ExamplePlan:
         except TemplateError:
             return False
 
-    def fill(self, contents: Sequence[str]) -> Rendered:
-        return Rendered(
-            segments=tuple(segment.fill(contents) for segment in self.segments),
-            append_eos=self.append_eos,
-            notes=self.notes,
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """An example by plan (:class:`weft.data.derive.Printed`), put together when it is asked for."""
+
+    plan: _ExamplePlan
+    contents: Sequence[str]
+
+    @property
+    def append_eos(self) -> bool:
+        return self.plan.append_eos
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.plan.notes
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return tuple(segment.fill(self.contents) for segment in self.plan.segments)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        return [stretch.fill(self.contents) for stretch in self.plan.stretches]

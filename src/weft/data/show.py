@@ -9,12 +9,12 @@ from itertools import groupby, islice
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data.conversations import with_system_prompt
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
 from weft.data.store import read_source
 from weft.data.style import effective_system_prompt
-from weft.data.template import Rendered
+from weft.data.system_prompt import with_system_prompt
+from weft.data.template import Printed, Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError
 from weft.types import Conversation, Document, Example, Location, Material, Message, Segment
@@ -34,7 +34,7 @@ class Stretch:
 class ShownExample:
     """An example and the text that it was encoded from."""
 
-    printed: Rendered
+    printed: Printed
     example: Example
     stretches: tuple[Stretch, ...]
     left_out: bool

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from weft.data.comparing import comparable
@@ -45,7 +45,7 @@ def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
 
 
 def assign_splits(
-    conversations: Sequence[Material],
+    conversations: Iterable[Material],
     ratios: Mapping[str, float],
     seed: int,
     *,
@@ -70,20 +70,20 @@ def assign_splits(
     Raises:
         DataError: no record has the field ``group_by``.
     """
-    if group_by not in (QUESTION, NONE) and not any(group_by in each.meta for each in conversations):
+    key = f"{derive_seed(seed, 'split')}:"
+    groups: list[bytes] = []
+    sources: dict[str, Counter[bytes]] = {}
+    is_known = group_by in (QUESTION, NONE)
+    for conversation in conversations:
+        is_known = is_known or group_by in conversation.meta
+        groups.append(hashlib.sha256((key + _group(conversation, group_by)).encode()).digest())
+        sources.setdefault(conversation.source or "" if by_source else "", Counter())[groups[-1]] += 1
+    if not is_known:
         raise DataError(
             f'no record has the field "{group_by}" in its meta',
             where="data.split.group_by",
             fix=f"name a field that records have, or {QUESTION} or {NONE}",
         )
-    key = f"{derive_seed(seed, 'split')}:"
-
-    groups = [
-        hashlib.sha256((key + _group(conversation, group_by)).encode()).digest() for conversation in conversations
-    ]
-    sources: dict[str, Counter[bytes]] = {}
-    for conversation, group in zip(conversations, groups, strict=True):
-        sources.setdefault(conversation.source or "" if by_source else "", Counter())[group] += 1
     decided: dict[bytes, str] = {}
     for source in sorted(sources):
         decided |= _cut(sources[source], ratios, decided)
@@ -141,7 +141,7 @@ class Portion:
     """The share of validation."""
     seed: int
 
-    def holds(self, conversations: Sequence[Material]) -> list[bool]:
+    def holds(self, conversations: Iterable[Material]) -> list[bool]:
         """Which of a source's conversations are in this portion; the same question is never in both."""
         split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
         return [(name == "val") == self.held_out for name in split]

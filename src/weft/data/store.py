@@ -1,44 +1,42 @@
-"""The examples of a run, encoded once and kept under a key of everything that they depend on.
-
-An entry of the cache is a directory: ``examples.arrow`` and ``report.json``, which says what the examples were made from and
-what was left out. It is written aside and renamed, so that it is complete or absent, whoever else builds the same one; it
-is verified by size and SHA-256 whenever it is opened, and one that is damaged is built again.
-"""
+"""The examples of a run, each source encoded once and kept under a key of everything that its examples depend on."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
-import shutil
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 
 from weft.config.schema import RecordFormat
+from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
-from weft.data.example_file import ExampleFile
-from weft.data.files import sync_directory, writing
-from weft.data.places import Part, Paths, find_parts
+from weft.data.places import Part, Paths
 from weft.data.readers import kind
 from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.split import Portion
-from weft.data.store_build import Account, NoExamplesError, Progress, SourceAccount, write_examples
-from weft.disk import file_digest, sync
+from weft.data.store_account import NoExamplesError, SourceAccount, nothing_is_left
+from weft.data.store_build import Source, Work
+from weft.data.store_entry import Entry, build_entry, find_entry
+from weft.disk import file_digest
 from weft.errors import DataError
 from weft.types import Example, Location
 
 __all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store", "read_source"]
 
-_EXAMPLES, _REPORT = "examples.arrow", "report.json"
+Progress = Callable[[int, int], None]
+"""Called with the number of rows that are encoded, and of all; 0 where that is not known."""
+
+_SHARED_FROM = 2**23
+"""Bytes of a source from which it pays to start helpers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,26 +128,35 @@ class ExampleStore:
         fingerprint: SHA-256 of all ids and weights in order, as they were encoded.
     """
 
-    def __init__(
-        self,
-        examples: ExampleFile,
-        source_slices: dict[str, range],
-        report: StoreReport,
-        fingerprint: str,
-        loss_weights: Sequence[float],
-    ):
-        self._examples = examples
-        counts = [len(source) for source in source_slices.values()]
-        self._factors = np.repeat(np.array(loss_weights, np.float32), counts)
-        self.lengths, self.targets = examples.lengths, examples.targets * self._factors
-        self.source_slices, self.report, self.fingerprint = source_slices, report, fingerprint
+    def __init__(self, files: Sequence[SourceFile], entries: Sequence[Entry]):
+        counts = [entry.numbers.examples for entry in entries]
+        self._ends = np.cumsum(counts)
+        self._files = [entry.examples for entry in entries]
+        self._factors = [np.float32(file.loss_weight) for file in files]
+        self.lengths = _joined((each.lengths for each in self._files if each), np.int32)
+        self.targets = _joined((each.targets for each in self._files if each), np.float64) * np.repeat(
+            self._factors, counts
+        )
+        borders = [0, *self._ends.tolist()]
+        self.source_slices = {
+            file.name: range(start, end) for file, (start, end) in zip(files, pairwise(borders), strict=True)
+        }
+        self.report = _report(files, entries)
+        self.fingerprint = entries[0].fingerprint
+        if len(entries) > 1:
+            self.fingerprint = _digest([entry.fingerprint for entry in entries])
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self.lengths)
 
     def __getitem__(self, index: int) -> Example:
         """One example. Its arrays are read-only views of mapped memory, but for weights that its source scales."""
-        example, factor = self._examples[index], self._factors[index]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        source = int(np.searchsorted(self._ends, index, side="right"))
+        examples, factor = self._files[source], self._factors[source]
+        assert examples is not None, "a source with examples has a file of them"
+        example = examples[index - (int(self._ends[source - 1]) if source else 0)]
         return example if factor == 1 else replace(example, loss_weights=example.loss_weights * factor)
 
 
@@ -161,6 +168,7 @@ def open_store(
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None,
     progress: Progress | None = None,
+    jobs: int | Literal["auto"] = 1,
 ) -> ExampleStore:
     """The examples of all ``files``, from the cache where the same ones were encoded before.
 
@@ -172,144 +180,132 @@ def open_store(
             becomes of examples that are too long is for the renderer to say; it is reported.
         system_prompt: the system message of conversations that have none.
         progress: told how far the encoding is.
+        jobs: how many processes encode; ``auto``: one for each core, where there is enough for them to do.
 
     Raises:
         DataError: a file cannot be read, or the cache cannot be written.
         NoExamplesError: no example is left.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
-    parts = [find_parts(file.path, seed=file.seed) for file in files]
-    paths = [[path for part in group for path in part.files] for group in parts]
-    places = _Places(
-        names=[file.name for file in files],
-        paths=[str(path) for group in paths for path in group],
-        loss_weights=[file.loss_weight for file in files],
+    sources = [_Source(file, renderer, on_bad_row, system_prompt) for file in files]
+    watched = _watched(progress, sources)
+    entries = []
+    done = 0
+    for source in sources:
+        entries.append(source.entry(cache_dir, jobs, partial(watched, done)))
+        done += entries[-1].numbers.records
+    if not any(entry.numbers.examples for entry in entries):
+        raise nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
+    return ExampleStore(files, entries)
+
+
+class _Source:
+    """A source, and the key of its examples."""
+
+    def __init__(
+        self, file: SourceFile, renderer: Renderer, on_bad_row: Literal["error", "drop"], system_prompt: str | None
+    ) -> None:
+        self._file, self._renderer, self._on_bad_row = file, renderer, on_bad_row
+        self._reader = ConversationReader(
+            file.path, format=file.format, system_prompt=system_prompt, source=file.name, seed=file.seed
+        )
+        self.paths = [Path(path) for path in self._reader.files]
+        self._contents = [_content(path) for path in self.paths]
+        portion = file.portion and asdict(file.portion)
+        read_as = _read_as(file, self._reader.parts)
+        choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
+        self._key = _digest([_code_digest(), self._contents, read_as, *choices])
+
+    def entry(self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None]) -> Entry:
+        """Its examples, from the cache where they are there."""
+        place = cache_dir / self._key
+        entry, damage = find_entry(place, self._reader.files)
+        if entry:
+            return entry
+        portion = self._file.portion
+        source = Source(
+            reader=self._reader,
+            held=self._reader.portion(portion) if portion else None,
+            reports_bad_rows=not (portion and portion.held_out),
+        )
+        entry = build_entry(
+            place,
+            Work(source=source, renderer=self._renderer, on_bad_row=self._on_bad_row),
+            self._check,
+            replaces_damaged=damage is not None,
+            progress=progress,
+            jobs=self._jobs() if jobs == "auto" else jobs,
+        )
+        return replace(entry, notes={**entry.notes, damage: 1}) if damage else entry
+
+    def count_rows(self) -> int | None:
+        """How many rows there are, where that is quickly told: of lines that are all read."""
+        are_lines = all(path.suffix in (".jsonl", ".ndjson") for path in self.paths)
+        if not are_lines or self._file.portion or any(part.sample is not None for part in self._reader.parts):
+            return None
+        return sum(map(_count_lines, self.paths))
+
+    def _jobs(self) -> int:
+        enough = sum(path.stat().st_size for path in self.paths) >= _SHARED_FROM
+        return _cores() if enough else 1
+
+    def _check(self) -> None:
+        """Raise if a file changed since its content was taken for the key."""
+        for path, content in zip(self.paths, self._contents, strict=True):
+            if _content(path) != content:
+                raise DataError("the file changed while it was being read", where=str(path), fix="run this again")
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _paths_of(sources: Sequence[_Source]) -> str:
+    return ", ".join(str(path) for source in sources for path in source.paths)
+
+
+def _watched(progress: Progress | None, sources: Sequence[_Source]) -> Callable[[int, int], None]:
+    """Takes the rows of the sources that are done, and those of the one that is being read."""
+    if progress is None:
+        return lambda before, rows: None
+    counts = [source.count_rows() for source in sources]
+    total = 0 if None in counts else sum(filter(None, counts))
+    return lambda before, rows: progress(before + rows, max(total, before + rows) if total else 0)
+
+
+def _report(files: Sequence[SourceFile], entries: Sequence[Entry]) -> StoreReport:
+    numbers = [entry.numbers for entry in entries]
+    notes: Counter[str] = Counter()
+    for entry in entries:
+        notes.update(entry.notes)
+    return StoreReport(
+        records=sum(each.records for each in numbers),
+        examples=sum(each.examples for each in numbers),
+        tokens=sum(each.tokens for each in numbers),
+        trained_tokens=sum(each.trained_tokens for each in numbers),
+        longest=max(each.longest for each in numbers),
+        turns=sum(each.turns for each in numbers),
+        closed_turns=sum(each.closed_turns for each in numbers),
+        sources={file.name: each for file, each in zip(files, numbers, strict=True)},
+        dropped=_merged(entry.dropped for entry in entries),
+        shortened=_merged(entry.shortened for entry in entries),
+        notes=dict(notes),
+        cached=all(entry.cached for entry in entries),
+        notices=tuple(notice for entry in entries for notice in entry.notices),
     )
-    contents = [[_content(path) for path in group] for group in paths]
-    read_as = [_read_as(file, group) for file, group in zip(files, parts, strict=True)]
-    portions = [file.portion and asdict(file.portion) for file in files]
-    key = _digest([_code_digest(), contents, read_as, portions, renderer.fingerprint, on_bad_row, system_prompt])
-    entry, damage = cache_dir / key, None
-    if entry.exists():
-        try:
-            return _open(entry, places, cached=True)
-        except (_DamagedError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
-            damage = f"a damaged entry of the cache was replaced: {entry}: {error}"
-    found = [read_source(file, on_bad_row=on_bad_row, system_prompt=system_prompt) for file in files]
-    for path, content in zip(places.paths, (digest for group in contents for digest in group), strict=True):
-        if _content(Path(path)) != content:
-            raise DataError("the file changed while it was being read", where=path, fix="run this again")
-    with writing(cache_dir):
-        aside = cache_dir / f".{key}.{os.getpid()}.{secrets.token_hex(4)}"
-        aside.mkdir(parents=True)
-        try:
-            examples = aside / _EXAMPLES
-            account = write_examples(examples, found, renderer, on_bad_row=on_bad_row, progress=progress or _silent)
-            _write_report(aside, account, places, [notice for each in found for notice in each.notices])
-            store = _open(aside, places, cached=False)
-            _publish(aside, entry, damaged=damage is not None)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)  # not there any more where it was published
-    if damage:
-        store.report.notes[damage] = 1
-    return store
 
 
-class _DamagedError(Exception):
-    """An entry of the cache that is not what was written."""
+def _merged(found: Iterable[Mapping[str, Sequence[Location]]]) -> dict[str, list[Location]]:
+    merged: dict[str, list[Location]] = {}
+    for each in found:
+        for reason, places in each.items():
+            merged.setdefault(reason, []).extend(places)
+    return merged
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Places:
-    """What an entry leaves out, so that it serves the same content under other names and weights."""
-
-    names: Sequence[str]
-    """Of the sources."""
-    paths: Sequence[str]
-    """Of all files of all sources."""
-    loss_weights: Sequence[float]
-    """Of the sources."""
-
-    def numbered(self, found: Mapping[str, Sequence[Location]]) -> dict[str, list[list[int | None]]]:
-        """Locations by reason, with the numbers of files in place of their names; :meth:`found` is the inverse."""
-        numbers = {path: number for number, path in enumerate(self.paths)}
-        return {
-            reason: [[numbers[place.path], place.line, place.record] for place in rows]
-            for reason, rows in found.items()
-        }
-
-    def found(self, numbered: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, list[Location]]:
-        """Locations by reason."""
-        return {
-            reason: [Location(path=self.paths[file], line=line, record=record) for file, line, record in rows]
-            for reason, rows in numbered.items()
-        }
-
-
-def _open(entry: Path, places: _Places, *, cached: bool) -> ExampleStore:
-    sealed = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
-    body = sealed["body"]
-    if sealed["sha256"] != _digest(body):
-        raise _DamagedError(f"{_REPORT} is not what was written")
-    if (entry / _EXAMPLES).stat().st_size != body["bytes"] or file_digest(entry / _EXAMPLES) != body["sha256"]:
-        raise _DamagedError(f"{_EXAMPLES} is not what was written")
-    examples = ExampleFile(entry / _EXAMPLES, places.paths)
-    sources = [SourceAccount(**source) for source in body["sources"]]
-    ends = np.cumsum([0, *(source.examples for source in sources)]).tolist()
-    report = StoreReport(
-        records=sum(source.records for source in sources),
-        examples=len(examples),
-        tokens=sum(source.tokens for source in sources),
-        trained_tokens=sum(source.trained_tokens for source in sources),
-        longest=max(source.longest for source in sources),
-        turns=body["turns"],
-        closed_turns=body["closed_turns"],
-        sources=dict(zip(places.names, sources, strict=True)),
-        dropped=places.found(body["dropped"]),
-        shortened=places.found(body["shortened"]),
-        notes=body["notes"],
-        cached=cached,
-        notices=tuple(body["notices"]),
-    )
-    slices = dict(zip(places.names, map(range, ends, ends[1:]), strict=True))
-    return ExampleStore(examples, slices, report, body["fingerprint"], places.loss_weights)
-
-
-def _write_report(directory: Path, account: Account, places: _Places, notices: Sequence[str]) -> None:
-    """Seal ``directory``: the account of its examples, their size and digest, and the digest of all that."""
-    examples = directory / _EXAMPLES
-    body = {
-        "bytes": examples.stat().st_size,
-        "sha256": file_digest(examples),
-        "fingerprint": account.fingerprint,
-        "sources": [asdict(source) for source in account.sources],
-        "turns": account.turns,
-        "closed_turns": account.closed_turns,
-        "notes": account.notes,
-        "notices": notices,
-        "dropped": places.numbered(account.dropped),
-        "shortened": places.numbered(account.shortened),
-    }
-    text = json.dumps({"sha256": _digest(body), "body": body}, ensure_ascii=False, indent=1)
-    (directory / _REPORT).write_text(text, encoding="utf-8")
-
-
-def _publish(aside: Path, entry: Path, *, damaged: bool) -> None:
-    """Move a complete entry into place; where someone else was faster with the same one, theirs stays."""
-    for name in (_EXAMPLES, _REPORT):
-        sync(aside / name)
-    sync_directory(aside)
-    if damaged:
-        away = aside.with_name(f"{aside.name}.damaged")
-        with contextlib.suppress(FileNotFoundError):  # someone else found the damage as well
-            entry.rename(away)  # away first, so that no half-deleted entry is ever found
-        shutil.rmtree(away, ignore_errors=True)
-    try:
-        aside.rename(entry)
-    except OSError:
-        if not entry.is_dir():
-            raise
-    sync_directory(entry.parent)
+def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    return np.concatenate([np.empty(0, dtype), *parts])
 
 
 @cache
@@ -327,6 +323,11 @@ def _read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
     return [file.format, [[kind(path), path.suffix.lower()] for part in parts for path in part.files], samples]
 
 
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(partial(file.read, 2**20), b""))
+
+
 def _content(path: Path) -> str:
     try:
         return file_digest(path)
@@ -338,7 +339,3 @@ def _content(path: Path) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, StyleMode
-from weft.data.conversations import canonical, read_conversations, under
+from weft.data.conversations import canonical, read_conversations
 from weft.data.files import StagedFiles, json_lines
 from weft.data.places import exists, named, spelled
 from weft.data.prepared import prepared_path
@@ -27,6 +27,7 @@ from weft.data.style_record import (
     restore,
     write_record,
 )
+from weft.data.system_prompt import under
 from weft.disk import file_digest
 from weft.errors import ConfigError, DataError
 from weft.types import Document, Material

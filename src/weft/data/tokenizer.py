@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.encoding import Encoder, Run, Spec
@@ -53,7 +54,7 @@ class Tokenizer:
     def __init__(self, files: TokenizerFiles):
         ids = {token["content"]: int(token["id"]) for token in files.spec["added_tokens"]}
         special = (token["content"] for token in files.spec["added_tokens"] if token["special"])
-        self._spec = files.spec
+        self._files, self._spec = files, files.spec
         self.control = frozenset(special) | frozenset(files.stops)
         self.ordered_stops = files.stops
         self.stops = frozenset(files.stops)
@@ -69,6 +70,9 @@ class Tokenizer:
         self.vocab_size = 1 + max(_highest_id(files.spec), *ids.values())
         self.fingerprint = files.fingerprint
         self._encoder = Encoder(files.spec, self._control, self.stops)
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[TokenizerFiles]]:
+        return Tokenizer, (self._files,)  # for another process, which builds it anew
 
     def control_id(self, token: str) -> int:
         """The id of a control token."""
@@ -86,11 +90,17 @@ class Tokenizer:
             control: half-open character spans, in order, each the string of a control token.
             continues: text goes before, so that no space may be put before this one.
         """
-        return self.encode_batch([Run(text=text, control=control, continues=continues)])[0]
+        ids: list[int] = self.encode_batch([Run.of(text, control, continues=continues)])[0].tolist()
+        return ids
 
-    def encode_batch(self, runs: Sequence[Run]) -> list[list[int]]:
-        """The ids of each run; many at once are encoded on all cores."""
+    def encode_batch(self, runs: Sequence[Run]) -> list[np.ndarray]:
+        """The ids of each run, int32; many at once are faster."""
         return self._encoder.encode(runs)
+
+    @property
+    def known_chunks(self) -> float:
+        """The share of the chunks of text encoded so far whose ids were known (:mod:`weft.data.chunk_cache`)."""
+        return self._encoder.known_chunks
 
     def decode(self, ids: Sequence[int], skip_control: bool = True) -> str:
         """The text of ``ids``, by default without the control tokens among them."""

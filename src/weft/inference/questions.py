@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from weft.data.answered import answered
-from weft.data.conversations import under
 from weft.data.formats import RowError, parse_record
 from weft.data.sources import BadRow, read_records
+from weft.data.system_prompt import under
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Location, Message
 

@@ -149,6 +149,7 @@ def _open(files: Sequence[SourceFile], renderer: Renderer, config: Config) -> Ex
         Path(config.data.cache_dir),
         on_bad_row=config.on_bad_row,
         system_prompt=effective_system_prompt(config),
+        jobs=config.data.jobs,
     )
 
 

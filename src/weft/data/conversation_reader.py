@@ -1,0 +1,292 @@
+"""Files → conversations and documents, block by block: what is read leaves the memory, and processes can share the reading."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain, compress, count, islice, pairwise
+from typing import TYPE_CHECKING, Literal
+
+from weft.config.schema import RecordFormat
+from weft.data import oasst
+from weft.data.formats import Parsed, RowError, parse_as
+from weft.data.places import Paths, find_parts, spelled, stem
+from weft.data.reading import TREES, Reading
+from weft.data.rows import BadRow
+from weft.data.sources import read_part
+from weft.data.system_prompt import with_system_prompt
+from weft.errors import DataError, Problems, WeftError
+from weft.types import Material, Record
+
+if TYPE_CHECKING:
+    from weft.data.split import Portion
+
+ROWS_IN_BLOCK = 512
+"""Enough to encode many texts at once, few enough to share the work evenly."""
+_LONG = 2**22  # characters of documents, with which a block is full
+_SHOWN = 20
+
+
+@dataclass(kw_only=True, slots=True)
+class Block:
+    """Rows that follow each other."""
+
+    number: int
+    """Of the block in its source."""
+    kept: list[Parsed] = field(default_factory=list)
+    bad_rows: list[BadRow] = field(default_factory=list)
+
+    @property
+    def conversations(self) -> list[Material]:
+        """Those that are kept, documents among them."""
+        return [parsed.material for parsed in self.kept]
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """What is known of a source when its blocks were read."""
+
+    kept: int = 0
+    """Conversations, whatever the portion."""
+    custom: int = 0
+    """Those of them in the custom format."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """Fields that the configuration names, by key, and that no record in the custom format has."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """How many messages of trees no conversation holds, by reason."""
+    notices: list[str] = field(default_factory=list)
+    """Samples that could not be as large as was asked for."""
+
+    def join(self, other: Tally) -> None:
+        """Take in what another reader of the same source knows, who read other blocks."""
+        self.kept += other.kept
+        self.custom += other.custom
+        self.unseen = {key: name for key, name in self.unseen.items() if key in other.unseen}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """Which conversations of a source are in a portion, by block."""
+
+    of_block: Sequence[Sequence[bool]]
+
+    def cut(self, block: Block) -> None:
+        """Leave out of a block what is not in the portion."""
+        block.kept = list(compress(block.kept, self.of_block[block.number]))
+
+
+class CannotShare(Exception):
+    """The source holds message trees, which only one reader can put together."""
+
+
+class ConversationReader:
+    """The blocks of one source: files, and how they are read. What it says of them is true when all blocks were read.
+
+    Args: see :func:`weft.data.conversations.read_conversations`.
+
+    Attributes:
+        parts: the files.
+        tally: of what was read.
+
+    Raises:
+        DataError: the path is missing.
+    """
+
+    def __init__(
+        self,
+        path: Paths,
+        *,
+        format: RecordFormat | Reading = "auto",
+        system_prompt: str | None = None,
+        source: str | None = None,
+        seed: int = 0,
+        fix: str | None = None,
+        edit: Callable[[Material], Material] | None = None,
+    ) -> None:
+        self._edit = edit
+        self._path, self._seed, self._source, self._system_prompt = path, seed, source, system_prompt
+        self._reading = format if isinstance(format, Reading) else Reading(format=format)
+        self.parts = find_parts(path, seed=seed, fix=fix)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.tally = Tally(unseen=self._reading.named_fields() if self._reading.format == "custom" else {})
+        self._trees: list[Record] = []
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of the files, in order."""
+        return [str(file) for part in self.parts for file in part.files]
+
+    def blocks(self, mine: Callable[[int], bool] | None = None, held: Held | None = None) -> Iterator[Block]:
+        """The blocks of the source, in order.
+
+        Args:
+            mine: whether to read the block of a number, asked for one after the other; None: all of them.
+            held: what of them is wanted; None: everything.
+
+        Raises:
+            DataError: a file cannot be read.
+            CannotShare: some blocks are for others, and there are message trees.
+        """
+        self._begin()
+        numbers = count()
+        for part in self.parts:
+            rows, notices = read_part(part, self._seed, by_line=self._reading.format == "lines")
+            while first := list(islice(rows, 1)):
+                number, others = next(numbers), _others(first[0], rows)
+                if mine is None or mine(number):
+                    block = Block(number=number)
+                    for row in chain(first, others):
+                        self._read(row, block)
+                    yield self._cut(block, held)
+                else:
+                    deque(others, maxlen=0)
+            if self._trees:
+                if part.sample is not None:
+                    raise DataError(
+                        "a sample takes single records, and would tear trees of messages apart",
+                        where=part.name,
+                        fix=f"leave out #{part.sample}, or take the sample of what `weft prepare` makes of the trees",
+                    )
+                if mine is not None:
+                    raise CannotShare
+                for block in self._grown(numbers):
+                    yield self._cut(block, held)
+            self.tally.notices += notices
+
+    def portion(self, portion: Portion) -> Held:
+        """What a portion takes of the source, found by reading it all."""
+        sizes: list[int] = []
+
+        def conversations() -> Iterator[Material]:
+            for block in self.blocks():
+                sizes.append(len(block.kept))
+                yield from block.conversations
+
+        found = list(portion.holds(conversations()))
+        ends = list(accumulate(sizes, initial=0))
+        return Held(of_block=[found[start:end] for start, end in pairwise(ends)])
+
+    def refuse(self, bad_rows: Sequence[BadRow], on_bad_row: Literal["error", "drop"]) -> None:
+        """Raise where what was read cannot be used.
+
+        Args:
+            bad_rows: of all blocks.
+            on_bad_row: whether they may be left out.
+
+        Raises:
+            DataError: there is no conversation, or none has a field that the configuration names.
+            Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
+        """
+        tally = self.tally
+        for key, field_name in tally.unseen.items():
+            if tally.custom:
+                raise DataError(
+                    f'no record has the field "{field_name}", which data.{key} names',
+                    where=spelled(self._path),
+                    fix=f"correct data.{key}, or remove it",
+                )
+        if bad_rows and (on_bad_row == "error" or not tally.kept):
+            raise _problems(self._path, bad_rows, len(bad_rows) + tally.kept)
+        if not tally.kept:
+            raise DataError(
+                "no conversation is left: "
+                + "; ".join(f"{number} messages are {why}" for why, number in tally.left_out.items()),
+                where=spelled(self._path),
+                fix="choose otherwise with data.oasst_lang, or name another file",
+            )
+
+    def _cut(self, block: Block, held: Held | None) -> Block:
+        if held:
+            held.cut(block)
+        return block
+
+    def _read(self, row: Record | BadRow, block: Block) -> None:
+        """Enter a row into the block. Messages of trees wait for the end of their part: their order in it is free."""
+        if isinstance(row, BadRow):
+            block.bad_rows.append(row)
+            return
+        if self._reading.format in TREES and self._reading.mode != "cpt" and oasst.is_message(row.data):
+            self._trees.append(row)
+            return
+        try:
+            parsed = parse_as(row, self._reading, source=self._source or stem(row.location.path))
+            block.kept.append(self._finished(parsed))
+        except RowError as error:
+            block.bad_rows.append(_bad_row(row, error))
+            return
+        if parsed.format == "custom":
+            self.tally.custom += 1
+            self.tally.unseen = {key: name for key, name in self.tally.unseen.items() if name not in row.data}
+        self.tally.kept += 1
+
+    def _grown(self, numbers: Iterator[int]) -> Iterator[Block]:
+        """The conversations of the trees that wait."""
+        from weft.data.conversations import canonical  # here, because that module builds on this one
+
+        records, self._trees = self._trees, []
+        trees = oasst.read_trees(records, self._reading, source=self._source or stem(records[0].location.path))
+        self.tally.left_out.update(trees.left_out)
+        bad_rows = [_bad_row(record, error) for record, error in trees.bad]
+        for start in range(0, len(trees.conversations) or 1, ROWS_IN_BLOCK):
+            block = Block(number=next(numbers), bad_rows=bad_rows)
+            for conversation in trees.conversations[start : start + ROWS_IN_BLOCK]:
+                try:
+                    parsed = Parsed(format="oasst", material=conversation, mapping=oasst.MAPPING)
+                    block.kept.append(self._finished(parsed))
+                except RowError as error:
+                    record = Record(data=canonical(conversation), location=conversation.location)
+                    block.bad_rows.append(_bad_row(record, error))
+            self.tally.kept += len(block.kept)
+            yield block
+            bad_rows = []
+
+    def _finished(self, parsed: Parsed) -> Parsed:
+        """What was parsed, edited, and under the system prompt.
+
+        Raises:
+            RowError: the edit leaves nothing that could be used.
+        """
+        material = self._edit(parsed.material) if self._edit else parsed.material
+        material = with_system_prompt(material, self._system_prompt)
+        return parsed if material is parsed.material else replace(parsed, material=material)
+
+
+def _others(first: Record | BadRow, rows: Iterator[Record | BadRow]) -> Iterator[Record | BadRow]:
+    """The rows behind the ``first`` of a block; fewer of long documents, so that a block takes little memory."""
+    characters = _characters(first)
+    for row in islice(rows, ROWS_IN_BLOCK - 1) if characters < _LONG else ():
+        yield row
+        characters += _characters(row)
+        if characters >= _LONG:
+            return
+
+
+def _characters(row: Record | BadRow) -> int:
+    """Of a document."""
+    text = row.data.get("text") if isinstance(row, Record) and isinstance(row.data, dict) else None
+    return len(text) if isinstance(text, str) else 0
+
+
+def _bad_row(record: Record, error: RowError) -> BadRow:
+    raw = json.dumps(record.data, ensure_ascii=False)
+    return BadRow(location=record.location, reason=error.reason, detail=error.detail, raw=raw, fix=error.fix)
+
+
+def _problems(path: Paths, bad_rows: Sequence[BadRow], records: int) -> Problems:
+    """The first bad rows, each fix said once, and what to do about all of them."""
+    shown: list[WeftError] = []
+    said: set[str | None] = set()
+    for row in bad_rows[:_SHOWN]:
+        shown.append((replace(row, fix=None) if row.fix in said else row).error())
+        said.add(row.fix)
+    more = f" ({len(bad_rows) - _SHOWN} more than are shown)" if len(bad_rows) > _SHOWN else ""
+    if len(bad_rows) == records:
+        what, fix = f"none of the {records} records can be used{more}", "mend them, or name another file"
+    else:
+        what = f"{len(bad_rows)} of {records} records cannot be used{more}"
+        fix = "mend them, or leave them out with on_bad_row=drop, which counts and keeps them in a rejects file"
+    return Problems([*shown, DataError(what, where=spelled(path), fix=fix)])

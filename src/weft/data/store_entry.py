@@ -1,0 +1,249 @@
+"""The examples of one source in the cache: ``examples.arrow``, and ``report.json``, which says what became of the records.
+
+An entry is written aside and renamed, so that it is complete or absent, whoever else builds the same one. It is verified by size
+and SHA-256 whenever it is opened, and one that is damaged is built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from weft.data.conversation_reader import CannotShare
+from weft.data.example_file import ExampleFile
+from weft.data.files import sync_directory, writing
+from weft.data.shortcut import ShortcutWrong
+from weft.data.store_account import Account, SourceAccount, are_too_long, cannot_be_rendered
+from weft.data.store_build import Done, Work
+from weft.data.store_jobs import do_together
+from weft.disk import file_digest, sync
+from weft.types import Location
+
+_EXAMPLES, _REPORT = "examples.arrow", "report.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The examples of a source, and what became of its records."""
+
+    examples: ExampleFile | None
+    """None where there are none: such an entry is not kept."""
+    numbers: SourceAccount
+    dropped: Mapping[str, Sequence[Location]]
+    shortened: Mapping[str, Sequence[Location]]
+    notes: Mapping[str, int]
+    notices: Sequence[str]
+    fingerprint: str
+    """SHA-256 of all ids and weights in order."""
+    cached: bool
+    """Whether it was there already."""
+    account: Account | None = None
+    """Where there are no examples: why."""
+
+
+def find_entry(place: Path, files: Sequence[str]) -> tuple[Entry | None, str | None]:
+    """The entry at ``place``, if there is one that is whole; and what is to be said of one that is damaged.
+
+    Args:
+        place: its directory.
+        files: the paths of the source, whose names an entry leaves out, so that it serves the same content under others.
+    """
+    if not place.exists():
+        return None, None
+    try:
+        return _open(place, files, verify=True), None
+    except (_DamagedError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        return None, f"a damaged entry of the cache was replaced: {place}: {error}"
+
+
+def build_entry(
+    place: Path,
+    work: Work,
+    check: Callable[[], None],
+    *,
+    replaces_damaged: bool,
+    progress: Callable[[int], None],
+    jobs: int,
+) -> Entry:
+    """Encode a source into a new entry at ``place``.
+
+    Args:
+        place: the entry's directory.
+        work: what to encode, and how.
+        check: raises if what was encoded is not what the entry is named after.
+        replaces_damaged: whether there is an entry that is to be replaced.
+        progress: told how many rows are done.
+        jobs: how many processes share the work.
+
+    Raises:
+        DataError: a file cannot be read, what the files hold makes no conversation, or the cache cannot be written.
+        Problems: records cannot be used where all should be.
+    """
+    with _aside(place) as aside:
+        account, fingerprint = _write_examples(aside / _EXAMPLES, work, progress=progress, jobs=jobs)
+        check()
+        notices = work.source.reader.tally.notices
+        if not account.numbers.examples:
+            return Entry(
+                examples=None,
+                numbers=account.numbers,
+                dropped=account.dropped,
+                shortened=account.shortened,
+                notes=account.notes,
+                notices=notices,
+                fingerprint=fingerprint,
+                cached=False,
+                account=account,
+            )
+        files = work.source.reader.files
+        _write_report(aside, account, fingerprint, files, notices)
+        entry = _open(aside, files, verify=False)
+        _publish(aside, place, damaged=replaces_damaged)
+        return entry
+
+
+def _write_examples(path: Path, work: Work, *, progress: Callable[[int], None], jobs: int = 1) -> tuple[Account, str]:
+    """Encode the conversations of a source, in order, into the file ``path``; what became of its records, and the digest of the
+    examples.
+
+    Args:
+        path: the file to write; others may stand beside it for a while.
+        work: what to encode, and how.
+        progress: told how many rows are done.
+        jobs: how many processes share the work. What is written is the same.
+
+    Raises:
+        DataError: a file cannot be read, or what the files hold makes no conversation.
+        Problems: rows cannot be used or conversations cannot be rendered, and ``on_bad_row`` is ``error``; or some are too long
+            where none may be.
+    """
+    source = work.source
+    done = _done(path, work, progress, jobs)
+    accounts = [account for account, _ in done.blocks.values()]
+    source.reader.tally = done.tally
+    source.reader.refuse([row for account in accounts for row in account.bad_rows], work.on_bad_row)
+    account = Account()
+    for part in accounts:
+        account.add(part, reports_bad_rows=source.reports_bad_rows)
+    if account.errors and work.on_bad_row == "error":
+        raise cannot_be_rendered(account.errors, account.numbers.records)
+    if account.overlong and work.renderer.overlong == "error":
+        raise are_too_long(account.overlong)
+    return account, done.fingerprint
+
+
+def _done(path: Path, work: Work, progress: Callable[[int], None], jobs: int) -> Done:
+    """The work, without helpers where they cannot help, and without a shortcut that turns out to be none."""
+    try:
+        return do_together(path, work, progress=progress, jobs=jobs) if jobs > 1 else work.do(path, progress=progress)
+    except CannotShare:
+        return _done(path, work, progress, 1)
+    except ShortcutWrong as error:
+        done = _done(path, work, progress, jobs)
+        first, _ = done.blocks[min(done.blocks)]
+        first.notes[f"everything was encoded again, because {error}"] = 1
+        return done
+
+
+@contextmanager
+def _aside(place: Path) -> Iterator[Path]:
+    """A directory to build an entry in, which is gone afterwards unless it was published."""
+    with writing(place.parent):
+        aside = place.parent / f".{place.name}.{os.getpid()}.{secrets.token_hex(4)}"
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+class _DamagedError(Exception):
+    """An entry of the cache that is not what was written."""
+
+
+def _open(place: Path, files: Sequence[str], *, verify: bool) -> Entry:
+    sealed = json.loads((place / _REPORT).read_text(encoding="utf-8"))
+    body = sealed["body"]
+    if sealed["sha256"] != _digest(body):
+        raise _DamagedError(f"{_REPORT} is not what was written")
+    examples = place / _EXAMPLES
+    if verify and (examples.stat().st_size != body["bytes"] or file_digest(examples) != body["sha256"]):
+        raise _DamagedError(f"{_EXAMPLES} is not what was written")
+    return Entry(
+        examples=ExampleFile(examples, files),
+        numbers=SourceAccount(**body["numbers"]),
+        dropped=_places(body["dropped"], files),
+        shortened=_places(body["shortened"], files),
+        notes=body["notes"],
+        notices=body["notices"],
+        fingerprint=body["fingerprint"],
+        cached=verify,
+    )
+
+
+def _write_report(
+    directory: Path, account: Account, fingerprint: str, files: Sequence[str], notices: Sequence[str]
+) -> None:
+    """Seal ``directory``: the account of its examples, their size and digest, and the digest of all that."""
+    examples = directory / _EXAMPLES
+    body = {
+        "bytes": examples.stat().st_size,
+        "sha256": file_digest(examples),
+        "fingerprint": fingerprint,
+        "numbers": asdict(account.numbers),
+        "notes": account.notes,
+        "notices": notices,
+        "dropped": _numbered(account.dropped, files),
+        "shortened": _numbered(account.shortened, files),
+    }
+    text = json.dumps({"sha256": _digest(body), "body": body}, ensure_ascii=False, indent=1)
+    (directory / _REPORT).write_text(text, encoding="utf-8")
+
+
+def _numbered(found: Mapping[str, Sequence[Location]], files: Sequence[str]) -> dict[str, list[list[int | None]]]:
+    """Locations by reason, with the numbers of files in place of their names; :func:`_places` is the inverse."""
+    numbers = {file: number for number, file in enumerate(files)}
+    return {
+        reason: [[numbers[place.path], place.line, place.record] for place in places]
+        for reason, places in found.items()
+    }
+
+
+def _places(numbered: Mapping[str, Sequence[Sequence[Any]]], files: Sequence[str]) -> dict[str, list[Location]]:
+    return {
+        reason: [Location(path=files[file], line=line, record=record) for file, line, record in places]
+        for reason, places in numbered.items()
+    }
+
+
+def _publish(aside: Path, entry: Path, *, damaged: bool) -> None:
+    """Move a complete entry into place; where someone else was faster with the same one, theirs stays."""
+    for name in (_EXAMPLES, _REPORT):
+        sync(aside / name)
+    sync_directory(aside)
+    if damaged:
+        away = aside.with_name(f"{aside.name}.damaged")
+        with contextlib.suppress(FileNotFoundError):  # someone else found the damage as well
+            entry.rename(away)  # away first, so that no half-deleted entry is ever found
+        shutil.rmtree(away, ignore_errors=True)
+    try:
+        aside.rename(entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
+    sync_directory(entry.parent)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -1,0 +1,294 @@
+"""Does a template look into what people say? A proof, by watching it print.
+
+A chat template puts contents between its own words. Whether it prints *these* words for every content cannot be told from what it
+prints for one: it may look for ``</think>`` and print something else. So it prints contents under watch: strings that know
+everything that is done with them. Joining and printing them, asking whether there is one, and trimming white space that is not
+there, tell a template nothing. Asking whether a content holds, begins with or equals a text tells it one thing, which is
+noted (:attr:`Watch.absent`): contents without that text are all alike to it. Whatever else is done with a content, or with a
+text that holds one, is looking into it, and proves nothing (:class:`LookedInto`).
+
+Every value that a template makes passes through its environment (:mod:`weft.data.sandbox`), which is where texts with contents in
+them stay under watch: where parts are joined, functions and filters called. What Python would do there without a trace
+(searching a content in a text, putting it into a format, writing it as JSON) counts as looking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any, SupportsIndex
+
+from jinja2 import nodes
+from jinja2.compiler import Frame
+from jinja2.runtime import Context, Macro, Undefined
+from jinja2.utils import Cycler
+
+from weft.data.jinja import ChatSandbox, JinjaTemplate
+from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
+
+
+class LookedInto(Exception):
+    """The template did something with a content that depends on what it says."""
+
+
+class Watch:
+    """What a template learns of the contents that it prints.
+
+    Attributes:
+        absent: texts that it was told are not in a content. For other contents without them it prints the same.
+        trimmed: whether it was told that there is no white space at the ends of a content.
+        looked_into: whether it learnt more than that.
+    """
+
+    def __init__(self) -> None:
+        self.absent: set[str] = set()
+        self.trimmed = False
+        self.looked_into = False
+
+    def content(self, text: str) -> str:
+        """A content under watch; no empty one, and none with white space at its ends: where the template asks for that, it is
+        noted.
+        """
+        return Watched(text, self, is_content=True)
+
+    def look(self) -> Any:
+        """The template looks into a content."""
+        self.looked_into = True
+        raise LookedInto
+
+    def lacks(self, content: str, text: object) -> None:
+        """The template is told that ``text`` is not in ``content``."""
+        if type(text) is not str or not text or unwatched(text) in unwatched(content):
+            self.look()
+        else:
+            self.absent.add(text)
+
+
+class Watched(str):
+    """A text under watch: a content, or one that holds contents."""
+
+    watch: Watch
+    is_content: bool
+
+    def __new__(cls, text: str, watch: Watch, *, is_content: bool = False) -> Watched:
+        """``text``, under ``watch``."""
+        made = super().__new__(cls, text)
+        made.watch, made.is_content = watch, is_content
+        return made
+
+    def __str__(self) -> str:
+        return self
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __add__(self, other: str) -> str:
+        return Watched(unwatched(self) + unwatched(other), self.watch)
+
+    def __radd__(self, other: str) -> str:
+        return Watched(unwatched(other) + unwatched(self), self.watch)
+
+    def __contains__(self, text: object) -> bool:
+        self._lacks(text)
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str) and other != "":
+            self._lacks(other)
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return int(self.watch.look())
+
+    def startswith(self, prefix: Any, *places: Any) -> bool:
+        """Whether it begins so: it does not."""
+        for text in self._alternatives(prefix, places):
+            self._begins_or_ends(text, text[:1])
+        return False
+
+    def endswith(self, suffix: Any, *places: Any) -> bool:
+        """Whether it ends so: it does not."""
+        for text in self._alternatives(suffix, places):
+            self._begins_or_ends(text, text[-1:])
+        return False
+
+    def strip(self, characters: str | None = None, /) -> str:
+        """Itself: there is nothing to trim."""
+        return self._trimmed(characters)
+
+    def lstrip(self, characters: str | None = None, /) -> str:
+        """Itself: there is nothing to trim."""
+        return self._trimmed(characters)
+
+    def rstrip(self, characters: str | None = None, /) -> str:
+        """Itself: there is nothing to trim."""
+        return self._trimmed(characters)
+
+    def split(self, separator: str | None = None, limit: SupportsIndex = -1) -> list[str]:
+        """One part, itself: the separator is not in it."""
+        self._lacks(separator)
+        return [self]
+
+    def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
+        """Itself: there is nothing to replace."""
+        self._lacks(old)
+        return self
+
+    def _lacks(self, text: object) -> None:
+        if not self.is_content:
+            self.watch.look()
+        self.watch.lacks(self, text)
+
+    def _begins_or_ends(self, text: str, edge: str) -> None:
+        if edge.isspace():
+            self.watch.trimmed = True
+        else:
+            self._lacks(text)
+
+    def _alternatives(self, texts: Any, places: tuple[Any, ...]) -> tuple[str, ...]:
+        if places or not self.is_content:
+            self.watch.look()
+        return texts if isinstance(texts, tuple) else (texts,)
+
+    def _trimmed(self, characters: str | None) -> str:
+        if not self.is_content or (characters is not None and not characters.isspace()):
+            self.watch.look()
+        self.watch.trimmed = True
+        return self
+
+
+def _looking(self: Watched, *_: Any, **__: Any) -> Any:
+    return self.watch.look()
+
+
+for _name in dir(str):
+    if _name not in Watched.__dict__ and _name not in dir(object):
+        setattr(Watched, _name, _looking)
+for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
+    setattr(Watched, _name, _looking)
+
+
+def unwatched(text: str) -> str:
+    """The plain string."""
+    return str.__getitem__(text, slice(None))
+
+
+class _WatchingCodeGenerator(ChargingCodeGenerator):
+    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
+        """``in`` and ``not in`` tell what is searched in what."""
+        if not node.op.endswith("in"):
+            super().visit_Operand(node, frame)
+            return
+        self.write(" in environment.searched(" if node.op == "in" else " not in environment.searched(")
+        self.visit(node.expr, frame)
+        self.write(")")
+
+
+class _Searched:
+    """A text in which something is searched."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __contains__(self, part: object) -> bool:
+        if isinstance(part, Watched):
+            part.watch.look()
+        return part in self._text  # type: ignore[operator]  # as without a watch, also where it fails
+
+
+_OF_JINJA = frozenset({"_loop_vars", "_block_vars"})
+"""What compiled templates hand to every call."""
+_OF_LISTS = frozenset({"count", "first", "last", "length", "list", "reverse"})
+"""Filters that do nothing with the items of a list."""
+
+
+class WatchingSandbox(ChatSandbox):
+    """A sandbox in which contents stay under watch."""
+
+    code_generator_class = _WatchingCodeGenerator
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tests = {**self.tests, "in": lambda value, sequence: value in self.searched(sequence)}
+
+    def searched(self, holder: Any) -> Any:
+        """What stands on the right of ``in``."""
+        return _Searched(holder) if type(holder) is str else holder
+
+    def concat(self, chunks: Iterable[str]) -> str:
+        """What Jinja joins every block, macro and template with."""
+        parts = list(chunks)
+        text = super().concat(map(unwatched, parts))
+        watched = next((part for part in parts if isinstance(part, Watched)), None)
+        return text if watched is None else Watched(text, watched.watch)
+
+    def charge(self, value: Any) -> Any:
+        """Count a value, without asking one under watch for its length."""
+        super().charge(unwatched(value) if isinstance(value, Watched) else _counted(value))
+        return value
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """What Jinja computes the intercepted operators with."""
+        if operator != "+":
+            _look_for_watched((left, right))
+        return super().call_binop(context, operator, left, right)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
+        """What Jinja calls methods, macros and functions with."""
+        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
+        if isinstance(owner, Watched):
+            return super(LimitedSandbox, __self).call(__context, __obj, *args, **kwargs)
+        if isinstance(owner, str) or isinstance(__obj, FunctionType) or __obj in (range, Cycler):
+            _look_for_watched((args, {name: value for name, value in kwargs.items() if name not in _OF_JINJA}))
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def _limited_filter(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        limited = super()._limited_filter(name, function)
+
+        def watching(*args: Any, **kwargs: Any) -> Any:
+            value, *others = args[hasattr(function, "jinja_pass_arg") :] or (None,)
+            if name == "trim" and isinstance(value, Watched) and not kwargs:
+                return value.strip(*others)
+            if name == "string" and isinstance(value, str):
+                return value
+            if not (name in _OF_LISTS and isinstance(value, list | tuple | dict)):
+                _look_for_watched((value, others, kwargs))
+            return limited(*args, **kwargs)
+
+        for mark in ("jinja_pass_arg", "jinja_async_variant"):
+            if hasattr(limited, mark):
+                setattr(watching, mark, getattr(limited, mark))
+        return watching
+
+
+def _counted(value: Any) -> Any:
+    """``value`` with its texts not under watch."""
+    if isinstance(value, list | tuple):
+        return [unwatched(item) if isinstance(item, Watched) else item for item in value]
+    return value
+
+
+def _look_for_watched(value: Any) -> None:
+    """A value is handed to what leaves no trace: that is looking, if there is a text under watch in it, or may be."""
+    if isinstance(value, Watched):
+        value.watch.look()
+    elif isinstance(value, Mapping):
+        _look_for_watched((*value.keys(), *value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _look_for_watched(item)
+    elif not (value is None or isinstance(value, str | int | float | Undefined | Macro)):
+        raise LookedInto
+
+
+class WatchingTemplate(JinjaTemplate):
+    """A template that prints contents under watch."""
+
+    sandbox = WatchingSandbox
+
+    def render(self, variables: Mapping[str, Any], *marks: Any) -> str:
+        """As :meth:`weft.data.jinja.JinjaTemplate.render`; raises in addition where the template looks into a content."""
+        return unwatched(super().render(variables, *marks))
