@@ -23,7 +23,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from weft.config.schema import LoraConfig as Settings
+from weft.models.adapters import add_lora, trainable_parameters
 from weft.models.quiet import quiet_transformers
+from weft.models.vocab import add_rows
 from weft.objectives import cross_entropy
 from weft.objectives.causal import CausalObjective
 from weft.training.collate import collate
@@ -165,6 +168,36 @@ def test_lora_gradients_are_those_of_transformers():
     loss, actual = ours(CausalObjective(model), [batch])
     assert loss == pytest.approx(expected_loss, abs=1e-5)
     assert relative(actual, expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-tied", "gemma2", "gpt2"])
+def test_gradients_of_new_rows_are_those_of_transformers(name):
+    """Tokens added to the vocabulary, of which every example has some, as context and as targets."""
+    torch.manual_seed(3)
+    base = MODELS[name]()
+    new = (VOCABULARY, VOCABULARY + 1)
+    add_rows(base, new)
+    model = add_lora(base, Settings(r=4, dropout=0.0), seed=1, new_ids=new).eval()
+    for weight in trainable_parameters(model).values():
+        torch.nn.init.normal_(weight, std=0.1)
+    batch = [
+        replace(
+            example,
+            ids=np.concatenate([new, example.ids, new]).astype(np.int32),
+            loss_weights=np.concatenate([[0, 0], example.loss_weights, [0, 1]]).astype(np.float32),
+        )
+        for example in examples()
+    ]
+    expected_loss, expected = reference(model, batch)
+    objective = CausalObjective(model)
+    loss, actual = ours(objective, [batch])
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    assert relative(actual, expected) < 1e-5
+    rows = [weight.grad for name, weight in trainable_parameters(model).items() if "trainable_tokens" in name]
+    assert len(rows) == (2 if name == "llama" else 1)
+    assert all(row.any(dim=1).all() for row in rows)
+    _, divided = ours(objective, [batch[start : start + 2] for start in range(0, 8, 2)])
+    assert relative(divided, actual) < 1e-5
 
 
 def test_fractional_weights_weigh():

@@ -14,8 +14,8 @@ import pytest
 
 from weft.cli import main
 from weft.config.load import load_config
-from weft.data.check import CheckReport, check
 from weft.errors import ConfigError, DataError, Problems
+from weft.training.outlook import RunCheck, check_run
 
 Overrides = dict[str, Any]
 
@@ -25,14 +25,14 @@ def qa(question: str, answer: str) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, tiny_tokenizer_dir: Path) -> Path:
+def project(tmp_path: Path, tiny_model_dir: Path) -> Path:
     """A directory with a configuration, ten training records and two held-out ones."""
     (tmp_path / "train.jsonl").write_text(
         "\n".join(qa(f"Question {i}?", f"Answer {i}") for i in range(10)), encoding="utf-8"
     )
     (tmp_path / "val.jsonl").write_text(qa("New?", "Yes") + "\n" + qa("Newer?", "No"), encoding="utf-8")
     (tmp_path / "c.yaml").write_text(
-        f"model: {{name: {tiny_tokenizer_dir}, max_seq_len: 64}}\n"
+        f"model: {{name: {tiny_model_dir}, max_seq_len: 64}}\n"
         f"data: {{train_path: {tmp_path}/train.jsonl, val_path: {tmp_path}/val.jsonl,"
         f" test_path: {tmp_path}/test.jsonl, cache_dir: {tmp_path}/cache}}\n",
         encoding="utf-8",
@@ -41,14 +41,14 @@ def project(tmp_path: Path, tiny_tokenizer_dir: Path) -> Path:
 
 
 @pytest.fixture
-def checked(project: Path) -> Callable[..., CheckReport]:
-    def run(*overrides: str) -> CheckReport:
-        return check(load_config(project / "c.yaml", overrides).config)
+def checked(project: Path) -> Callable[..., RunCheck]:
+    def run(*overrides: str) -> RunCheck:
+        return check_run(load_config(project / "c.yaml", overrides).config)
 
     return run
 
 
-def test_a_clean_project(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_a_clean_project(checked: Callable[..., RunCheck], project: Path) -> None:
     report = checked()
     train, val = report.sets
     assert (train.name, train.records, train.formats, train.dropped, train.repeated) == (
@@ -69,7 +69,7 @@ def test_a_clean_project(checked: Callable[..., CheckReport], project: Path) -> 
     json.dumps(report.as_dict())
 
 
-def test_warnings_name_what_is_wrong_the_worst_first(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_warnings_name_what_is_wrong_the_worst_first(checked: Callable[..., RunCheck], project: Path) -> None:
     with (project / "val.jsonl").open("a", encoding="utf-8") as val:
         leak = {
             "messages": [
@@ -95,14 +95,14 @@ def test_warnings_name_what_is_wrong_the_worst_first(checked: Callable[..., Chec
     assert found[-1] == "1 of 14 training records repeat an earlier one"
 
 
-def test_bad_records_stop_it_by_default(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_bad_records_stop_it_by_default(checked: Callable[..., RunCheck], project: Path) -> None:
     (project / "train.jsonl").write_text(qa("a", "b") + "\n{broken\n", encoding="utf-8")
     with pytest.raises(Problems, match=r"train.jsonl:2"):
         checked()
 
 
 def test_a_missing_training_file_names_the_command_that_writes_it(
-    checked: Callable[..., CheckReport], project: Path
+    checked: Callable[..., RunCheck], project: Path
 ) -> None:
     (project / "train.jsonl").unlink()
     with pytest.raises(
@@ -111,7 +111,7 @@ def test_a_missing_training_file_names_the_command_that_writes_it(
         checked()
 
 
-def test_several_datasets_are_one_training_set(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_several_datasets_are_one_training_set(checked: Callable[..., RunCheck], project: Path) -> None:
     more = project / "more.jsonl"
     more.write_text(qa("Another?", "One"), encoding="utf-8")
     report = checked(f"datasets=[{{path: {project}/train.jsonl}}, {{path: {more}, weight: 2}}]")
@@ -120,7 +120,7 @@ def test_several_datasets_are_one_training_set(checked: Callable[..., CheckRepor
 
 
 def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
-    checked: Callable[..., CheckReport], project: Path
+    checked: Callable[..., RunCheck], project: Path
 ) -> None:
     (project / "val.jsonl").unlink()
     (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(40)), encoding="utf-8")
@@ -147,7 +147,7 @@ def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
 
 
 def test_too_little_to_hold_out_is_no_error_unless_something_needs_it(
-    checked: Callable[..., CheckReport], project: Path
+    checked: Callable[..., RunCheck], project: Path
 ) -> None:
     (project / "val.jsonl").unlink()
     (project / "one.jsonl").write_text(qa("Why?", "So."), encoding="utf-8")
@@ -161,7 +161,7 @@ def test_too_little_to_hold_out_is_no_error_unless_something_needs_it(
 
 
 def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(
-    checked: Callable[..., CheckReport], project: Path, capsys: pytest.CaptureFixture[str]
+    checked: Callable[..., RunCheck], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(4)), encoding="utf-8")
     sets = f"datasets=[{{path: {project}/train.jsonl}}, {{path: {project}/more.jsonl, weight: 3}}]"
@@ -190,7 +190,7 @@ def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(
 
 
 def test_without_a_model_records_are_checked_all_the_same(
-    checked: Callable[..., CheckReport], project: Path, monkeypatch: pytest.MonkeyPatch
+    checked: Callable[..., RunCheck], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
     report = checked("model.name=models/nano")
@@ -202,7 +202,7 @@ def test_without_a_model_records_are_checked_all_the_same(
     assert "weft init-model nano" in warning.fix
 
 
-def test_turns_without_a_stop_are_warned_of(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_turns_without_a_stop_are_warned_of(checked: Callable[..., RunCheck], project: Path) -> None:
     """A template whose tag leaves out the end of an answer."""
     template = project / "open.jinja"
     template.write_text(
@@ -217,7 +217,7 @@ def test_turns_without_a_stop_are_warned_of(checked: Callable[..., CheckReport],
     assert "<|eos|> or <|im_end|>" in report.warnings[0].fix
 
 
-def test_a_token_that_closes_the_template_s_turns_is_a_stop(checked: Callable[..., CheckReport], project: Path) -> None:
+def test_a_token_that_closes_the_template_s_turns_is_a_stop(checked: Callable[..., RunCheck], project: Path) -> None:
     """Whatever the tokenizer says: inference stops at it, and so do servers that read what weft exports."""
     template = project / "closed.jinja"
     template.write_text(
@@ -260,7 +260,7 @@ def test_message_trees_are_told(project: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_packing_is_told(
-    checked: Callable[..., CheckReport], project: Path, capsys: pytest.CaptureFixture[str]
+    checked: Callable[..., RunCheck], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoded = checked().sets[0].encoded
     assert encoded is not None
@@ -358,7 +358,7 @@ def test_a_thousand_records_in_seconds_without_torch(project: Path) -> None:
 
 
 def test_the_real_records(project: Path, shared_data: Path) -> None:
-    report = check(
+    report = check_run(
         load_config(
             project / "c.yaml",
             [

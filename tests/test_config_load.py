@@ -92,7 +92,7 @@ def test_lists_are_replaced_and_their_entries_can_be_overridden(write: Callable[
     )
     loaded = load("mine.yaml", "datasets[0].weight=0.8", WEFT_DATASETS__0__FORMAT="qa", WEFT_EVAL__SETS__Z="z.jsonl")
     assert [d.model_dump() for d in loaded.config.datasets] == [
-        {"path": "c", "name": "2024", "format": "qa", "weight": 0.8, "loss_weight": 1.0}
+        {"path": "c", "config": None, "name": "2024", "format": "qa", "weight": 0.8, "loss_weight": 1.0}
     ]
     assert loaded.config.eval.sets == {"x": "x.jsonl", "y": "y.jsonl", "z": "z.jsonl"}
     assert loaded.config.eval.metrics == ["rouge_l"]

@@ -95,6 +95,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
         tree.pop("block_size", None), tree.pop("pack_factor", None)
     if size := tree.get("block_size"):
         tree.setdefault("model", {})["max_seq_len"] = size
+    tree["data"].pop("dataset_config_name", None)
     tree.get("train", {}).pop("fp16", None)
     tree.setdefault("train", {})["evaluation_strategy"] = "epoch"
     tree["run_name"] = draw(NAMES)

@@ -233,7 +233,7 @@ def test_which_files_a_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert files() == {"val": [("data/processed/val.jsonl", "alpaca")]}
     assert files("hard", "train", "hard") == {
         "hard": [("h.jsonl", "auto")],
-        "train": [("a.jsonl", "auto"), ("b.jsonl", "qa")],
+        "train": [("a.jsonl", None), ("b.jsonl", "qa")],  # None: the format of the section data
     }
     assert list(files(full=True)) == ["val", "test", "hard"]
     config = config.model_copy(

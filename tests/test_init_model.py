@@ -114,7 +114,8 @@ def _parameters(shape: Shape, vocab_size: int) -> int:
     import torch
 
     with torch.device("meta"):
-        return _random_model(shape, vocab_size, seed=0).num_parameters()
+        ids = {"pad_id": 0, "bos_id": 2, "eos_id": 3, "stop_ids": [5, 3]}
+        return _random_model(shape, vocab_size, seed=0, **ids).num_parameters()
 
 
 def test_a_small_text_gives_a_small_vocabulary_and_says_so(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from weft.data.sentencepiece_convert import as_tokenizer_json
+from weft.data.sentencepiece_file import Piece, PieceKind, SentencePieceModel
 
 CONTROL = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "[SEP]")
 PLAIN = ("<think>", "</think>", "<tool_call>")
@@ -97,6 +101,16 @@ def normalised_specials() -> Tokenizer:
     return tokenizer
 
 
+def sentencepiece_unigram() -> Tokenizer:
+    """As T5 and many of one's own making: a unigram model of SentencePiece, which strips and collapses spaces."""
+    return _sentencepiece("unigram", remove_extra_whitespaces=True, byte_fallback=False)
+
+
+def sentencepiece_bpe() -> Tokenizer:
+    """As Llama 2's own ``tokenizer.model``: BPE with bytes, and text as it stands."""
+    return _sentencepiece("bpe", remove_extra_whitespaces=False, byte_fallback=True)
+
+
 ZOO: dict[str, Callable[[], Tokenizer]] = {
     make.__name__: make
     for make in (
@@ -109,6 +123,8 @@ ZOO: dict[str, Callable[[], Tokenizer]] = {
         unigram,
         wordpiece,
         normalised_specials,
+        sentencepiece_unigram,
+        sentencepiece_bpe,
     )
 }
 
@@ -124,6 +140,34 @@ def write(tokenizer: Tokenizer, directory: Path, **files: object) -> Path:
         else:
             (directory / f"{stem}.json").write_text(json.dumps(content), encoding="utf-8")
     return directory
+
+
+def _sentencepiece(
+    kind: Literal["unigram", "bpe"], *, remove_extra_whitespaces: bool, byte_fallback: bool
+) -> Tokenizer:
+    """A model of the corpus' words and characters; control strings are spelled by pieces of their own, too."""
+    words = sorted({word for line in CORPUS for word in line.split()})
+    spelled = {"▁", *(word[:end] for word in words for end in range(1, len(word) + 1)), *(f"▁{word}" for word in words)}
+    spelled.update("\n\té中文", map(chr, range(33, 127)))
+    normal = sorted(spelled - set(CONTROL) - set(PLAIN), key=lambda text: (-len(text), text))
+    pieces = [
+        Piece(text=text, score=0.0, kind=PieceKind.UNKNOWN if text == "<unk>" else PieceKind.CONTROL)
+        for text in CONTROL
+    ]
+    if byte_fallback:
+        pieces += [Piece(text=f"<0x{value:02X}>", score=0.0, kind=PieceKind.BYTE) for value in range(256)]
+    pieces += [Piece(text=text, score=-float(place), kind=PieceKind.NORMAL) for place, text in enumerate(normal, 1)]
+    pieces += [Piece(text=text, score=0.0, kind=PieceKind.USER_DEFINED) for text in PLAIN]
+    model = SentencePieceModel(
+        kind=kind,
+        pieces=tuple(pieces),
+        named={"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"},
+        byte_fallback=byte_fallback,
+        charsmap=b"",
+        dummy_prefix=True,
+        remove_extra_whitespaces=remove_extra_whitespaces,
+    )
+    return Tokenizer.from_str(json.dumps(as_tokenizer_json(model)))
 
 
 def _bpe(

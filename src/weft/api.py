@@ -15,10 +15,10 @@ from weft.config.load import Loaded, load_config
 from weft.config.scalars import dump
 
 if TYPE_CHECKING:
-    from weft.data.check import CheckReport
     from weft.data.prepare import PrepareReport
     from weft.evaluation.report import EvalReport
     from weft.inference.chat import Chat
+    from weft.training.outlook import RunCheck
     from weft.training.train import TrainResult
 
 ConfigFile = str | Path | None
@@ -36,11 +36,11 @@ def prepare(config: ConfigFile = None, *, jobs: int = 1, **overrides: Any) -> Pr
     return prepare(_load(config, overrides).config, jobs=jobs)
 
 
-def check(config: ConfigFile = None, **overrides: Any) -> CheckReport:
+def check(config: ConfigFile = None, **overrides: Any) -> RunCheck:
     """Say what will be trained, without loading weights: ``weft check``."""
-    from weft.data.check import check
+    from weft.training.outlook import check_run
 
-    return check(_load(config, overrides).config)
+    return check_run(_load(config, overrides).config)
 
 
 def train(config: ConfigFile = None, *, fresh: bool = False, **overrides: Any) -> TrainResult:

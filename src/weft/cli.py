@@ -16,6 +16,7 @@ from weft.version import __version__
 
 COMMANDS = {
     "init-model": "make a small base model from text, offline",
+    "train-tokenizer": "make a tokenizer from text",
     "datasets": "get well-known instruction sets as files of prompts and responses",
     "prepare": "turn raw records into train, validation and test files",
     "style": "add an instruction to every system message, reversibly",

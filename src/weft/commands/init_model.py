@@ -1,4 +1,4 @@
-"""Make a small base model from text, offline: a byte-level BPE tokenizer learned from the text, and random weights.
+"""Make a small base model, offline: random weights, and a byte-level BPE tokenizer learned from text or one that you have.
 
 Sizes, in parameters (the last number of each with a full vocabulary, which takes enough text):
   nano    1.8 to 2.8 million     learns a few hundred answers by heart in a minute or two on two CPU cores
@@ -7,32 +7,40 @@ Sizes, in parameters (the last number of each with a full vocabulary, which take
 
 The directory is an ordinary Hugging Face one. Of text and Markdown every line is read; of JSON, JSON lines and CSV every
 string inside, so that your records can be the text; of a directory the files with these endings. The same text and seed
-give the same files, byte for byte.
+give the same files, byte for byte. --tokenizer takes a SentencePiece model or a directory with a tokenizer.json in place of text.
 
 Examples:
   weft init-model nano --text data/raw --out models/nano
   weft init-model small --text book.txt notes.md --out models/small --seed 7
+  weft init-model nano --tokenizer data/tokenizer/spm32k.model --out models/nano
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_json, emit
 from weft.imports import collecting_later
+
+if TYPE_CHECKING:
+    from weft.models.init import GivenTokenizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("size", metavar="SIZE", help="nano, micro or small")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--text",
         nargs="+",
         type=Path,
-        required=True,
         metavar="FILE",
         help="text or records to learn words from, or directories of them",
+    )
+    source.add_argument(
+        "--tokenizer", type=Path, metavar="PATH", help="a tokenizer to make the model for, in place of --text"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the directory to make")
     parser.add_argument("--seed", type=_seed, default=42, help="of the random weights (default: 42)")
@@ -50,18 +58,20 @@ def _seed(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Make the model, and say what came of it."""
     from weft.data.template import built_in_source
+    from weft.errors import ModelError
 
     with collecting_later():
-        from weft.models.init import init_model
+        from weft.models.init import init_model, init_model_for
 
-    report = init_model(
-        args.size,
-        args.text,
-        args.out,
-        chat_template=built_in_source("chatml"),
-        seed=args.seed,
-        vocab_size=args.vocab_size,
-    )
+    if args.tokenizer is None:
+        template = built_in_source("chatml")
+        report = init_model(
+            args.size, args.text, args.out, chat_template=template, seed=args.seed, vocab_size=args.vocab_size
+        )
+    elif args.vocab_size is not None:
+        raise ModelError("a tokenizer has the size that it has", where="--vocab-size", fix="leave it out")
+    else:
+        report = init_model_for(args.size, _given(args.tokenizer), args.out, seed=args.seed)
     payload = {
         "directory": str(report.directory),
         "size": report.size,
@@ -78,3 +88,25 @@ def run(args: argparse.Namespace) -> int:
         )
     emit(args, payload, text)
     return 0
+
+
+def _given(place: Path) -> GivenTokenizer:
+    """The tokenizer at ``place``, with the files that a model's directory holds of it."""
+    from weft.data.tokenizer import load_tokenizer
+    from weft.errors import ModelError
+    from weft.models.files import TOKENIZER_FILES
+    from weft.models.init import GivenTokenizer
+
+    if not place.exists():
+        raise ModelError("there is no such tokenizer", where=str(place), fix="make one with `weft train-tokenizer`")
+    tokenizer = load_tokenizer(place)
+    copied = (*TOKENIZER_FILES, "chat_template.jinja")
+    own = {name: (place / name).read_bytes() for name in copied if (place / name).is_file()}
+    return GivenTokenizer(
+        files={**own, **tokenizer.made},
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad_id,
+        bos_id=tokenizer.named_ids.get("bos"),
+        eos_id=tokenizer.eos_id,
+        stop_ids=sorted(tokenizer.stop_ids),
+    )

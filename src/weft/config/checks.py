@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from weft.config.keys import find_key
 from weft.config.layers import Layer
-from weft.config.schema import Config, DataConfig
+from weft.config.schema import Config, DataConfig, Paths
 from weft.config.values import plain_value
 from weft.errors import ConfigError
 
@@ -150,7 +152,40 @@ def blocks_fit_into_rows(config: Config) -> Iterator[Finding]:
 def _formats(config: Config) -> dict[str, str]:
     """The format of each training set, by its key."""
     of_datasets = {f"datasets[{number}].format": entry.format for number, entry in enumerate(config.datasets)}
-    return {"data.format": config.data.format, **of_datasets}
+    return {"data.format": config.data.format, **{key: format for key, format in of_datasets.items() if format}}
+
+
+def configurations_are_of_datasets(config: Config) -> Iterator[Finding]:
+    """A configuration is a part of a dataset that is known by its name, and is named once."""
+    data = config.data
+    named = [("data.dataset_config_name", "data.train_path", data.dataset_config_name, data.train_path)]
+    if config.datasets:
+        named = [
+            (f"datasets[{number}].config", f"datasets[{number}].path", one.config, one.path)
+            for number, one in enumerate(config.datasets)
+        ]
+    for key, of, configuration, path in named:
+        if configuration is None or _has_configuration(path, configuration):
+            continue
+        yield Finding(
+            keys=(key, of),
+            what=f"{key} names a configuration, but {of} names {_kind_of_source(path)}: {str(path)[:80]}",
+            fix=f"set {of} to the name of a dataset, org/name, or to its directory; or remove {key}",
+        )
+
+
+def _has_configuration(path: Paths, configuration: str) -> bool:
+    """Whether it can be added to the path, or is there already."""
+    if not isinstance(path, str) or PurePath(path).suffix[1:].isalpha():  # .jsonl and the like
+        return False
+    given = re.search(r":([^@#]+)", path)
+    return given is None or given[1] == configuration
+
+
+def _kind_of_source(path: Paths) -> str:
+    if not isinstance(path, str):
+        return "several sources"
+    return "another one" if ":" in path else "a file"
 
 
 def names_are_file_names(config: Config) -> Iterator[Finding]:
@@ -212,6 +247,7 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     documents_have_their_mode: ("mode", "block_size", "pack_factor", "data.format", "datasets"),
     documents_have_no_prompts: ("mode", "data.filter."),
     blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
+    configurations_are_of_datasets: ("datasets", "data.dataset_config_name", "data.train_path"),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
     custom_fields_are_apart: (

@@ -26,6 +26,9 @@ NAMES: dict[str, str] = {
     "pretrained_model_name_or_path": "model.name",
     "base_model_name_or_path": "model.name",
     "model_revision": "model.revision",
+    "tokenizer_path": "model.tokenizer",
+    "tokenizer_name": "model.tokenizer",
+    "tokenizer_name_or_path": "model.tokenizer",
     "revision_of_model": "model.revision",
     "torch_dtype": "model.dtype",
     "cutoff_len": "model.max_seq_len",
@@ -87,6 +90,10 @@ NAMES: dict[str, str] = {
     "random_seed": "seed",
     # data
     "dataset": "datasets",
+    "hf_datasets": "datasets",
+    "dataset_name": "data.train_path",
+    "dataset_paths": "datasets[].path",
+    "dataset_weights": "datasets[].weight",
     "train_file": "data.train_path",
     "validation_file": "data.val_path",
     "eval_dataset": "data.val_path",
@@ -97,6 +104,7 @@ NAMES: dict[str, str] = {
     "dataset_prepared_path": "data.cache_dir",
     "tokenized_path": "data.cache_dir",
     "chat_template": "data.template_path",
+    "prompt_template": "data.template_path",
     "default_system": "data.system_prompt",
     "system": "data.system_prompt",
     "datasets[].type": "datasets[].format",
@@ -118,14 +126,9 @@ NAMES: dict[str, str] = {
 """Their name → the key of weft that means it."""
 
 LATER: dict[str, str] = {
-    "model.tokenizer": "a tokenizer apart from the model's own",
-    "model.tokenizer_ids": "a tokenizer apart from the model's own",
     "model.attention_kernel": "the choice of an attention kernel",
     "data.sft.include_system_prompt": "leaving system messages out",
-    "data.dataset_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
-    "data.dataset_config_name": "data sets of the hub under a key of their own (here: data.train_path: org/name:config@split)",
     "datasets[].custom_format": "names of fields per data set (here: data.instruction_field and the like, for all of them)",
-    "hf_datasets": "data sets of the hub under a key of their own (here: datasets[].path: org/name:config@split)",
     "deepspeed": "training with DeepSpeed",
     "fsdp": "sharded training (FSDP2)",
     "fsdp_config": "sharded training (FSDP2)",

@@ -177,8 +177,11 @@ def generic(name: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """The one name of a key that may be written by an alias; unknown names stay as they are."""
-    return ALIASES.get(name, name)
+    """The one name of a key that may be written by an alias; unknown names stay as they are, and indices where they are."""
+    if name in ALIASES or generic(name) not in ALIASES:
+        return ALIASES.get(name, name)
+    indices = INDEX.finditer(name)
+    return re.sub(r"\[\]", lambda _: next(indices)[0], ALIASES[generic(name)])
 
 
 def find_key(name: str) -> Key | None:

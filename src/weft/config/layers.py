@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weft.config.keys import INDEX, KEYS, SECTIONS, canonical, find_key, generic
+from weft.config.keys import ALIASES, INDEX, KEYS, SECTIONS, canonical, find_key, generic
 from weft.config.nodes import ListNode, MapNode, Node, ScalarNode, same
 from weft.config.suggest import unknown_key
 from weft.errors import ConfigError, WeftError
@@ -44,8 +44,9 @@ def flatten(root: MapNode, problems: list[WeftError]) -> Layer:
 
 def disagree(name: str, first: Setting, second: Setting) -> ConfigError | None:
     """The problem of a key that one layer sets to two values; None where the values are the same."""
-    if same(first.node, second.node):
-        return None
+    entries = KEYS[name].accepts("sections") if name in KEYS else False
+    if same(first.node, second.node) and (first.spelled == second.spelled or not entries):
+        return None  # under another name of the list, the keys of its entries have other names too
     if first.spelled == second.spelled:
         what = f"{second.spelled} is set twice, to different values; first at {first.place}"
     else:
@@ -101,7 +102,12 @@ def _example(parent: str) -> str:
     """A line of YAML that shows how a key under ``parent`` is written."""
     prefix = generic(parent) + "."
     child = next(
-        (name[len(prefix) :] for name in KEYS if name.startswith(prefix) and "." not in name[len(prefix) :]), "*"
+        (
+            name[len(prefix) :]
+            for name in (*KEYS, *ALIASES)
+            if name.startswith(prefix) and "." not in name[len(prefix) :]
+        ),
+        "*",
     )
     last = INDEX.sub("", parent.rpartition(".")[2])
     if child == "*":

@@ -51,6 +51,24 @@ def model_directory(model: ModelConfig, *, weights: bool) -> Path:
     return _cached(model, weights) or _fetched(model, weights)
 
 
+def tokenizer_place(model: ModelConfig) -> Path:
+    """The directory or SentencePiece model that the tokenizer is read from: `model.tokenizer`, else the model's directory.
+
+    Raises:
+        ModelError: as :func:`model_directory`, or there is no such tokenizer.
+    """
+    if model.tokenizer is None:
+        return model_directory(model, weights=False)
+    place = Path(model.tokenizer).expanduser()
+    if not place.exists():
+        raise ModelError(
+            "there is no such tokenizer",
+            where=f"model.tokenizer: {model.tokenizer}",
+            fix="name a directory with a tokenizer.json or a SentencePiece model, or leave the key out to use the model's own",
+        )
+    return place
+
+
 def _is_path(name: str) -> bool:
     """Whether the name can only be a path, or is one that exists. `org/name` and `gpt2` are names on the hub."""
     looks_like_one = name.startswith((".", "/", "~", DEFAULT_MODELS)) or name.endswith("/") or name.count("/") > 1

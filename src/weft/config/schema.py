@@ -49,6 +49,14 @@ def key(
     return Field(default, json_schema_extra=marks, **constraints)
 
 
+def of_configuration(path: Paths, configuration: str | None) -> Paths:
+    """``org/name@split#500`` with a configuration: ``org/name:configuration@split#500``. Other paths, and None, change nothing;
+    :func:`weft.config.checks.configurations_are_of_datasets` refuses them.
+    """
+    match = re.fullmatch(r"([^:@#]+)((?:@[^#]+)?(?:#\d+)?)", path) if isinstance(path, str) else None
+    return path if match is None or configuration is None else f"{match[1]}:{configuration}{match[2]}"
+
+
 class Section(BaseModel):
     """A frozen group of keys that refuses keys it does not know."""
 
@@ -62,6 +70,19 @@ class Section(BaseModel):
     )
 
 
+class TokenizerIds(Section):
+    """The ids that special tokens must have; -1 where there must be none. Names that are not set are not looked at."""
+
+    pad: int | None = key(None, ge=-1, identity=False)
+    """The token that fills batches."""
+    unk: int | None = key(None, ge=-1, identity=False)
+    """The token for unknown characters."""
+    bos: int | None = key(None, ge=-1, identity=False)
+    """The token that begins a text."""
+    eos: int | None = key(None, ge=-1, identity=False)
+    """The token that ends a text."""
+
+
 class ModelConfig(Section):
     """The model to start from."""
 
@@ -73,6 +94,9 @@ class ModelConfig(Section):
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = key(False, pending=(True,))
     """Run Python code from the model's directory. weft never does: models must be part of Transformers."""
+    tokenizer: Name | None = key(None, identity=False)
+    """Another tokenizer than the model's own: a directory with a `tokenizer.json`, or a SentencePiece model (`spm32k.model`)."""
+    tokenizer_ids: TokenizerIds = key(default_factory=TokenizerIds, identity=False)
     type: Literal["causal"] = key("causal")
     """The kind of model: `causal` predicts the next token."""
     max_seq_len: int = key(1024, aliases=("train.max_seq_len",), ge=8)
@@ -288,8 +312,10 @@ class DataConfig(Section):
     instruction_response_separator: str | None = key(None, aliases=("data.sft.instruction_response_separator",))
     """What the template `plain` prints between an instruction and its response. Setting it chooses `plain`. Default:
     `"\\n\\n### Response:\\n"`."""
-    train_path: Paths = key("data/processed/train.jsonl", identity=False)
+    train_path: Paths = key("data/processed/train.jsonl", identity=False, aliases=("data.dataset_name",))
     """The training records; written by `weft prepare`, read by everything else. Your own may be named as in `raw_path`."""
+    dataset_config_name: Name | None = key(None, identity=False)
+    """The configuration of the dataset that `train_path` names: `org/name` with it is the same as `org/name:config`."""
     val_path: Name = key("data/processed/val.jsonl", identity=False)
     """The validation records."""
     test_path: Name = key("data/processed/test.jsonl", identity=False)
@@ -325,29 +351,41 @@ class DataConfig(Section):
     style_mode: StyleMode = key("append")
     """Where a style goes: behind the text of a system message, before it, or in its place."""
 
+    @property
+    def training(self) -> Paths:
+        """`train_path`, with its configuration."""
+        return of_configuration(self.train_path, self.dataset_config_name)
+
 
 class DatasetConfig(Section):
     """One of several training sets."""
 
-    path: Paths = key(identity=False)
+    path: Paths = key(identity=False, aliases=("data.hf_datasets[].name",))
     """Records in any format: a file, a directory, a pattern (`a/*.jsonl`), a sample (`a.jsonl#500`), or a list of these.
     Also a dataset of the Hugging Face hub, `org/name:config@split`, with `weft[datasets]`."""
+    config: Name | None = key(None, identity=False, aliases=("data.hf_datasets[].config",))
+    """The configuration of the dataset that `path` names: `org/name` with it is the same as `org/name:config`."""
     name: Name | None = key(None, identity=False)
     """A name for reports. Default: the file's name without its ending."""
-    format: RecordFormat = key("auto", identity=False)
-    """The format of its records."""
-    weight: float = key(1.0, ge=0)
+    format: RecordFormat | None = key(None, identity=False)
+    """The format of its records. Default: `data.format`."""
+    weight: float = key(1.0, ge=0, aliases=("data.hf_datasets[].weight",))
     """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
     loss_weight: float = key(1.0, ge=1e-6, le=1e6)
     """What each of its trained tokens counts in the loss, relative to those of the other sets; the sum of all weights is what
     a step divides by."""
 
     @property
+    def training(self) -> Paths:
+        """`path`, with its configuration."""
+        return of_configuration(self.path, self.config)
+
+    @property
     def called(self) -> str:
         """`name`, or else the first path's, without its endings."""
         if self.name:
             return self.name
-        first = self.path if isinstance(self.path, str) else self.path[0]
+        first = self.training if isinstance(self.training, str) else self.training[0]
         path = PurePath(re.sub(r"#\d+$", "", first))
         stem = PurePath(re.sub(r"\.(gz|zst)$", "", path.name, flags=re.IGNORECASE)).stem
         return stem if any(map(str.isalnum, stem)) else path.parent.name or stem
@@ -386,7 +424,7 @@ class Config(Section):
     """Everything random derives from this number."""
     run_name: str | None = key(None, identity=False, aliases=("train.run_name",))
     """A name for the run, used for its directory and in logs."""
-    mode: Mode = key("sft", aliases=("task_mode",))
+    mode: Mode = key("sft", aliases=("task_mode", "training_mode"))
     """`sft`: learn answers. `cpt`: learn whole documents (continued pretraining). `cpt_mixed`: both."""
     objective: Literal["causal", "diffusion"] = key("causal", pending=("diffusion",))
     """`causal`: predict the next token. `diffusion`: predict masked tokens."""
@@ -397,8 +435,8 @@ class Config(Section):
     """With `mode: cpt` and `cpt_mixed`: a document gives at most the tokens of so many blocks; what goes beyond is left out,
     counted and listed. Default: all of it."""
     on_bad_row: Literal["error", "drop"] = key("error", identity=False)
-    """What to do with a record that cannot be used: stop, or drop it into a rejects file and count it."""
-    datasets: list[DatasetConfig] = key(default_factory=list)
+    """What to do with a record that cannot be used: stop, or drop it into a rejects file (`rejects.jsonl`) and count it."""
+    datasets: list[DatasetConfig] = key(default_factory=list, aliases=("data.hf_datasets",))
     """Several weighted training sets, in place of `data.train_path`."""
     model: ModelConfig = key(default_factory=ModelConfig)
     tuning: TuningConfig = key(default_factory=TuningConfig)

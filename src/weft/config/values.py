@@ -137,9 +137,17 @@ def _complaint(name: str, layer: Layer) -> ConfigError | None:
     item = whole.items[int(entry[1])]
     if not isinstance(item, MapNode):
         return None
-    entry_name, missing = name[: entry.end()], name[entry.end() + 1 :]
+    spelled = layer[name[: entry.start()]].spelled
+    missing = _spelled_in(spelled, name[entry.end() + 1 :], _key(name))
+    entry_name = f"{spelled}{entry[0]}"
     what = f"{entry_name} has no {missing}, which every entry needs"
     return ConfigError(what, where=item.place, fix=f"add {missing}: to this entry")
+
+
+def _spelled_in(spelled: str, child: str, key: Key) -> str:
+    """The name of an entry's key where the list is written by the name ``spelled``."""
+    prefix = f"{spelled}[]."
+    return next((alias.removeprefix(prefix) for alias in key.aliases if alias.startswith(prefix)), child)
 
 
 def _pending(layer: Layer, broken: frozenset[str]) -> Iterable[ConfigError]:

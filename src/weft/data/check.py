@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
 from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
-from weft.data.documents import CUT, require_both_kinds
+from weft.data.documents import require_both_kinds
 from weft.data.inputs import (
     HELD_OUT,
     can_do_without_validation,
@@ -30,6 +30,7 @@ from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
 from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
+from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
 from weft.types import Location, Material
 
@@ -48,7 +49,16 @@ NOTES = {
 }
 """What the notes of a template's derivation mean; ``prompt:…`` carries the argument behind its colon."""
 
-_SHOWN = 3
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCheck:
+    """One source of a set; see :class:`SetCheck`."""
+
+    left_out: int
+    """Records that are left out, or a part of them, for whatever reason."""
+    repeated: int
+    leaked: int
+    asked: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +67,10 @@ class SetCheck:
 
     name: str
     paths: tuple[str, ...]
+    files: Mapping[str, int]
+    """How many records each file holds."""
+    skipped: tuple[str, ...]
+    """What lies there and is not read: folders, files of another kind, notes."""
     records: int
     formats: Mapping[str, int]
     mappings: Mapping[str, Mapping[str, int]]
@@ -71,18 +85,12 @@ class SetCheck:
     """Conversations that say the same as one of the training set; 0 for the training set itself."""
     asked: int
     """Further conversations that ask what one of the training set asks, and answer otherwise."""
+    sources: Mapping[str, SourceCheck]
+    """The same by source; conversations that repeat are counted where they come later."""
+    printed: int | None
+    """Conversations that the template can print; None where there is no tokenizer yet."""
     encoded: StoreReport | None
     """None where there is no tokenizer yet, and where no record becomes an example."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warn:
-    """Something that trains, but perhaps not what was meant."""
-
-    what: str
-    fix: str
-    where: tuple[Location, ...] = ()
-    """The first of the records that it is about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +147,14 @@ class CheckReport:
     """What training tells of the held-out sets and of ``data.benchmarks``; quotations of the latter only."""
     warnings: tuple[Warn, ...]
     notices: tuple[str, ...]
+    epochs: Packing | None = field(repr=False, compare=False)
+    """The rows of every epoch, for whoever counts steps; None as above."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON: all but ``epochs``."""
+        content = asdict(replace(self, epochs=None))
+        del content["epochs"]
+        return content
 
 
 def check(config: Config, progress: Progress | None = None) -> CheckReport:
@@ -164,6 +176,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         else:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
+    notices += renderer.tokenizer.notices if renderer else ()
     benchmarks, unread = read_benchmarks(config)
     sets: list[SetCheck] = []
     talks: dict[str, list[Material]] = {}
@@ -172,7 +185,9 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     for name, group in files.items():
         found = [_read(config, file) for file in group]
         talks[name] = [talk for part in found for talk in part.conversations]
-        heard = _Heard.of(talks[name])
+        heard = _Heard.of(
+            [(file.name, talk) for file, part in zip(group, found, strict=True) for talk in part.conversations]
+        )
         if renderer:
             try:
                 stores[name] = _encode(config, group, renderer, progress)
@@ -185,40 +200,33 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         sets.append(_summary(name, group, found, heard, trained, encoded))
         trained = trained or heard  # the training set is the first
     model = _model(config, renderer) if renderer else None
-    mixture: MixtureCheck | None = None
-    packing: PackingCheck | None = None
+    planned: Packing | None = None
     unmixed: list[Warn] = []
     if renderer:
         try:
             require_both_kinds(config, stores["train"], tuple(files["train"]))
             planned = packing_of(config, stores["train"], files["train"])
-            mixture, packing = _mixture(planned), _packing(planned, stores["train"])
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
-            unmixed = [Warn(what=problem.what, fix=problem.fix or "")]
+            unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
+    packing = _packing(planned, stores["train"]) if planned else None
     held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
-    leaks = (*held_out, *find_leaks(benchmarks, talks["train"]))
+    in_benchmarks = find_leaks(benchmarks, talks["train"])
     return CheckReport(
         sets=tuple(sets),
         model=model,
-        mixture=mixture,
+        mixture=_mixture(planned) if planned else None,
         packing=packing,
-        leaks=leaks,
-        warnings=(*unmixed, *_benchmark_warnings(leaks[len(held_out) :]), *_warnings(config, sets, model, packing)),
+        leaks=(*held_out, *in_benchmarks),
+        warnings=ranked([*unmixed, *benchmark_warnings(in_benchmarks), *data_warnings(config, sets, model, packing)]),
         notices=(*notices, *unread),
-    )
-
-
-def cut_examples(cut: int, examples: int) -> Warn:
-    """What is to be said where rows hold only parts of ``cut`` of the training examples."""
-    return Warn(
-        what=f"{cut:,} of {examples:,} training examples are cut by train.packing: wrapped, and trained in parts that do not "
-        "see each other",
-        fix="set train.packing=bfd, which keeps every example whole",
+        epochs=planned,
     )
 
 
 def _model_is_yet_to_be_made(config: Config) -> bool:
     model = config.model
+    if model.tokenizer is not None:
+        return False
     return model.local_dir is None and model.name == ModelConfig().name and not Path(model.name).exists()
 
 
@@ -240,19 +248,26 @@ def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, pro
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """Digests of what each conversation of a set says, and of what it asks."""
+    """What each conversation of a set says and asks, as digests, and its source."""
 
+    sources: tuple[str, ...]
     said: tuple[str, ...]
     asked: tuple[str, ...]
 
     @classmethod
-    def of(cls, conversations: Sequence[Material]) -> _Heard:
-        return cls(tuple(map(said, conversations)), tuple(map(asked, conversations)))
+    def of(cls, conversations: Sequence[tuple[str, Material]]) -> _Heard:
+        talks = [talk for _, talk in conversations]
+        return cls(tuple(name for name, _ in conversations), tuple(map(said, talks)), tuple(map(asked, talks)))
 
-    def shared_with(self, other: _Heard) -> tuple[int, int]:
-        """How many conversations say what one of ``other`` says, and how many ask what one of them asks."""
-        said, asked = set(other.said), set(other.asked)
-        return sum(one in said for one in self.said), sum(one in asked for one in self.asked)
+    def counted(self, trained: _Heard | None, left_out: Mapping[str, int]) -> dict[str, SourceCheck]:
+        """By source: what an earlier conversation says too, what one of ``trained`` says, and what one of them asks only."""
+        said, asked = (set(trained.said), set(trained.asked)) if trained else (set(), set())
+        seen: set[str] = set()
+        found: dict[str, Counter[str]] = {name: Counter(repeated=0, leaked=0, asked=0) for name in left_out}
+        for source, says, asks in zip(self.sources, self.said, self.asked, strict=True):
+            found[source].update(repeated=says in seen, leaked=says in said, asked=asks in asked and says not in said)
+            seen.add(says)
+        return {name: SourceCheck(left_out=left_out[name], **counts) for name, counts in found.items()}
 
 
 def _summary(
@@ -266,6 +281,7 @@ def _summary(
     dropped: dict[str, list[Location]] = {}
     for row in (row for part in found for row in part.bad_rows):
         dropped.setdefault(row.reason, []).append(row.location)
+    bad = set(dropped)
     if encoded:
         dropped = encoded.dropped
     formats: Counter[str] = Counter()
@@ -276,18 +292,29 @@ def _summary(
         left_out.update(part.left_out)
         for format, counts in part.mappings.items():
             mappings.setdefault(format, Counter()).update(counts)
-    leaked, asked_too = heard.shared_with(trained) if trained else (0, 0)
+    gone = Counter(place.path for place in {place for places in dropped.values() for place in places})
+    sources = heard.counted(
+        trained,
+        {file.name: sum(gone[path] for path in part.files) for file, part in zip(files, found, strict=True)},
+    )
+    unprinted = sum(
+        len(set(places)) for reason, places in dropped.items() if reason not in bad and not reason.startswith(TOO_LONG)
+    )
     return SetCheck(
         name=name,
         paths=tuple(path for file in files for path in named(file.path)),
+        files={file: count for part in found for file, count in part.files.items()},
+        skipped=tuple(str(path) for part in found for path in part.skipped),
         records=sum(sum(part.files.values()) for part in found),
         formats=dict(formats),
         mappings={format: dict(counts) for format, counts in mappings.items()},
         left_out=dict(left_out),
         dropped={reason: tuple(places) for reason, places in dropped.items()},
-        repeated=len(heard.said) - len(set(heard.said)),
-        leaked=leaked,
-        asked=asked_too - leaked,
+        repeated=sum(source.repeated for source in sources.values()),
+        leaked=sum(source.leaked for source in sources.values()),
+        asked=sum(source.asked for source in sources.values()),
+        sources=sources,
+        printed=len(heard.said) - unprinted if encoded else None,
         encoded=encoded,
     )
 
@@ -296,7 +323,7 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
     tokenizer = renderer.tokenizer
     named = {"bos": [tokenizer.bos], "eos": [tokenizer.eos], "pad": [tokenizer.pad], "stops": sorted(tokenizer.stops)}
     return ModelCheck(
-        tokenizer=config.model.local_dir or config.model.name,
+        tokenizer=config.model.tokenizer or config.model.local_dir or config.model.name,
         vocab_size=tokenizer.vocab_size,
         special={
             name: {token: tokenizer.control_id(token) for token in tokens if token} for name, tokens in named.items()
@@ -322,71 +349,3 @@ def _packing(packing: Packing, store: ExampleStore) -> PackingCheck:
         fill=rows.fill,
         cut_examples=cut_conversations(rows, store),
     )
-
-
-def _benchmark_warnings(leaks: Sequence[Leaks]) -> Iterator[Warn]:
-    for one in leaks:
-        for known, how in ((one.asked, "asked"), (one.quoted, "quoted")):
-            if known:
-                yield Warn(
-                    what=f"{known} of {one.questions} questions of {one.name} are {how} in training: scores on it mislead",
-                    fix="leave these training records out; `weft check --json` lists the first of them under leaks",
-                )
-
-
-def _warnings(
-    config: Config, sets: Sequence[SetCheck], model: ModelCheck | None, packing: PackingCheck | None
-) -> Iterator[Warn]:
-    """The most harmful first: wrong scores, a wrong model, fewer records, repeated work."""
-    train, *held_out = sets
-    for one in held_out:
-        if one.leaked:
-            yield Warn(
-                what=f"{one.leaked} of {one.records} {one.name} records say the same as training records: scores on them mislead",
-                fix="prepare all records together with `weft prepare`, which keeps equal ones in one file",
-            )
-        if one.asked:
-            yield Warn(
-                what=f"{one.asked} of {one.records} {one.name} records ask what training records ask, and answer otherwise: "
-                "scores on them tell little of new questions",
-                fix="prepare all records together with `weft prepare`, which keeps a question in one file",
-            )
-    if model and train.encoded and (open_turns := train.encoded.turns - train.encoded.closed_turns):
-        yield Warn(
-            what=f"{open_turns} of {train.encoded.turns} trained turns do not end with a stop token: the model will not stop",
-            fix=f"end the assistant's turns with {' or '.join(model.special['stops'])} in the chat template",
-        )
-    for one in sets:
-        for how, shortened in (one.encoded.shortened if one.encoded else {}).items():
-            why, fix = ", to fit into model.max_seq_len", "raise model.max_seq_len, or choose another data.overlong"
-            if how == CUT:
-                why, fix = "", "raise pack_factor, or remove it to train documents to their end"
-            yield Warn(
-                what=f"{len(set(shortened))} of {one.records} {one.name} records are {how}{why}",
-                fix=fix,
-                where=tuple(shortened[:_SHOWN]),
-            )
-        for reason, places in one.dropped.items():
-            too_long = reason.startswith(TOO_LONG)
-            yield Warn(
-                what=f"{len(set(places))} of {one.records} {one.name} records are left out: {reason}",
-                fix="raise model.max_seq_len, or shorten these records" if too_long else "mend these records",
-                where=places[:_SHOWN],
-            )
-    if train.encoded and packing and packing.cut_examples:
-        yield cut_examples(packing.cut_examples, train.encoded.examples)
-    if train.encoded and (count := train.encoded.notes.get("prompt-mismatch")):
-        yield Warn(
-            what=f"in {count} training examples the text before an answer differs from the prompt that inference feeds",
-            fix="look at one with `weft show`, and at its prompt with `weft render --text`",
-        )
-    if train.repeated:
-        yield Warn(
-            what=f"{train.repeated} of {train.records} training records repeat an earlier one",
-            fix="prepare the records with `weft prepare`, which leaves repetitions out",
-        )
-    if model is None:
-        yield Warn(
-            what=f"there is no model in {config.model.name} yet, so tokens were not counted and no mask was derived",
-            fix=f"make one with `weft init-model nano --text FILE --out {config.model.name}`, or set model.name",
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -272,8 +271,7 @@ def _characters(row: Record | BadRow) -> int:
 
 
 def _bad_row(record: Record, error: RowError) -> BadRow:
-    raw = json.dumps(record.data, ensure_ascii=False)
-    return BadRow(location=record.location, reason=error.reason, detail=error.detail, raw=raw, fix=error.fix)
+    return BadRow.of(record, error.reason, detail=error.detail, fix=error.fix)
 
 
 def _problems(path: Paths, bad_rows: Sequence[BadRow], records: int) -> Problems:

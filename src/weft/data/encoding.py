@@ -249,7 +249,10 @@ def without_prefix(spec: Spec) -> Spec | None:
 
 
 def _keep_whitespace(step: Spec) -> Spec | None:
-    return None if step["type"] in ("Prepend", "Strip") else step
+    """A step of the normaliser, unless it is about the edges of a text, which a text that goes on does not have."""
+    pattern = step["pattern"].get("Regex", "") if step["type"] == "Replace" else ""
+    strips = pattern.startswith(r"\A") != pattern.endswith(r"\z") and not step["content"]
+    return None if step["type"] in ("Prepend", "Strip") or strips else step
 
 
 def _no_space_before(step: Spec) -> Spec | None:

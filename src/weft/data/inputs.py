@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
-from weft.config.locate import model_directory
-from weft.config.schema import Config
+from weft.config.locate import model_directory, tokenizer_place
+from weft.config.schema import Config, TokenizerIds
 from weft.data.documents import block_size, document_form
 from weft.data.places import Paths, exists, named
 from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.split import Portion
 from weft.data.store import SourceFile
-from weft.data.template import ChatTemplate, load_template
+from weft.data.template import BUILT_IN, ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
-from weft.errors import ConfigError, DataError, TemplateError
+from weft.errors import ConfigError, DataError, ModelError, TemplateError
 
 HELD_OUT = ("val", "test")
 
@@ -27,7 +26,7 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     Raises:
         DataError: one of them does not exist.
     """
-    files: tuple[SourceFile, ...] = (_own_file(config, "train", config.data.train_path),)
+    files: tuple[SourceFile, ...] = (_own_file(config, "train", config.data.training),)
     if config.datasets:
         files = _datasets(config, "train")
     for file in files:
@@ -80,9 +79,9 @@ def _own_file(config: Config, name: str, path: Paths) -> SourceFile:
 def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
     return tuple(
         SourceFile(
-            path=entry.path,
+            path=entry.training,
             name=entry.called,
-            format=reading_of(config.data, entry.format, config.mode),
+            format=reading_of(config.data, entry.format or config.data.format, config.mode),
             weight=entry.weight,
             seed=config.seed,
             loss_weight=entry.loss_weight if name == "train" else 1.0,
@@ -118,18 +117,17 @@ def _needs_evaluation(config: Config) -> list[str]:
 
 
 def load_renderer(config: Config) -> Renderer:
-    """The renderer of the base model's tokenizer and the configured template; no weights are needed.
+    """The renderer of the configured tokenizer and template; no weights are needed.
 
     Raises:
         ModelError: there is no such model, or its tokenizer cannot be used.
         TemplateError: there is no template that can be used, and conversations are trained.
         ConfigError: blocks of documents are longer than the model's positions.
     """
-    directory = model_directory(config.model, weights=False)
-    tokenizer = load_tokenizer(directory)
+    tokenizer = configured_tokenizer(config)
     template = chosen_template(config, tokenizer)
     if config.mode != "sft":
-        _check_positions(config, directory)
+        _check_positions(config)
     return Renderer(
         tokenizer,
         template,
@@ -156,13 +154,14 @@ def chosen_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate | None
         return None
 
 
-def _check_positions(config: Config, directory: Path) -> None:
+def _check_positions(config: Config) -> None:
     """Raise where the model has fewer positions than a block of a document."""
     try:
+        directory = model_directory(config.model, weights=False)
         shape = json.loads((directory / "config.json").read_bytes())
         text = shape.get("text_config") or shape
         positions = text.get("max_position_embeddings") or text.get("n_positions")
-    except (OSError, ValueError, AttributeError):  # loading the model says what is wrong with it
+    except (OSError, ValueError, AttributeError, ModelError):  # loading the model says what is wrong with it
         return
     size = block_size(config)
     if isinstance(positions, int) and size > positions:
@@ -172,6 +171,44 @@ def _check_positions(config: Config, directory: Path) -> None:
             where=key,
             fix=f"set block_size={positions}, or less",
         )
+
+
+def configured_tokenizer(config: Config) -> Tokenizer:
+    """The tokenizer of the section ``model``, with the control tokens of a built-in template that the configuration names.
+
+    Raises:
+        ModelError: there is no such model or tokenizer, it cannot be used, or ``model.tokenizer_ids`` says otherwise.
+    """
+    control = BUILT_IN.get(config.data.template_path or "", ())
+    tokenizer = load_tokenizer(tokenizer_place(config.model), control=control)
+    check_ids(tokenizer, config.model.tokenizer_ids)
+    return tokenizer
+
+
+def check_ids(tokenizer: Tokenizer, wanted: TokenizerIds) -> None:
+    """Refuse a tokenizer whose special tokens have other ids than those that are ``wanted``."""
+    asked = {name: index for name, index in wanted.model_dump().items() if index is not None}
+    found = {name: tokenizer.named_ids.get(name, -1) for name in asked}
+    if found == asked:
+        return
+    differing = [
+        f"{name} is {_id_and_token(found[name], tokenizer)} and not {_id_and_token(index, tokenizer)}"
+        for name, index in asked.items()
+        if found[name] != index
+    ]
+    listed = ", ".join(f"{name}: {index}" for name, index in found.items())
+    raise ModelError(
+        f"the tokenizer {tokenizer.place} has other ids: {'; '.join(differing)}",
+        where="model.tokenizer_ids",
+        fix="set model.tokenizer to the tokenizer that the model was trained with; if it is this one, set "
+        f"model.tokenizer_ids to {{{listed}}}",
+    )
+
+
+def _id_and_token(index: int, tokenizer: Tokenizer) -> str:
+    if index < 0:
+        return "missing"
+    return f"{index} ({tokenizer.token(index) or 'outside the vocabulary'})"
 
 
 def configured_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate:

@@ -124,6 +124,13 @@ class Packing:
             return self.visits
         return self._count(0 if self.alike else epoch)
 
+    def most_tokens(self, rows: int) -> int:
+        """Tokens of so many rows of an epoch if they are full, or hold the longest examples."""
+        if self.how != "none":
+            return min(rows * self.capacity, self.rows(0).tokens)
+        count = min(rows, len(self._lengths))
+        return int(np.partition(self._lengths, -count)[-count:].sum())
+
     def _pack(self, epoch: int) -> Rows:
         seed = derive_seed(self._seed, "rows", epoch)
         return pack(self.mixture.order(epoch), self._lengths, how=self.how, capacity=self.capacity, seed=seed)

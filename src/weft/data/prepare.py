@@ -21,7 +21,7 @@ from weft.data.normalise import Normaliser
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
-from weft.data.rows import BadRow
+from weft.data.rows import BadRow, as_json
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, is_styled, suspend_style
 from weft.data.style_record import original_path
@@ -326,7 +326,7 @@ def _write(
             for name, split in report.splits.items()
         }
         if rejects:
-            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, rejects)))
+            staged.write(_beside(config, REJECTS_NAME), json_lines(map(as_json, rejects)))
         content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
         staged.write(_beside(config, REPORT_NAME), [content.encode()])
         style = config.data.style
@@ -340,7 +340,3 @@ def _write(
             prepared.commit()
         staged.commit()
     return styled
-
-
-def _reject(row: BadRow) -> dict[str, str]:
-    return {"location": str(row.location), "reason": row.reason, "detail": row.detail, "raw": row.raw}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from weft.data.unpack import open_bytes
 from weft.errors import DataError
-from weft.types import Location
+from weft.types import Location, Record
 
 BOM = b"\xef\xbb\xbf"
 MEND = "mend this record, or leave it out"
@@ -37,10 +38,21 @@ class BadRow:
     """What tells rows with the same reason apart."""
     fix: str | None = None
 
+    @classmethod
+    def of(cls, record: Record, reason: str, *, detail: str = "", fix: str | None = None) -> BadRow:
+        """A record that was read, and cannot be used all the same."""
+        raw = json.dumps(record.data, ensure_ascii=False)
+        return cls(location=record.location, reason=reason, detail=detail, raw=raw, fix=fix)
+
     def error(self) -> DataError:
         """The same as an error for people."""
         what = f"{self.reason}: {self.detail}" if self.detail else self.reason
         return DataError(what, where=self.location, fix=self.fix)
+
+
+def as_json(row: BadRow) -> dict[str, str]:
+    """The row as files of rejects have it."""
+    return {"location": str(row.location), "reason": row.reason, "detail": row.detail, "raw": row.raw}
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -36,7 +36,8 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "qwen3": ("<|im_start|>", "<|im_end|>"),
     "plain": (),
 }
-"""Templates that come with weft, in ``templates/<name>.jinja``: the control tokens that each is made of."""
+"""Templates that come with weft, in ``templates/<name>.jinja``: the control tokens that each is made of; the last ends
+a turn."""
 _FALLBACK = "chatml"
 
 _SHAPES: tuple[tuple[Role, ...], ...] = (
@@ -225,7 +226,9 @@ def load_template(template_path: str | None, tokenizer: _Tokenizer, *, separator
         source, name = tokenizer.chat_template, "the tokenizer's chat template"
     elif template_path is None or template_path in BUILT_IN:
         name = template_path or _FALLBACK
-        _require_tokens(name, template_path is not None, tokenizer)
+        if template_path is None:
+            _require_fallback(tokenizer)
+        assert tokenizer.control.issuperset(BUILT_IN[name]), "whoever loads the tokenizer adds them"
         source = built_in_source(name) if separator is None else plain_source(separator)
     else:
         source, name = _read(Path(template_path)), template_path
@@ -256,22 +259,15 @@ def _require_plain(template_path: str | None) -> str:
     return "plain"
 
 
-def _require_tokens(name: str, is_asked_for: bool, tokenizer: _Tokenizer) -> None:
-    """Refuse a built-in template whose control tokens would be plain text."""
-    missing = [token for token in BUILT_IN[name] if token not in tokenizer.control]
-    if missing and is_asked_for:
-        raise TemplateError(
-            f"the tokenizer has no control token {' or '.join(missing)}, which the {name} template is made of",
-            where="data.template_path",
-            fix=f"set data.template_path to one that needs none ({_needing_none()}) or to a .jinja file, leave it out to use "
-            "the tokenizer's own template, or add the tokens to the tokenizer",
-        )
+def _require_fallback(tokenizer: _Tokenizer) -> None:
+    """Refuse to take a template that nobody asked for where its control tokens would be plain text."""
+    missing = [token for token in BUILT_IN[_FALLBACK] if token not in tokenizer.control]
     if missing:
         raise TemplateError(
-            f"the tokenizer has no chat template, nor the control tokens of {name}: {' '.join(missing)}",
+            f"the tokenizer has no chat template, nor the control tokens of {_FALLBACK}: {' '.join(missing)}",
             where="data.template_path",
-            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them, or to a "
-            f"template that needs no control tokens: {_needing_none()}",
+            fix="set data.template_path to a .jinja file that prints conversations as this model is to read them, to a built-in "
+            f"template, whose control tokens are then added ({_FALLBACK}), or to one that needs none: {_needing_none()}",
         )
 
 

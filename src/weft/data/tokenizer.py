@@ -6,35 +6,39 @@ It loads with the ``tokenizers`` library alone: a tenth of a second, where ``Aut
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
-from weft.data.encoding import Encoder, Run, Spec
+from weft.data.added_tokens import vocabulary, with_control_tokens
+from weft.data.encoding import Encoder, Run
 from weft.data.long_text import never_joins
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
 
 
-def load_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of a model's directory, from ``tokenizer.json`` and the files around it.
+def load_tokenizer(place: Path, *, control: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer of a model's directory, from ``tokenizer.json`` and the files around it; or a SentencePiece model.
+
+    Args:
+        place: the directory, or the file.
+        control: control tokens that it is to have; those that it lacks are added. The last of them ends an answer.
 
     Raises:
         ModelError: there is none, it is broken, it names tokens that it lacks, or text cannot be kept from becoming control
             tokens with it.
     """
-    files = read_tokenizer_files(directory)
+    files = read_tokenizer_files(place)
+    where = place if place.is_file() else place / "tokenizer.json"
     try:
-        return Tokenizer(files)
+        return Tokenizer(with_control_tokens(files, control))
     except ModelError as error:
-        raise ModelError(error.what, where=str(directory), fix=error.fix) from error
+        raise ModelError(error.what, where=str(place), fix=error.fix) from error
     except Exception as error:  # what the library raises for a description that it cannot use
-        raise ModelError(
-            f"it does not load: {error}", where=str(directory / "tokenizer.json"), fix="download the model again"
-        ) from error
+        raise ModelError(f"it does not load: {error}", where=str(where), fix="download the model again") from error
 
 
 class Tokenizer:
@@ -46,13 +50,19 @@ class Tokenizer:
         bos: the string of the token that begins a text, empty where there is none.
         eos: the token that ends a text, one of the stops; ``eos_id``: its id.
         pad: the token that fills batches, empty where the tokenizer names none; ``pad_id``: its id, or None.
+        named_ids: the ids of ``pad``, ``unk``, ``bos`` and ``eos``; names without a token are absent.
+        new_ids: the ids of control tokens that were added when it was loaded, and that the model has no weights for.
         chat_template: the jinja source of the chat template that came with it.
         vocab_size: the highest id + 1.
         fingerprint: SHA-256 over the files that it was read from.
+        place: the directory or file that it was read from.
+        made: files, by name, that are to lie where it is read from again, in place of those that ``place`` holds.
+        notices: what is to be said about it.
     """
 
     def __init__(self, files: TokenizerFiles):
         ids = {token["content"]: int(token["id"]) for token in files.spec["added_tokens"]}
+        self.place, self.made, self.notices = files.place, files.made, files.notices
         special = (token["content"] for token in files.spec["added_tokens"] if token["special"])
         self._files, self._spec = files, files.spec
         self.control = frozenset(special) | frozenset(files.stops)
@@ -67,7 +77,10 @@ class Tokenizer:
         self.pad = files.named.get("pad_token", "")
         self.pad_id = ids.get(self.pad)
         self.chat_template = files.chat_template
-        self.vocab_size = 1 + max(_highest_id(files.spec), *ids.values())
+        named = {name: files.named.get(f"{name}_token") for name in ("pad", "unk", "bos", "eos")}
+        self.named_ids: Mapping[str, int] = {name: ids[token] for name, token in named.items() if token}
+        self.new_ids = tuple(ids[token] for token in files.new)
+        self.vocab_size = 1 + max(vocabulary(files.spec).values())
         self.fingerprint = files.fingerprint
         self._encoder = Encoder(files.spec, self._control, self.stops)
 
@@ -132,8 +145,3 @@ class Tokenizer:
     def _own(self) -> RustTokenizer:
         """The model's tokenizer as it is. Not for encoding records: with it, text would become control tokens."""
         return RustTokenizer.from_str(json.dumps(self._spec, ensure_ascii=False))
-
-
-def _highest_id(spec: Spec) -> int:
-    vocab = spec["model"]["vocab"]
-    return max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1

@@ -3,6 +3,8 @@
 ``tokenizer.json`` holds the vocabulary. Around it, other files add tokens, name the special ones and the stops, and hold
 the chat template; this module joins them into one description. Where Transformers would quietly grow the vocabulary for a
 token that it lacks, which makes ids that the model has no weights for, this is an error.
+
+A SentencePiece model is read as the directory that it would be converted to.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from weft.data.encoding import Spec
+from weft.data.sentencepiece_convert import as_files, as_tokenizer_config, as_tokenizer_json
+from weft.data.sentencepiece_file import read_sentencepiece
+from weft.data.sentencepiece_verify import verify
 from weft.errors import ModelError
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -25,6 +30,8 @@ _LISTS = ("additional_special_tokens", "extra_special_tokens")
 class TokenizerFiles:
     """What a directory says about its tokenizer."""
 
+    place: Path
+    """The directory, or the SentencePiece model."""
     spec: Spec
     """``tokenizer.json``, its ``added_tokens`` completed from the other files; special ones are marked ``special``."""
     named: Mapping[str, str]
@@ -34,14 +41,45 @@ class TokenizerFiles:
     chat_template: str | None
     fingerprint: str
     """SHA-256 over the names and bytes of the files that were read."""
+    config: Spec = field(default_factory=dict)
+    """``tokenizer_config.json``."""
+    made: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that other programs need to read the same tokenizer, and that ``place`` does not hold in this form."""
+    new: tuple[str, ...] = ()
+    """Added tokens that the model was not trained with."""
+    notices: tuple[str, ...] = ()
+    """What is to be said about it."""
 
 
-def read_tokenizer_files(directory: Path) -> TokenizerFiles:
-    """Read a directory with a ``tokenizer.json``.
+def read_tokenizer_files(place: Path) -> TokenizerFiles:
+    """Read a directory with a ``tokenizer.json``, or a SentencePiece model.
 
     Raises:
         ModelError: a file is missing or broken, or a token is named that the vocabulary lacks.
     """
+    return _read_sentencepiece(place) if place.is_file() else _read_directory(place)
+
+
+def _read_sentencepiece(path: Path) -> TokenizerFiles:
+    model = read_sentencepiece(path)
+    spec, config = as_tokenizer_json(model), as_tokenizer_config(model)
+    made = as_files(spec, config, path)
+    if "eos_token" not in model.named:
+        raise _no_stop(path, "train it with an eos_id, or name a directory with a tokenizer.json and an eos_token")
+    return TokenizerFiles(
+        place=path,
+        spec=spec,
+        named=model.named,
+        stops=(model.named["eos_token"],),
+        chat_template=None,
+        fingerprint=hashlib.sha256(made["tokenizer.json"] + made["tokenizer_config.json"]).hexdigest(),
+        config=config,
+        made=made,
+        notices=verify(model, spec, path),
+    )
+
+
+def _read_directory(directory: Path) -> TokenizerFiles:
     try:
         return _read(directory)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -75,18 +113,20 @@ def _read(directory: Path) -> TokenizerFiles:
     stops = [named["eos_token"]] if "eos_token" in named else []
     stops += [added.stop(index) for index in _as_list(generation.get("eos_token_id"))]
     if not stops:
-        raise ModelError(
-            "the tokenizer names no token that ends an answer",
-            where=str(directory),
-            fix='name one as "eos_token" in tokenizer_config.json',
-        )
+        raise _no_stop(directory, 'name one as "eos_token" in tokenizer_config.json')
     return TokenizerFiles(
+        place=directory,
         spec={**spec, "added_tokens": added.tokens()},
         named=named,
         stops=tuple(dict.fromkeys(stops)),
         chat_template=reader.text("chat_template.jinja") or _chosen(config.get("chat_template")),
         fingerprint=reader.fingerprint(),
+        config=config,
     )
+
+
+def _no_stop(place: Path, fix: str) -> ModelError:
+    return ModelError("the tokenizer names no token that ends an answer", where=str(place), fix=fix)
 
 
 class _Reader:
@@ -226,9 +266,11 @@ def _no_tokenizer(directory: Path) -> ModelError:
         )
     others = sorted(path.name for path in directory.iterdir() if "token" in path.name or path.suffix == ".model")
     found = f"it holds {', '.join(others)}" if others else "no file of a tokenizer is there"
+    pieces = next((name for name in others if name.endswith(".model")), None)
     return ModelError(
         f"there is no tokenizer.json; {found}",
         where=str(directory),
-        fix="point model.name at a directory with a tokenizer.json (Transformers writes one with "
+        fix=(f"set model.tokenizer to {directory / pieces} if that is a SentencePiece model, or " if pieces else "")
+        + "point model.name or model.tokenizer at a directory with a tokenizer.json (Transformers writes one with "
         "AutoTokenizer.from_pretrained(...).save_pretrained(...))",
     )

@@ -45,10 +45,10 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     """
     split = tuple(entry for entry in config.datasets if entry.weight) if dataset_portion(config, "val") else ()
     known = {
-        "train": tuple(config.datasets) or (DatasetConfig(path=config.data.train_path, format=config.data.format),),
+        "train": tuple(config.datasets) or (DatasetConfig(path=config.data.training, format=config.data.format),),
         "val": split or (DatasetConfig(path=config.data.val_path, format=config.data.format),),
         "test": (DatasetConfig(path=config.data.test_path, format=config.data.format),),
-        **{name: (DatasetConfig(path=path),) for name, path in config.eval.sets.items()},
+        **{name: (DatasetConfig(path=path, format="auto"),) for name, path in config.eval.sets.items()},
     }
     if full:
         without_test = config.data.split.test_ratio == 0 and not exists(config.data.test_path)
@@ -71,7 +71,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
                 fix="give the files names of their own under eval.sets",
             )
         else:
-            found[Path(name).stem] = (DatasetConfig(path=name),)
+            found[Path(name).stem] = (DatasetConfig(path=name, format="auto"),)
     return found
 
 
@@ -104,8 +104,8 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     )
     read = [
         read_conversations(
-            file.path,
-            format=reading_of(config.data, file.format, config.mode),
+            file.training,
+            format=reading_of(config.data, file.format or config.data.format, config.mode),
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,
@@ -117,7 +117,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     ]
     return EvalSet(
         name=name,
-        sources=tuple(path for file in files for path in named(file.path)),
+        sources=tuple(path for file in files for path in named(file.training)),
         conversations=tuple(conversation for part in read for conversation in part.conversations),
         dropped=Counter(row.reason for part in read for row in part.bad_rows),
     )

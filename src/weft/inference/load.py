@@ -8,7 +8,7 @@ from pathlib import Path
 from weft.config.locate import model_directory, output_dir
 from weft.config.schema import Config
 from weft.data.documents import document_form
-from weft.data.inputs import chosen_template, configured_template
+from weft.data.inputs import check_ids, chosen_template, configured_template, configured_tokenizer
 from weft.data.render import Renderer
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import load_tokenizer
@@ -16,7 +16,7 @@ from weft.inference.generate import Answerer
 from weft.models.directory import tuned_kind
 from weft.models.hardware import choose_device, choose_dtype
 from weft.models.load import load_model, load_tuned
-from weft.models.vocab import check_vocab
+from weft.models.vocab import add_rows, check_vocab
 
 
 def load_answerer(config: Config, *, untuned: bool = False, answers: bool = True) -> Answerer:
@@ -36,7 +36,8 @@ def load_answerer(config: Config, *, untuned: bool = False, answers: bool = True
         TemplateError: no chat template can be used.
     """
     tuned, notice = (None, None) if untuned else find_tuned(config)
-    tokenizer = load_tokenizer(tuned or model_directory(config.model, weights=False))
+    tokenizer = load_tokenizer(tuned) if tuned else configured_tokenizer(config)
+    check_ids(tokenizer, config.model.tokenizer_ids)
     kept = tuned and tuned / "chat_template.jinja"
     template: ChatTemplate | None
     if kept and (kept.exists() or config.mode != "cpt"):
@@ -54,6 +55,7 @@ def load_answerer(config: Config, *, untuned: bool = False, answers: bool = True
     else:
         base = model_directory(config.model, weights=True)
         model = load_model(base, dtype=dtype, device=device)
+        add_rows(model, tokenizer.new_ids)
     check_vocab(model, tokenizer.vocab_size)
     return Answerer(
         model=model,

@@ -24,11 +24,12 @@ from weft.models.quiet import quiet_transformers
 _ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
 
 
-def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int) -> PeftModel:
+def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int, *, new_ids: Sequence[int] = ()) -> PeftModel:
     """Freeze ``model`` and give its linear layers adapters W + (alpha / r)·B·A (Hu et al. 2021, arXiv:2106.09685).
 
     A is random by ``seed`` and B zero, so that the model computes what it did before. Adapters are float32 also on a
-    half-precision model. ``target_modules: auto`` takes every linear layer but the output head.
+    half-precision model. ``target_modules: auto`` takes every linear layer but the output head. The rows of ``new_ids``, tokens
+    that the model was not trained with (:func:`weft.models.vocab.add_rows`), are trained too, in embedding and head.
 
     Raises:
         ConfigError: ``target_modules`` names what the model does not have or what cannot be adapted, or PEFT cannot adapt
@@ -47,6 +48,7 @@ def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int) -> PeftMod
         lora_dropout=settings.dropout,
         target_modules=targets,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in adapted),  # GPT-2 keeps its weights transposed
+        trainable_token_indices={name: list(new_ids) for name in _vocabulary_tables(model)} if new_ids else None,
     )
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
@@ -87,6 +89,20 @@ def save_model(model: PreTrainedModel | PeftModel, directory: Path, *, base_name
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that training changes, by name, in the model's order; tied ones once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _vocabulary_tables(model: PreTrainedModel) -> list[str]:
+    """The names of the embedding and of a head of its own; one that shares its weights follows by itself."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tables = [embedding] if head is None or head.weight is embedding.weight else [embedding, head]
+    if getattr(head, "bias", None) is not None:
+        raise ConfigError(
+            "tokens are added to the vocabulary, and PEFT would train their rows without the bias of this model's head",
+            where="tuning.mode",
+            fix="set tuning.mode=full, or data.template_path to a template that needs no tokens of its own, such as instruct",
+        )
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names[id(table)] for table in tables]
 
 
 def _adaptable(model: nn.Module, target: str) -> Sequence[nn.Module]:

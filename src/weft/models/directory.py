@@ -63,7 +63,7 @@ def check_model(directory: Path) -> dict[str, Any]:
                 where=str(directory / CONFIG),
                 fix=f"delete `{name}` if you trust the rest of the directory",
             )
-    _check_weights(directory)
+    weight_files(directory)
     return config
 
 
@@ -88,9 +88,14 @@ def check_adapter(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _check_weights(directory: Path) -> None:
+def weight_files(directory: Path) -> tuple[Path, ...]:
+    """The safetensors files of a model directory: one, or the shards that its index names.
+
+    Raises:
+        ModelError: they are missing, pickled, or outside the directory.
+    """
     if (directory / WEIGHTS).is_file():
-        return
+        return (directory / WEIGHTS,)
     if not (directory / WEIGHTS_INDEX).is_file():
         raise _no_weights(directory, WEIGHTS)
     shards = _read_object(directory / WEIGHTS_INDEX).get("weight_map")
@@ -100,7 +105,8 @@ def _check_weights(directory: Path) -> None:
             where=str(directory / WEIGHTS_INDEX),
             fix="download the model again",
         )
-    for name in sorted(set(shards.values())):
+    names = sorted(set(shards.values()))
+    for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
                 f"names weights that are no safetensors file of this directory: {name!r}",
@@ -109,6 +115,7 @@ def _check_weights(directory: Path) -> None:
             )
         if not (directory / name).is_file():
             raise ModelError(f"lacks its shard {name}", where=str(directory), fix="download the model again")
+    return tuple(directory / name for name in names)
 
 
 def _no_weights(directory: Path, expected: str) -> ModelError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from weft.disk import sync
 from weft.errors import RunError
 
-SERVING_FILES = (
+GENERATION = "generation_config.json"
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -21,15 +22,15 @@ SERVING_FILES = (
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
-    "generation_config.json",
 )
-"""What turns text into ids and back, and how to stop: copied byte for byte wherever a model goes."""
+"""What turns text into ids and back."""
+SERVING_FILES = (*TOKENIZER_FILES, "chat_template.jinja", GENERATION)
+"""And how to print and to stop: copied byte for byte wherever a model goes."""
 
 
-def copy_serving_files(source: Path, out: Path) -> tuple[str, ...]:
-    """Copy those of :data:`SERVING_FILES` that ``source`` has into ``out``, following links, and return their names."""
-    names = tuple(name for name in SERVING_FILES if (source / name).is_file())
+def copy_serving_files(source: Path, out: Path, which: Sequence[str] = SERVING_FILES) -> tuple[str, ...]:
+    """Copy those of ``which`` that ``source`` has into ``out``, following links, and return their names."""
+    names = tuple(name for name in which if (source / name).is_file())
     for name in names:
         shutil.copyfile(source / name, out / name)
     return names

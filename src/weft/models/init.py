@@ -6,7 +6,7 @@ CPU, which makes them the toolkit's own test bench; they know no language beyond
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,6 @@ from weft.models.new_tokenizer import (
     train_tokenizer,
 )
 from weft.models.quiet import quiet_transformers
-
-_ID = {token: index for index, token in enumerate(CONTROL_TOKENS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,19 @@ nano is wide rather than deep: two layers of 256 learn answers by heart in half 
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenTokenizer:
+    """A tokenizer that a new model is made for, in place of one that is learned."""
+
+    files: Mapping[str, bytes]
+    """What the model's directory gets of it."""
+    vocab_size: int
+    pad_id: int | None
+    bos_id: int | None
+    eos_id: int
+    stop_ids: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class InitReport:
     """What :func:`init_model` made."""
 
@@ -65,7 +76,7 @@ class InitReport:
     vocab_limit: int
     """What the vocabulary would have been with enough text."""
     characters: int
-    """The length of the text that the tokenizer learned from."""
+    """The length of the text that the tokenizer learned from; 0 where it was given."""
 
 
 def init_model(
@@ -77,7 +88,7 @@ def init_model(
     seed: int = 42,
     vocab_size: int | None = None,
 ) -> InitReport:
-    """Make a base model of a named size; the same text and seed give the same files, byte for byte.
+    """Make a base model of a named size with a tokenizer of its own; the same text and seed give the same files, byte for byte.
 
     Args:
         size: a name of :data:`SIZES`.
@@ -102,7 +113,16 @@ def init_model(
     refuse_occupied(out)
     corpus = read_corpus(text_files)
     tokenizer = train_tokenizer(corpus, limit)
-    model = _random_model(shape, tokenizer.get_vocab_size(), seed)
+    special = {token: index for index, token in enumerate(CONTROL_TOKENS)}
+    model = _random_model(
+        shape,
+        tokenizer.get_vocab_size(),
+        seed,
+        pad_id=special[PAD],
+        bos_id=special[BOS],
+        eos_id=special[EOS],
+        stop_ids=[special[IM_END], special[EOS]],
+    )
     with written_aside(out) as aside, quiet_transformers():
         save_tokenizer(tokenizer, aside, chat_template=chat_template, max_length=shape.max_length)
         model.save_pretrained(aside)
@@ -116,13 +136,54 @@ def init_model(
     )
 
 
+def init_model_for(size: str, tokenizer: GivenTokenizer, out: Path, *, seed: int = 42) -> InitReport:
+    """Make a base model of a named size for a tokenizer that is there; the same seed gives the same files, byte for byte.
+
+    Raises:
+        ModelError: unknown size.
+        RunError: ``out`` is there already, or cannot be written.
+    """
+    shape = _shape(size)
+    refuse_occupied(out)
+    model = _random_model(
+        shape,
+        tokenizer.vocab_size,
+        seed,
+        pad_id=tokenizer.pad_id,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        stop_ids=tokenizer.stop_ids,
+    )
+    with written_aside(out) as aside, quiet_transformers():
+        model.save_pretrained(aside)
+        for name, content in tokenizer.files.items():
+            (aside / name).write_bytes(content)
+    return InitReport(
+        directory=out,
+        size=size,
+        parameters=model.num_parameters(),
+        vocab_size=tokenizer.vocab_size,
+        vocab_limit=tokenizer.vocab_size,
+        characters=0,
+    )
+
+
 def _shape(size: str) -> Shape:
     if size in SIZES:
         return SIZES[size]
     raise ModelError(f"there is no size '{size}'", fix=f"choose one of {', '.join(SIZES)}")
 
 
-def _random_model(shape: Shape, vocab_size: int, seed: int) -> LlamaForCausalLM:
+def _random_model(
+    shape: Shape,
+    vocab_size: int,
+    seed: int,
+    *,
+    pad_id: int | None,
+    bos_id: int | None,
+    eos_id: int,
+    stop_ids: Sequence[int],
+) -> LlamaForCausalLM:
     """A Llama: without biases, so that no gradient is zero by symmetry, and readable by every runtime there is.
 
     Weights have the standard deviation 1 / √hidden (LeCun et al. 1998, "Efficient BackProp", 4.6), not the usual 0.02: a
@@ -139,15 +200,13 @@ def _random_model(shape: Shape, vocab_size: int, seed: int) -> LlamaForCausalLM:
         max_position_embeddings=shape.max_length,
         tie_word_embeddings=True,
         initializer_range=shape.hidden_size**-0.5,
-        pad_token_id=_ID[PAD],
-        bos_token_id=_ID[BOS],
-        eos_token_id=_ID[EOS],
+        pad_token_id=pad_id,
+        bos_token_id=bos_id,
+        eos_token_id=eos_id,
         dtype=torch.float32,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        pad_token_id=_ID[PAD], bos_token_id=_ID[BOS], eos_token_id=[_ID[IM_END], _ID[EOS]]
-    )
+    model.generation_config = GenerationConfig(pad_token_id=pad_id, bos_token_id=bos_id, eos_token_id=list(stop_ids))
     return model

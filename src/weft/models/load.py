@@ -5,7 +5,7 @@ Directories come from :func:`weft.config.locate.model_directory`; nothing here r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelF
 from weft.errors import ModelError
 from weft.models.directory import ADAPTER_WEIGHTS, check_adapter, check_model, tuned_kind
 from weft.models.quiet import quiet_transformers
+from weft.models.vocab import add_rows
 
 
 def load_model(directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> PreTrainedModel:
@@ -67,12 +68,15 @@ def load_tuned(
 
 def _load_adapter(model: PreTrainedModel, run_dir: Path) -> PeftModelForCausalLM:
     """Put the adapter in ``run_dir`` on ``model``; PEFT only warns about keys that do not fit, so they are compared here."""
-    check_adapter(run_dir)
+    config = check_adapter(run_dir)
+    with _as_model_error(run_dir):
+        weights = load_file(run_dir / ADAPTER_WEIGHTS)
+        new_ids = _new_ids(config.get("trainable_token_indices"), model.get_input_embeddings().weight.shape[0], weights)
+    add_rows(model, new_ids)
     with quiet_transformers(), _as_model_error(run_dir):
         settings = LoraConfig.from_pretrained(str(run_dir))
         settings.inference_mode = True
         tuned = PeftModelForCausalLM(model, settings)
-        weights = load_file(run_dir / ADAPTER_WEIGHTS)
         expected = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     _check_keys(
         run_dir / ADAPTER_WEIGHTS,
@@ -82,6 +86,20 @@ def _load_adapter(model: PreTrainedModel, run_dir: Path) -> PeftModelForCausalLM
     )
     set_peft_model_state_dict(tuned, weights)
     return tuned.eval()
+
+
+def _new_ids(trained: Any, rows: int, weights: Mapping[str, torch.Tensor]) -> range:
+    """The ids that an adapter trains and that its base model has no rows for.
+
+    Raises:
+        ValueError: they are not those that follow the model's own, or the adapter holds fewer rows than it asks for.
+    """
+    lists = trained.values() if isinstance(trained, dict) else [trained or []]
+    beyond = sorted({index for ids in lists for index in ids if not 0 <= index < rows})
+    held = max((len(tensor) for name, tensor in weights.items() if name.endswith("trainable_tokens_delta")), default=0)
+    if len(beyond) > held or beyond != list(range(rows, rows + len(beyond))):
+        raise ValueError(f"it trains tokens that do not follow the {rows} of the base model")
+    return range(rows, rows + len(beyond))
 
 
 def _check_architecture(directory: Path, config: dict[str, Any]) -> None:

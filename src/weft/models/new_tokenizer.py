@@ -7,7 +7,7 @@ Bytes are the alphabet, so that every text has ids and decodes to itself; text i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -29,10 +29,11 @@ _QWEN2_PATTERN = (
 )
 
 
-def train_tokenizer(corpus: Sequence[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(corpus: Iterable[str], vocab_size: int, *, control: Sequence[str] = CONTROL_TOKENS) -> Tokenizer:
     """Learn at most ``vocab_size`` entries from ``corpus``: control tokens, 256 bytes, then merges of pairs seen twice.
 
-    The same corpus gives the same tokenizer. A small corpus gives fewer entries: there is nothing more to merge.
+    The same corpus gives the same tokenizer. A small corpus gives fewer entries: there is nothing more to merge. The tokens of
+    ``control`` are some of :data:`CONTROL_TOKENS`; each one's place is its id.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -46,7 +47,7 @@ def train_tokenizer(corpus: Sequence[str], vocab_size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[AddedToken(token, special=True, normalized=False) for token in CONTROL_TOKENS],
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in control],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -54,18 +55,25 @@ def train_tokenizer(corpus: Sequence[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: Tokenizer, out: Path, *, chat_template: str, max_length: int) -> None:
-    """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja`` into ``out``."""
+def save_tokenizer(
+    tokenizer: Tokenizer,
+    out: Path,
+    *,
+    control: Sequence[str] = CONTROL_TOKENS,
+    chat_template: str | None = None,
+    max_length: int | None = None,
+) -> None:
+    """Write ``tokenizer.json``, ``tokenizer_config.json`` and, if there is one, ``chat_template.jinja`` into ``out``."""
     tokenizer.save(str(out / "tokenizer.json"))
+    named = {"pad_token": PAD, "unk_token": UNK, "bos_token": BOS, "eos_token": EOS}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": PAD,
-        "unk_token": UNK,
-        "bos_token": BOS,
-        "eos_token": EOS,
+        **{name: token for name, token in named.items() if token in control},
         "additional_special_tokens": [IM_START, IM_END],
         "clean_up_tokenization_spaces": False,
-        "model_max_length": max_length,
     }
+    if max_length is not None:
+        settings["model_max_length"] = max_length
     (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    (out / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+    if chat_template is not None:
+        (out / "chat_template.jinja").write_text(chat_template, encoding="utf-8")

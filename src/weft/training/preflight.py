@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
-from weft.data.check import NOTES, cut_examples
+from weft.data.check import NOTES
 from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
     can_do_without_validation,
@@ -25,11 +26,15 @@ from weft.data.inputs import (
 )
 from weft.data.packing import Packing, Rows, cut_conversations, pack, packing_of
 from weft.data.places import find_parts
+from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.style import effective_system_prompt
+from weft.data.tokenizer import Tokenizer
+from weft.data.warn import cut_examples
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model
+from weft.models.vocab import check_rows
 from weft.training.plan import Plan, make_plan
 
 
@@ -82,7 +87,8 @@ def open_inputs(loaded: Loaded) -> Inputs:
     packing = packing_of(config, train, files)
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
-    check_model(base)
+    shape = check_model(base)
+    _check_vocab(shape.get("text_config") or shape, renderer.tokenizer)
     return Inputs(
         base=base,
         files=(
@@ -94,8 +100,26 @@ def open_inputs(loaded: Loaded) -> Inputs:
         validation=validation,
         validation_rows=_validation_rows(validation, packing) if validation else None,
         plan=make_plan(config.train, packing),
-        notices=(*split_notices(config), *_left_out("training", train), *_cut(packing, train), *notices),
+        notices=(
+            *renderer.tokenizer.notices,
+            *split_notices(config),
+            *_left_out("training", train),
+            *_cut(packing, train),
+            *notices,
+        ),
     )
+
+
+def list_rejects(run: Path, config: Config, inputs: Inputs) -> Iterator[str]:
+    """Write what is left out into the run directory, and say where.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    stores = {"train": inputs.train, "val": inputs.validation}
+    path = run / REJECTS
+    if count := write_rejects(path, config, {name: store.report.dropped for name, store in stores.items() if store}):
+        yield f"{path} lists what is left out, record by record: {count:,}"
 
 
 def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore | None, tuple[str, ...]]:
@@ -112,6 +136,13 @@ def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore |
             raise
         return None, (f"nothing is evaluated while training: of what is held out, {problem.what}",)
     return store, tuple(_left_out("validation", store))
+
+
+def _check_vocab(shape: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    """Every id of the tokenizer but the new ones has weights, as far as the model's configuration says how many it has."""
+    rows = shape.get("vocab_size")
+    if isinstance(rows, int):
+        check_rows(rows, tokenizer.vocab_size - len(tokenizer.new_ids))
 
 
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:

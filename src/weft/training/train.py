@@ -34,7 +34,7 @@ from weft.models.hardware import (
 )
 from weft.models.load import load_model
 from weft.models.quiet import quiet_transformers
-from weft.models.vocab import check_vocab
+from weft.models.vocab import add_rows, check_vocab
 from weft.objectives.causal import CausalObjective
 from weft.training.checkpoint import find_damage, replace_file, rotate, write_checkpoint
 from weft.training.display import ConsoleDisplay, Display
@@ -45,7 +45,7 @@ from weft.training.interrupt import interruptible
 from weft.training.log import RunLog, read_metrics
 from weft.training.loop import Training, fit
 from weft.training.optimizer import build_optimizer
-from weft.training.preflight import Inputs, open_inputs
+from weft.training.preflight import Inputs, list_rejects, open_inputs
 from weft.training.profile import measure
 from weft.training.profile_table import Profile, profile_text
 from weft.training.progress import Progress
@@ -230,6 +230,7 @@ class _Run:
     def train(self, display: Display, notices: list[str]) -> TrainResult:
         """Train, publish and summarise."""
         replace_file(self.run / CONFIG, self._training_config())
+        notices = [*notices, *list_rejects(self.run, self.config, self.inputs)]
         log = RunLog(
             self.run,
             display,
@@ -292,12 +293,21 @@ class _Run:
 
     def _load_model(self) -> PreTrainedModel:
         if self.config.tuning.mode == "full":
-            return load_model(self.checkpoint or self.inputs.base, dtype=self.compute.dtype, device=self.compute.device)
-        base = load_model(self.inputs.base, dtype=self.compute.dtype, device=self.compute.device)
-        model = add_lora(base, self.config.tuning.lora, derive_seed(self.config.seed, "lora"))
+            if self.checkpoint:
+                return load_model(self.checkpoint, dtype=self.compute.dtype, device=self.compute.device)
+            return self._load_base()
+        seed = derive_seed(self.config.seed, "lora")
+        new_ids = self.inputs.renderer.tokenizer.new_ids
+        model = add_lora(self._load_base(), self.config.tuning.lora, seed, new_ids=new_ids)
         if self.checkpoint:
             set_peft_model_state_dict(model, load_file(self.checkpoint / ADAPTER_WEIGHTS))
         return model
+
+    def _load_base(self) -> PreTrainedModel:
+        """The base model, with a row for every token that the template needed and the tokenizer lacked."""
+        base = load_model(self.inputs.base, dtype=self.compute.dtype, device=self.compute.device)
+        add_rows(base, self.inputs.renderer.tokenizer.new_ids)
+        return base
 
     def _fit(self, training: Training, log: RunLog, stop: Callable[[], bool]) -> None:
         model = training.accelerator.unwrap_model(training.objective).model

@@ -1,0 +1,73 @@
+"""The text inside files of records and documents, which a tokenizer learns from; line by line, whatever the size of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from weft.data.places import Paths, find_parts
+from weft.data.readers import DOCUMENTS, kind
+from weft.data.rows import BadRow, is_too_long, lines, not_utf8, too_long
+from weft.data.sources import read_file
+from weft.errors import DataError
+from weft.types import Location
+
+
+def read_lines(paths: Paths, notices: list[str]) -> Iterator[str]:
+    """The lines, without their ends, of every document and of every string in every record at ``paths``.
+
+    Args:
+        paths: see :func:`weft.data.places.find_parts`.
+        notices: what lies there and is not read is added to it.
+
+    Raises:
+        DataError: a file is missing, of another kind, damaged, not UTF-8, or without text; or a sample is asked for.
+    """
+    for part in find_parts(paths, fix="name files of text or records"):
+        if part.sample is not None:
+            raise DataError(
+                "a tokenizer learns from whole files", where=part.name, fix="leave the # and its number out"
+            )
+        if part.skipped:
+            notices.append(f"{part.name}: not read: {', '.join(path.name for path in part.skipped)}")
+        for path in part.files:
+            yield from _lines_of_document(path) if kind(path) in DOCUMENTS else _lines_of_records(path)
+
+
+def _lines_of_document(path: Path) -> Iterator[str]:
+    empty = True
+    for number, raw in lines(path):
+        location = Location(path=str(path), line=number)
+        if is_too_long(raw):
+            raise too_long(location, "").error()
+        try:
+            text = raw.decode().rstrip("\r\n")
+        except UnicodeDecodeError as problem:
+            raise not_utf8(location, raw, problem).error() from None
+        if text.strip():
+            empty = False
+            yield text
+    if empty:
+        raise DataError("the file holds no text", where=str(path), fix="put text into it, or leave it out")
+
+
+def _lines_of_records(path: Path) -> Iterator[str]:
+    for row in read_file(path):
+        if isinstance(row, BadRow):
+            raise row.error()
+        for text in _strings(row.data):
+            yield from filter(str.strip, text.split("\n"))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a record, in its order; names of fields are not its text."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            pending.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            pending.extend(reversed(value))
