@@ -138,11 +138,7 @@ def test_configurations(refused: Callable[..., str], text: str | bytes, place: s
 @pytest.mark.parametrize(
     "setting",
     [
-        "mode=cpt",
-        "task_mode=cpt_mixed",
         "objective=diffusion",
-        "block_size=128",
-        "pack_factor=2",
         "model.trust_remote_code=true",
         "tuning.mode=qlora",
         "tuning.backend=bnb",

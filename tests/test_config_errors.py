@@ -287,10 +287,7 @@ def test_names_that_need_no_key(name: str, tmp_path: Path) -> None:
             if isinstance(value, str)
         ],
         ("model.trust_remote_code", "true", "remove it"),
-        ("block_size", "1024", "remove it"),
-        ("pack_factor", "2", "remove it"),
         ("train.dataloader_num_workers", "2", "remove it"),
-        ("task_mode", "cpt", "set it to sft"),
         ("tuning.mode", "qlora", "set it to full or lora"),
     ],
 )

@@ -89,6 +89,12 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree["datasets"] = draw(st.lists(entry, max_size=3, unique_by=lambda item: item["name"]))
     tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, PATHS, max_size=3))
     tree.setdefault("data", {}).pop("split", None)
+    for name in ("format", "filter"):  # which say what is wrong with each other, or with the mode
+        tree["data"].pop(name, None)
+    if tree.get("mode", "sft") == "sft":
+        tree.pop("block_size", None), tree.pop("pack_factor", None)
+    if size := tree.get("block_size"):
+        tree.setdefault("model", {})["max_seq_len"] = size
     tree["data"].pop("dataset_config_name", None)
     tree["data"].pop("include_system_prompt", None)
     tree["data"].pop("filter", None)

@@ -36,7 +36,7 @@ def test_the_table_has_a_row_for_every_key_with_help() -> None:
     assert all(key.help for key in KEYS.values())
     assert {row[0].strip("| `") for row in rows if "†" in row[2]} == {key.name for key in KEYS.values() if key.pending}
     row = next(row for row in rows if row[0] == "| `mode`")
-    assert row[1:4] == ["`task_mode`, `training_mode`", "sft, cpt † or cpt_mixed †", "`sft`"]
+    assert row[1:4] == ["`task_mode`, `training_mode`", "sft, cpt or cpt_mixed", "`sft`"]
 
 
 def test_check_and_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,8 +141,8 @@ def test_a_custom_field_may_have_a_name_that_means_something_elsewhere(question:
     reading = Reading(format="custom", instruction_field=question, response_field=answer)
     parsed = parse_as(Record(data={question: "[]", answer: A}, location=Location(path="x.jsonl")), reading)
     assert parsed.mapping == (f"{question} → user", f"{answer} → assistant")
-    assert [(one.role, one.content) for one in parsed.conversation.messages] == [("user", "[]"), ("assistant", A)]
-    assert parsed.conversation.meta == {}
+    assert [(one.role, one.content) for one in parsed.material.messages] == [("user", "[]"), ("assistant", A)]
+    assert parsed.material.meta == {}
     absent = reading._replace(context_field="messages", system_field="conversations")
     assert messages({question: "[]", answer: A}, absent) == [("user", "[]"), ("assistant", A)]
 

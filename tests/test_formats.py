@@ -138,7 +138,7 @@ def test_empty_fields_do_not_count_beside_filled_ones() -> None:
         ({}, "no known format: found the fields none"),
         (
             {"text": "a document"},
-            r"documents are not supported yet: .* continued pretraining \(mode: cpt\), which is to come",
+            r"the record is a document, which mode: sft does not train: found the fields 'text'",
         ),
         ([U, A], "must be an object with named fields: found a list"),
         ("text", "must be an object with named fields: found text"),

@@ -152,30 +152,36 @@ def test_every_target_of_the_stream_is_trained_once(
     examples = stream_of(lengths, weights)
     order = random.sample(range(len(lengths)), len(lengths))
     rows = pack(np.array(order), np.array(lengths), how="wrapped", capacity=capacity)
-    trained = targets_of(list(chain.from_iterable(examples_of(row, examples) for row in rows)))
-    assert trained == targets_of([examples[index] for index in order])
-    sizes = [sum(piece.stop - piece.start for piece in row) for row in rows]
+    full = [row for row in rows if lengths[row[0].example] == capacity]
+    whole = [index for index in order if lengths[index] == capacity]
+    assert full == [(Piece(example=index, start=0, stop=capacity),) for index in whole]
+    stream = [row for row in rows if row not in full]
+    others = [index for index in order if index not in whole]
+    trained = targets_of(list(chain.from_iterable(examples_of(row, examples) for row in stream)))
+    assert trained == targets_of([examples[index] for index in others])
+    sizes = [sum(piece.stop - piece.start for piece in row) for row in stream]
     assert all(capacity - 1 <= size <= capacity for size in sizes[:-1])
-    assert 1 <= sizes[-1] <= capacity
-    for piece, following in pairwise(chain.from_iterable(rows)):
+    assert all(1 <= size <= capacity for size in sizes[-1:])
+    pieces = list(chain.from_iterable(stream))
+    for piece, following in pairwise(pieces):
         assert following.start == (piece.stop - 1 if following.example == piece.example else 0)
-    pieces = list(chain.from_iterable(rows))
     assert all(piece.stop - piece.start > 1 or lengths[piece.example] == 1 for piece in pieces)
-    assert [piece.example for piece in pieces if piece.start == 0] == order
+    assert [piece.example for piece in pieces if piece.start == 0] == others
     assert rows.tokens == sum(lengths) + sum(piece.start > 0 for piece in pieces)
 
 
 def test_a_stream_by_hand() -> None:
-    lengths = np.array([5, 8, 3, 2])
-    rows = pack(np.array([0, 1, 2, 3]), lengths, how="wrapped", capacity=8)
+    lengths = np.array([5, 7, 8, 4, 2])
+    rows = pack(np.array([0, 1, 2, 3, 4]), lengths, how="wrapped", capacity=8)
     assert list(rows) == [
         (Piece(example=0, start=0, stop=5), Piece(example=1, start=0, stop=3)),
-        (Piece(example=1, start=2, stop=8), Piece(example=2, start=0, stop=2)),
-        (Piece(example=2, start=1, stop=3), Piece(example=3, start=0, stop=2)),
+        (Piece(example=1, start=2, stop=7), Piece(example=3, start=0, stop=3)),
+        (Piece(example=2, start=0, stop=8),),  # it fills a row: it is no part of the stream, which would cut it
+        (Piece(example=3, start=2, stop=4), Piece(example=4, start=0, stop=2)),
     ]
     assert rows.cut_examples == 2
-    assert rows.tokens == 20
-    assert rows.fill == 20 / 24
+    assert rows.tokens == 28
+    assert rows.fill == 28 / 32
 
 
 def test_a_row_is_left_short_where_one_token_would_train_nothing() -> None:

@@ -70,7 +70,14 @@ VALID: dict[str, tuple[str, bytes]] = {
     "plain parquet": ("a.parquet", _parquet(use_dictionary=False, compression="none")),
     "arrow": ("a.arrow", _arrow(pa.ipc.new_file)),
     "arrow stream": ("a.arrow", _arrow(pa.ipc.new_stream)),
+    "documents": (
+        "a.jsonl",
+        b"\n".join(json.dumps({"text": row["input"], "n": row["target"]}).encode() for row in RECORDS),
+    ),
+    "lines of a text": ("a.txt", b"\r\n\n".join(row["input"].encode() for row in RECORDS)),
 }
+SETTINGS = {"documents": ["mode=cpt"], "lines of a text": ["mode=cpt", "data.format=lines"]}
+"""Beside the defaults."""
 
 NASTY = (
     b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", "\u2028".encode(), b"\x1f\x8b", b"\\ud800",
@@ -117,10 +124,10 @@ def spoil(kind: str, random: random.Random) -> tuple[str, bytes]:
     return name, spoiled(content, random)
 
 
-def try_out(name: str, content: bytes, capsys: pytest.CaptureFixture[str]) -> str:
+def try_out(name: str, content: bytes, settings: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Prepare the file both ways; what became of it."""
     Path(name).write_bytes(content)
-    words = ["prepare", f"data.raw_path={name}", "data.train_path=out/train.jsonl"]
+    words = ["prepare", *settings, f"data.raw_path={name}", "data.train_path=out/train.jsonl"]
     words += ["data.val_path=out/val.jsonl", "data.test_path=out/test.jsonl"]
     for policy in ("error", "drop"):
         code = main([*words, f"on_bad_row={policy}"])
@@ -164,16 +171,18 @@ def campaign(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     generator = random.Random(zlib.crc32(f"{kind} {seed}".encode()))
-    outcomes = {try_out(*VALID[kind], capsys)}
+    settings = SETTINGS.get(kind, [])
+    outcomes = {try_out(*VALID[kind], settings, capsys)}
     assert outcomes == {"all kept"}, "the file is sound before it is spoiled"
     for case in range(cases):
         name, content = spoil(kind, generator)
         try:
-            outcomes.add(try_out(name, content, capsys))
+            outcomes.add(try_out(name, content, settings, capsys))
         except BaseException:
             print(f"case {case} of {kind!r}, in {tmp_path / name}")
             raise
-    assert "refused" in outcomes
+    assert outcomes > {"all kept"}
+    assert "refused" in outcomes or kind == "lines of a text"  # of which some is almost always left
 
 
 @pytest.mark.parametrize("kind", VALID)

@@ -1,6 +1,7 @@
 """The nouns that flow through weft: frozen, keyword-only, without behaviour beyond their own consistency.
 
-``Record`` (as read) → ``Conversation`` (as meant) → ``Segment`` (as printed by the template) → ``Example`` (as ids).
+``Record`` (as read) → ``Conversation`` or ``Document`` (as meant) → ``Segment`` (as printed by the template) → ``Example`` (as
+ids).
 """
 
 from __future__ import annotations
@@ -85,6 +86,22 @@ class Conversation:
     source: str | None = None
     """The name of the file or dataset it came from, kept through preparation."""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A text to continue pretraining on, with what the record said beside it."""
+
+    text: str
+    location: Location
+    id: str | None = None
+    source: str | None = None
+    """As that of a conversation."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+Material = Conversation | Document
+"""What training learns from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,6 +25,7 @@ from weft.commands.arguments import add_config, add_json, console, emit, leak_li
 if TYPE_CHECKING:
     from weft.config.schema import Config
     from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
+    from weft.data.store import StoreReport
     from weft.data.store_account import SourceAccount
     from weft.models.memory import Memory
     from weft.training.outlook import Outlook, RunCheck
@@ -120,13 +121,27 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
     if found := one.encoded:
         share = found.trained_tokens / found.tokens
         yield f"{found.examples:,} examples, {found.tokens:,} tokens, longest {found.longest:,}"
-        yield f"{found.trained_tokens:,} tokens trained ({share:.1%}), in {found.turns:,} turns"
-        yield f"{found.closed_turns / found.turns:.1%} of the trained turns end with a stop token"
-        yield f"the template prints {one.printed:,} of {sum(one.formats.values()):,} conversations"
+        if found.turns:
+            yield f"{found.trained_tokens:,} tokens trained ({share:.1%}), in {found.turns:,} turns"
+            yield f"{found.closed_turns / found.turns:.1%} of the trained turns end with a stop token"
+            talks = sum(count for format, count in one.formats.items() if format != "text")
+            yield f"the template prints {(one.printed or 0) - sum(one.formats.values()) + talks:,} of {talks:,} conversations"
+        if found.documents:
+            yield _document_line(found)
         for name, source in found.sources.items() if len(found.sources) > 1 else ():
             yield _source_line(name, source, one)
     if one.name != "train":
         yield f"{one.leaked:,} say the same as a training record, {one.asked:,} ask the same and answer otherwise"
+
+
+def _document_line(found: StoreReport) -> str:
+    repeated = found.blocks - found.documents
+    tokens = found.block_tokens - repeated
+    share = (found.block_tokens - found.blocks) / (tokens - found.documents)
+    return (
+        f"{found.documents:,} documents of {tokens:,} tokens in {found.blocks:,} blocks: {share:.0%} trained but for the first "
+        f"token of each, {repeated:,} repeated as context"
+    )
 
 
 def _shortened(one: SetCheck) -> Mapping[str, Sequence[Location]]:
@@ -152,7 +167,10 @@ def _model_lines(model: ModelCheck) -> Iterator[str]:
         if tokens
     )
     yield f"tokenizer  {model.tokenizer}: {model.vocab_size:,} entries; {special}"
-    yield f"template   {model.template}; examples have at most {model.max_seq_len:,} tokens"
+    if model.template:
+        yield f"template   {model.template}; examples have at most {model.max_seq_len:,} tokens"
+    if model.block_size:
+        yield f"documents  end with {model.document_end}; blocks have at most {model.block_size:,} tokens"
 
 
 def _mixture_line(mixture: MixtureCheck) -> str:

@@ -6,7 +6,8 @@
   weft eval configs/my_sft.yaml --set train --set data/hard.jsonl
   weft eval configs/my_sft.yaml --compare          the untuned and the tuned model, side by side
 
-Of each conversation the last answer is evaluated, after its true history. The run directory gets predictions_<set>.jsonl,
+Of each conversation the last answer is evaluated, after its true history; documents (mode: cpt) have a loss and a perplexity,
+but no answers. The run directory gets predictions_<set>.jsonl,
 eval_report_<set>.json and eval_report_<set>.md; names end with _quick for a sample and with _untuned for the base model.
 """
 
@@ -123,8 +124,10 @@ def _evaluate_model(config: Config, chosen: Sequence[EvalSet], quick: bool, *, u
     """A function of its own, so that one model leaves the memory before the next one comes."""
     from weft.inference.evaluate import evaluate as evaluate_sets
     from weft.inference.load import load_answerer
+    from weft.types import Conversation
 
-    answerer = load_answerer(config, untuned=untuned)
+    answers = any(isinstance(one, Conversation) for evaluated in chosen for one in evaluated.conversations)
+    answerer = load_answerer(config, untuned=untuned, answers=answers)
     if answerer.notice:
         print(f"({answerer.notice})", file=sys.stderr)
     return evaluate_sets(answerer, chosen, config, quick=quick, make_loss=_make_loss)

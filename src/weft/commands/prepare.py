@@ -14,6 +14,7 @@ Examples:
   weft prepare configs/my.yaml data.raw_path=questions.csv.gz
   weft prepare configs/my.yaml 'data.raw_path=[raw/*.parquet, forum.jsonl#500]'
   weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
+  weft prepare mode=cpt data.raw_path=pages/        documents, for continued pretraining
   weft prepare configs/my.yaml data.near_duplicates=0.8 data.filter.min_response=20
   weft prepare configs/my.yaml 'data.benchmarks=[gsm8k/test.jsonl]'    does training know its questions?
   weft prepare configs/my.yaml on_bad_row=drop --style "Answer in one sentence."

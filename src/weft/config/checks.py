@@ -108,6 +108,56 @@ def datasets_have_names_of_their_own(config: Config) -> Iterator[Finding]:
             )
 
 
+def documents_have_their_mode(config: Config) -> Iterator[Finding]:
+    """Documents are trained with ``cpt`` and ``cpt_mixed``, conversations with ``sft`` and ``cpt_mixed``."""
+    if config.mode == "sft":
+        for key, value in {"block_size": config.block_size, "pack_factor": config.pack_factor}.items():
+            if value is not None:
+                yield Finding(
+                    keys=(key,),
+                    what=f"{key} is about documents, which mode: sft does not train",
+                    fix=f"set mode: cpt (documents) or mode: cpt_mixed (documents and conversations), or remove {key}",
+                )
+    if config.mode == "cpt_mixed":
+        return
+    wrong = ("text", "lines") if config.mode == "sft" else ("auto", "text", "lines")
+    for key, format in _formats(config).items():
+        if (format in wrong) == (config.mode == "sft"):
+            kind = "documents" if config.mode == "sft" else "conversations"
+            yield Finding(
+                keys=(key,),
+                what=f"{key}: {format} is a format of {kind}, which mode: {config.mode} does not train",
+                fix=f"set {key}: {'auto' if config.mode == 'sft' else 'text'}, or mode: cpt_mixed to train both kinds",
+            )
+
+
+def documents_have_no_prompts(config: Config) -> Iterator[Finding]:
+    """Limits of prompts and responses mean nothing where only documents are trained."""
+    for name in ("min_prompt", "max_prompt", "min_response", "max_response"):
+        if config.mode == "cpt" and getattr(config.data.filter, name) is not None:
+            yield Finding(
+                keys=(f"data.filter.{name}",),
+                what=f"data.filter.{name} is about conversations, and mode: cpt trains documents",
+                fix=f"remove data.filter.{name}",
+            )
+
+
+def blocks_fit_into_rows(config: Config) -> Iterator[Finding]:
+    """Nothing that the model sees at once is longer than ``model.max_seq_len``."""
+    if config.block_size is not None and config.block_size > config.model.max_seq_len:
+        yield Finding(
+            keys=("block_size", "model.max_seq_len"),
+            what=f"block_size: {config.block_size} is more than model.max_seq_len, {config.model.max_seq_len}",
+            fix=f"set model.max_seq_len={config.block_size}, or a smaller block_size",
+        )
+
+
+def _formats(config: Config) -> dict[str, str]:
+    """The format of each training set, by its key."""
+    of_datasets = {f"datasets[{number}].format": entry.format for number, entry in enumerate(config.datasets)}
+    return {"data.format": config.data.format, **{key: format for key, format in of_datasets.items() if format}}
+
+
 def configurations_are_of_datasets(config: Config) -> Iterator[Finding]:
     """A configuration is a part of a dataset that is known by its name, and is named once."""
     data = config.data
@@ -224,6 +274,9 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     ),
     datasets_have_weight: ("datasets",),
     datasets_have_names_of_their_own: ("datasets",),
+    documents_have_their_mode: ("mode", "block_size", "pack_factor", "data.format", "datasets"),
+    documents_have_no_prompts: ("mode", "data.filter."),
+    blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
     configurations_are_of_datasets: ("datasets", "data.dataset_config_name", "data.train_path"),
     fields_are_those_of_custom_records: ("datasets",),
     no_system_message_is_added_where_none_is_kept: (

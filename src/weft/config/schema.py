@@ -198,7 +198,9 @@ class TrainConfig(Section):
 
 
 class NormaliseConfig(Section):
-    """How preparation writes the texts of system, user and assistant messages. What tools are given and give is not touched."""
+    """How preparation writes the texts of documents and of system, user and assistant messages. What tools are given and give is
+    not touched.
+    """
 
     trim: bool = key(True)
     """Remove whitespace at both ends."""
@@ -241,6 +243,7 @@ class SplitConfig(Section):
     """Divide the records of each source by themselves, so that every split has the same shares of them."""
 
 
+Mode = Literal["sft", "cpt", "cpt_mixed"]
 MixBy = Literal["examples", "tokens"]
 EpochLength = Literal["total", "longest", "shortest"] | Annotated[int, Field(ge=1)]
 
@@ -253,8 +256,9 @@ PromptMismatch = Literal["template", "splice", "error"]
 class MixConfig(Section):
     """How several training sets make an epoch; an evaluation set is always taken as it is."""
 
-    by: MixBy = key("examples")
-    """What the weights share out: `examples`, or their `tokens`."""
+    by: Auto | MixBy = key("auto")
+    """What the weights share out: `examples`, or their `tokens`. `auto`: tokens with `mode: cpt_mixed`, because a document may be
+    as long as many conversations; else examples."""
     epoch: EpochLength = key("total")
     """How much an epoch holds. `total`: as much as all sets together. `longest`: until the set that lasts longest at its
     share is seen once, while the others repeat. `shortest`: until the first one is used up, so that nothing repeats.
@@ -262,7 +266,19 @@ class MixConfig(Section):
 
 
 RecordFormat = Literal[
-    "auto", "messages", "chat", "qa", "prompt", "alpaca", "dolly", "sharegpt", "pairs", "oasst", "custom"
+    "auto",
+    "messages",
+    "chat",
+    "qa",
+    "prompt",
+    "alpaca",
+    "dolly",
+    "sharegpt",
+    "pairs",
+    "oasst",
+    "custom",
+    "text",
+    "lines",
 ]
 OasstPaths = Literal["best", "all"]
 
@@ -277,7 +293,8 @@ class DataConfig(Section):
     """What `weft prepare` reads: a file, a directory, a pattern (`raw/*.csv`), a sample (`a.jsonl#500`), or a list of these.
     Also a dataset of the Hugging Face hub, `org/name:config@split`, with `weft[datasets]`."""
     format: RecordFormat = key("auto", identity=False, aliases=("data.sft.format",))
-    """The format of the records. `auto` detects it per record; `chat` accepts any conversation record."""
+    """The format of the records. `auto` detects it per record; `chat` accepts any conversation record, `text` documents. `lines`
+    is `text`, and each line of a `.txt` or `.md` file is a document."""
     instruction_field: Name = key("instruction", identity=False, aliases=("data.sft.custom_format.instruction_field",))
     """With `format: custom`: the field that holds the question."""
     response_field: Name = key("response", identity=False, aliases=("data.sft.custom_format.response_field",))
@@ -422,16 +439,16 @@ class Config(Section):
     """Everything random derives from this number."""
     run_name: str | None = key(None, identity=False, aliases=("train.run_name",))
     """A name for the run, used for its directory and in logs."""
-    mode: Literal["sft", "cpt", "cpt_mixed"] = key(
-        "sft", aliases=("task_mode", "training_mode"), pending=("cpt", "cpt_mixed")
-    )
-    """`sft`: learn answers. `cpt`: learn whole documents. `cpt_mixed`: both."""
+    mode: Mode = key("sft", aliases=("task_mode", "training_mode"))
+    """`sft`: learn answers. `cpt`: learn whole documents (continued pretraining). `cpt_mixed`: both."""
     objective: Literal["causal", "diffusion"] = key("causal", pending=("diffusion",))
     """`causal`: predict the next token. `diffusion`: predict masked tokens."""
-    block_size: int | None = key(None, ge=8, pending="any")
-    """The length of document blocks in continued pretraining."""
-    pack_factor: float | None = key(None, gt=0, pending="any")
-    """How many documents make a block in continued pretraining."""
+    block_size: int | None = key(None, ge=8)
+    """With `mode: cpt` and `cpt_mixed`: the most tokens of a document that the model sees at once. Longer ones are cut into
+    blocks of this length. Default: `model.max_seq_len`."""
+    pack_factor: float | None = key(None, ge=1)
+    """With `mode: cpt` and `cpt_mixed`: a document gives at most the tokens of so many blocks; what goes beyond is left out,
+    counted and listed. Default: all of it."""
     on_bad_row: Literal["error", "drop"] = key("error", identity=False)
     """What to do with a record that cannot be used: stop, or drop it into a rejects file (`rejects.jsonl`) and count it."""
     datasets: list[DatasetConfig] = key(default_factory=list, aliases=("data.hf_datasets",))

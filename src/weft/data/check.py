@@ -11,6 +11,7 @@ from typing import Any
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
 from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
+from weft.data.documents import require_both_kinds
 from weft.data.inputs import (
     HELD_OUT,
     can_do_without_validation,
@@ -22,7 +23,7 @@ from weft.data.inputs import (
 )
 from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.mixture import Share
-from weft.data.packing import Packing, packing_of
+from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import asked, said
@@ -31,7 +32,7 @@ from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
-from weft.types import Conversation, Location
+from weft.types import Location, Material
 
 NOTES = {
     "prompt": "the template opens an answer differently under another argument, and was asked with it",
@@ -103,8 +104,13 @@ class ModelCheck:
     vocab_size: int
     special: Mapping[str, Mapping[str, int]]
     """``bos``, ``eos``, ``pad`` and ``stops``: the token's string and id."""
-    template: str
+    template: str | None
+    """None where only documents are trained, and there is none."""
     max_seq_len: int
+    document_end: str | None
+    """The token behind each document; None where none are trained."""
+    block_size: int | None
+    """The most tokens of a document at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +134,7 @@ class PackingCheck:
     fill: float
     """The share of the rows' capacity that is used."""
     cut_examples: int
-    """Examples that some row holds only a part of."""
+    """Examples of conversations that some row holds only a part of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +182,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     notices += renderer.tokenizer.notices if renderer else ()
     benchmarks, unread = read_benchmarks(config)
     sets: list[SetCheck] = []
-    talks: dict[str, list[Conversation]] = {}
+    talks: dict[str, list[Material]] = {}
     stores: dict[str, ExampleStore] = {}
     trained: _Heard | None = None
     for name, group in files.items():
@@ -201,10 +207,11 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
     unmixed: list[Warn] = []
     if renderer:
         try:
+            require_both_kinds(config, stores["train"], tuple(files["train"]))
             planned = packing_of(config, stores["train"], files["train"])
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
-    packing = _packing(planned) if planned else None
+    packing = _packing(planned, stores["train"]) if planned else None
     held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
     in_benchmarks = find_leaks(benchmarks, talks["train"])
     return CheckReport(
@@ -251,7 +258,7 @@ class _Heard:
     asked: tuple[str, ...]
 
     @classmethod
-    def of(cls, conversations: Sequence[tuple[str, Conversation]]) -> _Heard:
+    def of(cls, conversations: Sequence[tuple[str, Material]]) -> _Heard:
         talks = [talk for _, talk in conversations]
         return cls(tuple(name for name, _ in conversations), tuple(map(said, talks)), tuple(map(asked, talks)))
 
@@ -324,8 +331,10 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
         special={
             name: {token: tokenizer.control_id(token) for token in tokens if token} for name, tokens in named.items()
         },
-        template=renderer.template.name,
+        template=renderer.template.name if renderer.template else None,
         max_seq_len=renderer.max_seq_len,
+        document_end=renderer.documents.closing if renderer.documents else None,
+        block_size=renderer.documents.block_size if renderer.documents else None,
     )
 
 
@@ -334,12 +343,12 @@ def _mixture(packing: Packing) -> MixtureCheck:
     return MixtureCheck(by=mixture.by, shares=mixture.shares(), plain=mixture.is_plain)
 
 
-def _packing(packing: Packing) -> PackingCheck:
+def _packing(packing: Packing, store: ExampleStore) -> PackingCheck:
     rows = packing.rows(0)
     return PackingCheck(
         how=packing.how,
         rows=len(rows),
         capacity=packing.capacity,
         fill=rows.fill,
-        cut_examples=rows.cut_examples,
+        cut_examples=cut_conversations(rows, store),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from weft.data.conversations import turns_of
 from weft.data.said import said
 from weft.data.seeds import derive_seed
-from weft.types import Conversation
+from weft.types import Document, Material
 
 
 def comparable(text: str) -> str:
@@ -17,8 +17,12 @@ def comparable(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def all_said(conversation: Conversation) -> str:
-    """What a conversation says below its system message, as one text: contents, reasoning, calls of tools, their results."""
+def all_said(conversation: Material) -> str:
+    """What a conversation says below its system message, as one text: contents, reasoning, calls of tools, their results; or the
+    text of a document.
+    """
+    if isinstance(conversation, Document):
+        return conversation.text
     return "\n".join(text for message in turns_of(conversation.messages) for text in said(message).values())
 
 

@@ -1,4 +1,4 @@
-"""Files → conversations, block by block: what is read does not stay in memory, and several processes can share the reading."""
+"""Files → conversations and documents, block by block: what is read leaves the memory, and processes can share the reading."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from weft.data.rows import BadRow
 from weft.data.sources import read_part
 from weft.data.system_prompt import with_system_prompt, without_system_prompt
 from weft.errors import DataError, Problems, WeftError
-from weft.types import Conversation, Record
+from weft.types import Material, Record
 
 if TYPE_CHECKING:
     from weft.data.split import Portion
 
 ROWS_IN_BLOCK = 512
 """Enough to encode many texts at once, few enough to share the work evenly."""
+_LONG = 2**22  # characters of documents, with which a block is full
 _SHOWN = 20
 
 
@@ -37,9 +38,9 @@ class Block:
     bad_rows: list[BadRow] = field(default_factory=list)
 
     @property
-    def conversations(self) -> list[Conversation]:
-        """Those that are kept."""
-        return [parsed.conversation for parsed in self.kept]
+    def conversations(self) -> list[Material]:
+        """Those that are kept, documents among them."""
+        return [parsed.material for parsed in self.kept]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -111,7 +112,7 @@ class ConversationReader:
         source: str | None = None,
         seed: int = 0,
         fix: str | None = None,
-        edit: Callable[[Conversation], Conversation] | None = None,
+        edit: Callable[[Material], Material] | None = None,
     ) -> None:
         self._edit = edit
         self._path, self._seed, self._source, self._system_prompt = path, seed, source, system_prompt
@@ -142,9 +143,9 @@ class ConversationReader:
         self._begin()
         numbers = count()
         for part in self.parts:
-            rows, notices = read_part(part, self._seed)
+            rows, notices = read_part(part, self._seed, by_line=self._reading.format == "lines")
             while first := list(islice(rows, 1)):
-                number, others = next(numbers), islice(rows, ROWS_IN_BLOCK - 1)
+                number, others = next(numbers), _others(first[0], rows)
                 if mine is None or mine(number):
                     block = Block(number=number)
                     for row in chain(first, others):
@@ -169,7 +170,7 @@ class ConversationReader:
         """What a portion takes of the source, found by reading it all."""
         sizes: list[int] = []
 
-        def conversations() -> Iterator[Conversation]:
+        def conversations() -> Iterator[Material]:
             for block in self.blocks():
                 sizes.append(len(block.kept))
                 yield from block.conversations
@@ -217,7 +218,7 @@ class ConversationReader:
         if isinstance(row, BadRow):
             block.bad_rows.append(row)
             return
-        if self._reading.format in TREES and oasst.is_message(row.data):
+        if self._reading.format in TREES and self._reading.mode != "cpt" and oasst.is_message(row.data):
             self._trees.append(row)
             return
         try:
@@ -243,7 +244,7 @@ class ConversationReader:
             block = Block(number=next(numbers), bad_rows=bad_rows)
             for conversation in trees.conversations[start : start + ROWS_IN_BLOCK]:
                 try:
-                    parsed = Parsed(format="oasst", conversation=conversation, mapping=oasst.MAPPING)
+                    parsed = Parsed(format="oasst", material=conversation, mapping=oasst.MAPPING)
                     block.kept.append(self._finished(parsed))
                 except RowError as error:
                     record = Record(data=canonical(conversation), location=conversation.location)
@@ -258,14 +259,30 @@ class ConversationReader:
         Raises:
             RowError: the edit leaves nothing that could be used.
         """
-        conversation = self._edit(parsed.conversation) if self._edit else parsed.conversation
+        material = self._edit(parsed.material) if self._edit else parsed.material
         if self._reading.include_system_prompt:
-            conversation = with_system_prompt(conversation, self._system_prompt)
+            material = with_system_prompt(material, self._system_prompt)
         else:
-            alone = without_system_prompt(conversation)
-            self.tally.system_messages += alone is not conversation
-            conversation = alone
-        return parsed if conversation is parsed.conversation else replace(parsed, conversation=conversation)
+            alone = without_system_prompt(material)
+            self.tally.system_messages += alone is not material
+            material = alone
+        return parsed if material is parsed.material else replace(parsed, material=material)
+
+
+def _others(first: Record | BadRow, rows: Iterator[Record | BadRow]) -> Iterator[Record | BadRow]:
+    """The rows behind the ``first`` of a block; fewer of long documents, so that a block takes little memory."""
+    characters = _characters(first)
+    for row in islice(rows, ROWS_IN_BLOCK - 1) if characters < _LONG else ():
+        yield row
+        characters += _characters(row)
+        if characters >= _LONG:
+            return
+
+
+def _characters(row: Record | BadRow) -> int:
+    """Of a document."""
+    text = row.data.get("text") if isinstance(row, Record) and isinstance(row.data, dict) else None
+    return len(text) if isinstance(text, str) else 0
 
 
 def _bad_row(record: Record, error: RowError) -> BadRow:

@@ -1,11 +1,11 @@
-"""Files → conversations: the one way in, for preparing, training, checking and scoring alike."""
+"""Files → conversations and documents: the one way in, for preparing, training, checking and scoring alike."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from weft.data.places import Paths
 from weft.data.reading import Reading
 from weft.data.rows import BadRow
 from weft.data.tools import as_openai
-from weft.types import Conversation, Message, Setting
+from weft.types import Conversation, Document, Material, Message, Setting
 
 if TYPE_CHECKING:
     from weft.data.split import Portion
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class ConversationFile:
     """What files hold. Every record read is in ``conversations`` or in ``bad_rows``."""
 
-    conversations: tuple[Conversation, ...]
-    """In the order of the files."""
+    conversations: tuple[Material, ...]
+    """In the order of the files; documents among them where the mode trains documents."""
     bad_rows: tuple[BadRow, ...]
     formats: Mapping[str, int]
-    """How many conversations came in which format."""
+    """How many of them came in which format."""
     mappings: Mapping[str, Mapping[str, int]]
     """What was read as what, by format, in how many records: ``{"qa": {"question → user": 2, …}}``."""
     files: Mapping[str, int]
@@ -43,6 +43,11 @@ class ConversationFile:
     notices: tuple[str, ...] = ()
     """Samples that could not be as large as was asked for, and system messages that were left out."""
 
+    @property
+    def talks(self) -> Iterator[Conversation]:
+        """The conversations without the documents."""
+        return (one for one in self.conversations if isinstance(one, Conversation))
+
 
 def read_conversations(
     path: Paths,
@@ -50,7 +55,7 @@ def read_conversations(
     format: RecordFormat | Reading = "auto",
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
-    edit: Callable[[Conversation], Conversation] | None = None,
+    edit: Callable[[Material], Material] | None = None,
     source: str | None = None,
     seed: int = 0,
     portion: Portion | None = None,
@@ -84,10 +89,10 @@ def read_conversations(
     mappings: dict[str, Counter[str]] = {}
     for one in kept:
         mappings.setdefault(one.format, Counter()).update(one.mapping)
-    places = [*(one.conversation.location for one in kept), *(row.location for row in bad_rows)]
+    places = [*(one.material.location for one in kept), *(row.location for row in bad_rows)]
     records = Counter(place.path for place in places)
     return ConversationFile(
-        conversations=tuple(one.conversation for one in kept),
+        conversations=tuple(one.material for one in kept),
         bad_rows=tuple(bad_rows),
         formats=Counter(one.format for one in kept),
         mappings=mappings,
@@ -107,8 +112,15 @@ def turns_of(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def canonical(conversation: Conversation) -> dict[str, Any]:
-    """The record that ``weft prepare`` writes: reading it gives the same conversation, at another place."""
+def canonical(conversation: Material) -> dict[str, Any]:
+    """The record that ``weft prepare`` writes: reading it gives the same conversation or document, at another place."""
+    if isinstance(conversation, Document):
+        return {
+            "id": conversation.id,
+            "source": conversation.source,
+            "text": conversation.text,
+            "meta": conversation.meta,
+        }
     setting = conversation.messages[0].setting or Setting()
     given = (setting.tools, setting.arguments)
     return {
@@ -140,6 +152,13 @@ def _beside_content(message: Message) -> dict[str, Any]:
 def content_digest(messages: Sequence[Message]) -> str:
     """The SHA-256 of what the messages say: equal for equal messages and for no others."""
     return hashlib.sha256("".join(map(_said, messages)).encode()).hexdigest()
+
+
+def digest_of(material: Material) -> str:
+    """The SHA-256 of all that a conversation or a document says, the system message included."""
+    if isinstance(material, Document):
+        return hashlib.sha256(b"document " + material.text.encode(errors="surrogatepass")).hexdigest()
+    return content_digest(material.messages)
 
 
 def _said(message: Message) -> str:

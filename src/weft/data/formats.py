@@ -1,4 +1,7 @@
-"""Record → conversation: one visible table of the record formats.
+"""Record → conversation or document: one visible table of the record formats.
+
+A record with a ``text`` is a document where the mode trains documents: always with ``mode: cpt``, and with ``cpt_mixed`` where
+its other fields make no conversation.
 
 A format is known by its fields. Of the rest of a record, ``id``, ``source`` and ``meta`` keep their meaning and every other
 field is kept in ``meta``; nothing of it is trained. (Message trees, of which a record is one message, are
@@ -13,6 +16,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from weft.config.schema import RecordFormat
+from weft.data import oasst
 from weft.data.format_readers import (
     read_alpaca,
     read_custom,
@@ -20,20 +24,34 @@ from weft.data.format_readers import (
     read_messages,
     read_pair,
     read_sharegpt,
+    text_at,
 )
 from weft.data.messages import LEAVE_OUT, MESSAGE_FIELDS
-from weft.data.reading import Reading
-from weft.data.row_error import Data, RowError, kind_of
+from weft.data.reading import DOCUMENTS, Reading
+from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.sharegpt import TURN_FIELDS
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
-from weft.types import Conversation, Message, Record, Setting
+from weft.types import Conversation, Document, Material, Message, Record, Setting
 
-__all__ = ["CANONICAL", "FORMATS", "SETTING", "Format", "Parsed", "RowError", "detect", "parse_as", "parse_record"]
+__all__ = [
+    "CANONICAL",
+    "CANONICAL_DOCUMENT",
+    "FORMATS",
+    "SETTING",
+    "Format",
+    "Parsed",
+    "RowError",
+    "detect",
+    "parse_as",
+    "parse_record",
+]
 
 CANONICAL = frozenset({"id", "source", "messages", "meta"})
 """These fields, and those of :data:`SETTING` that hold something, make a record as ``weft prepare`` writes it, which is read
 whatever format is asked for."""
+CANONICAL_DOCUMENT = frozenset({"id", "source", "text", "meta"})
+"""These fields make a document as ``weft prepare`` writes it."""
 SETTING = ("tools", "chat_template_kwargs")
 """The fields beside the messages that say what a conversation is held with."""
 _OPTIONAL = frozenset(SETTING)
@@ -72,6 +90,7 @@ _MEANING = {
 }
 _PAIR_MEANING = ("user", "assistant")
 
+_TEXT = "text"
 _NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
 _ANYWHERE = (*SETTING, "functions")
 _KNOWN = frozenset({"id", "meta", *_ANYWHERE})
@@ -87,7 +106,7 @@ class Parsed:
     format: str
     mapping: tuple[str, ...]
     """What was read as what: ``question → user``."""
-    conversation: Conversation
+    material: Material
 
 
 def detect(data: Any) -> str:
@@ -99,7 +118,7 @@ def detect(data: Any) -> str:
     Raises:
         RowError: no format fits, or several that mean different messages.
     """
-    return _choose(*_named_fields(data))[0]
+    return _choose(*_named_fields(data), None, Reading())[0]
 
 
 def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
@@ -114,14 +133,18 @@ def parse_record(record: Record, format: RecordFormat | Reading, *, source: str 
     Raises:
         RowError: the record is of another format, or no conversation that a model can learn from.
     """
-    return parse_as(record, format, source=source).conversation
+    material = parse_as(record, format, source=source).material
+    assert isinstance(material, Conversation), "who reads documents asks for their form"
+    return material
 
 
 def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Parsed:
-    """A record's format and its conversation; see :func:`parse_record`."""
+    """A record's format, and the conversation or document that it is; see :func:`parse_record`."""
     reading = format if isinstance(format, Reading) else Reading(format=format)
     try:
         data, is_list = _named_fields(record.data)
+        if _is_document(data, reading):
+            return Parsed(format=_TEXT, mapping=("text → document",), material=_document(data, record, source))
         if reading.format == "custom" and not is_canonical(data):
             name = "custom"
             fields: tuple[str, ...] = (reading.instruction_field, reading.response_field)
@@ -129,7 +152,7 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
             optional, messages = tuple(meaning), read_custom(data, reading)
         else:
             anything = reading.format in ("auto", "chat") or is_canonical(data)
-            name, fields = _choose(data, is_list, None if anything else reading.format)
+            name, fields = _choose(data, is_list, None if anything else reading.format, reading)
             optional, meaning = FORMATS[name].optional, _MEANING
             messages = FORMATS[name].read(data, fields)
         check_turns(messages)
@@ -144,7 +167,47 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         )
     except RowError as error:
         raise RowError(error.reason, detail=error.detail, where=record.location, fix=error.fix) from None
-    return Parsed(format=name, mapping=_mapping(data, fields, optional, meaning), conversation=conversation)
+    return Parsed(format=name, mapping=_mapping(data, fields, optional, meaning), material=conversation)
+
+
+def _is_document(data: Data, reading: Reading) -> bool:
+    """Whether a record is read as a document.
+
+    Raises:
+        RowError: nothing else is read, and it is none.
+    """
+    only = reading.mode == "cpt" or reading.format in DOCUMENTS
+    if only and (_TEXT not in data or oasst.is_message(data)):
+        _refuse_conversation(data, reading)
+    if _TEXT not in data or reading.mode == "sft":
+        return False
+    return only or (reading.format == "auto" and not any(data.keys() >= needed for _, _, needed in _SHAPES))
+
+
+def _document(data: Data, record: Record, source: str | None) -> Document:
+    text = text_at(data, _TEXT)
+    if not text or text.isspace():
+        raise RowError(EMPTY_DOCUMENT, fix="leave it out")
+    return Document(
+        text=text,
+        location=record.location,
+        id=_id(data),
+        source=_source(data) or source,
+        meta={**{field: data[field] for field in _ANYWHERE if field in data}, **_meta(data, {_TEXT})},
+    )
+
+
+def _refuse_conversation(data: Data, reading: Reading) -> NoReturn:
+    found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
+    if reading.mode == "cpt" and (oasst.is_message(data) or any(data.keys() >= needed for _, _, needed in _SHAPES)):
+        raise RowError(
+            "the record is of a conversation, and mode: cpt trains documents",
+            detail=found,
+            fix="set mode: sft to train conversations, or mode: cpt_mixed to train documents beside them",
+        )
+    raise RowError(
+        "the record is no document", detail=f'it has no field "{_TEXT}"; {found}', fix=f'name its text "{_TEXT}"'
+    )
 
 
 def is_canonical(data: Data) -> bool:
@@ -166,11 +229,11 @@ def _as_words(pair: tuple[str, str]) -> str:
     return f"{pair[0]} → {pair[1]}"
 
 
-def _choose(data: Data, is_list: bool, only: str | None = None) -> tuple[str, tuple[str, ...]]:
+def _choose(data: Data, is_list: bool, only: str | None, reading: Reading) -> tuple[str, tuple[str, ...]]:
     """The first format that fits (of all, or ``only`` this one), with the fields by which it does."""
     fitting = _fitting(_NEEDED.intersection(data), is_list, only)
     if not fitting:
-        _refuse_shape(data, only)
+        _refuse_shape(data, only, reading)
     if len(fitting) > 1:
         filled = [(name, fields) for name, fields in fitting if all(data[field] for field in fields)]
         fitting = filled or fitting[:1]
@@ -195,7 +258,7 @@ def _fitting(keys: frozenset[str], is_list: bool, only: str | None) -> Sequence[
     ]
 
 
-def _refuse_shape(data: Data, only: str | None) -> NoReturn:
+def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
     named = [(name, fields) for name, fields, _ in _SHAPES if name != "pairs"]
     shapes = " or ".join(" + ".join(fields) for name, fields in named if only in (None, name))
     found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
@@ -205,11 +268,12 @@ def _refuse_shape(data: Data, only: str | None) -> NoReturn:
             detail=f"expected {shapes or _ELSEWHERE.get(only, only)}; {found}",
             fix="set data.format: auto, which detects the format of each record",
         )
-    if "text" in data and data.keys() <= {"text", "id", "source", "meta", "timestamp", "url"}:
+    if _TEXT in data and reading.mode == "sft":
         raise RowError(
-            "documents are not supported yet",
-            detail="the record holds only text, for continued pretraining (mode: cpt), which is to come",
-            fix=f"to fine-tune, name the fields {shapes}",
+            "the record is a document, which mode: sft does not train",
+            detail=found,
+            fix="set mode: cpt to train documents, or mode: cpt_mixed to train conversations beside them; to fine-tune on it, "
+            f"name the fields {shapes}",
         )
     raise RowError("the record has no known format", detail=found, fix=f"name the fields {shapes}")
 

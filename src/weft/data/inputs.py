@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
-from weft.config.locate import tokenizer_place
+from weft.config.locate import model_directory, tokenizer_place
 from weft.config.schema import Config, TokenizerIds
+from weft.data.documents import block_size, document_form
 from weft.data.places import Paths, exists, named
 from weft.data.reading import reading_of
 from weft.data.render import Renderer
@@ -13,7 +15,7 @@ from weft.data.split import Portion
 from weft.data.store import SourceFile
 from weft.data.template import BUILT_IN, ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
-from weft.errors import ConfigError, DataError, ModelError
+from weft.errors import ConfigError, DataError, ModelError, TemplateError
 
 HELD_OUT = ("val", "test")
 
@@ -69,7 +71,9 @@ def split_notices(config: Config) -> Iterator[str]:
 
 
 def _own_file(config: Config, name: str, path: Paths) -> SourceFile:
-    return SourceFile(path=path, name=name, format=reading_of(config.data, config.data.format), seed=config.seed)
+    return SourceFile(
+        path=path, name=name, format=reading_of(config.data, config.data.format, config.mode), seed=config.seed
+    )
 
 
 def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
@@ -77,7 +81,7 @@ def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
         SourceFile(
             path=entry.training,
             name=entry.called,
-            format=reading_of(config.data, entry.format or config.data.format, entry),
+            format=reading_of(config.data, entry.format or config.data.format, config.mode, entry),
             weight=entry.weight,
             seed=config.seed,
             loss_weight=entry.loss_weight if name == "train" else 1.0,
@@ -117,12 +121,56 @@ def load_renderer(config: Config) -> Renderer:
 
     Raises:
         ModelError: there is no such model, or its tokenizer cannot be used.
-        TemplateError: there is no template that can be used.
+        TemplateError: there is no template that can be used, and conversations are trained.
+        ConfigError: blocks of documents are longer than the model's positions.
     """
     tokenizer = configured_tokenizer(config)
-    template = configured_template(config, tokenizer)
-    data, limit = config.data, config.model.max_seq_len
-    return Renderer(tokenizer, template, limit, overlong=data.overlong, train_on=data.train_on)
+    template = chosen_template(config, tokenizer)
+    if config.mode != "sft":
+        _check_positions(config)
+    return Renderer(
+        tokenizer,
+        template,
+        config.model.max_seq_len,
+        overlong=config.data.overlong,
+        train_on=config.data.train_on,
+        documents=document_form(config, tokenizer, template),
+    )
+
+
+def chosen_template(config: Config, tokenizer: Tokenizer) -> ChatTemplate | None:
+    """The chat template; None where only documents are trained, and neither the configuration nor the tokenizer has one.
+
+    Raises:
+        TemplateError: as :func:`weft.data.template.load_template`.
+    """
+    data = config.data
+    asked_for = data.template_path is not None or data.instruction_response_separator is not None
+    try:
+        return configured_template(config, tokenizer)
+    except TemplateError:
+        if config.mode != "cpt" or asked_for or tokenizer.chat_template is not None:
+            raise
+        return None
+
+
+def _check_positions(config: Config) -> None:
+    """Raise where the model has fewer positions than a block of a document."""
+    try:
+        directory = model_directory(config.model, weights=False)
+        shape = json.loads((directory / "config.json").read_bytes())
+        text = shape.get("text_config") or shape
+        positions = text.get("max_position_embeddings") or text.get("n_positions")
+    except (OSError, ValueError, AttributeError, ModelError):  # loading the model says what is wrong with it
+        return
+    size = block_size(config)
+    if isinstance(positions, int) and size > positions:
+        key = "block_size" if config.block_size else "model.max_seq_len"
+        raise ConfigError(
+            f"blocks of {size:,} tokens of a document are longer than the {positions:,} positions of {config.model.name}",
+            where=key,
+            fix=f"set block_size={positions}, or less",
+        )
 
 
 def configured_tokenizer(config: Config) -> Tokenizer:

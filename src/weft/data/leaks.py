@@ -19,7 +19,7 @@ import numpy as np
 
 from weft.data.comparing import all_said, comparable, piece_hashes
 from weft.data.in_parallel import in_parallel
-from weft.types import Conversation, Location, Message
+from weft.types import Conversation, Document, Location, Material, Message
 
 _FEWEST_WORDS, _MOST_WORDS, _PERCENTILE = 8, 13, 5
 _COMMON = 10
@@ -62,7 +62,7 @@ class Leaks:
 
 
 def find_leaks(
-    sets: Mapping[str, Sequence[Question]], training: Sequence[Conversation], *, quotations: bool = True, jobs: int = 1
+    sets: Mapping[str, Sequence[Question]], training: Sequence[Material], *, quotations: bool = True, jobs: int = 1
 ) -> tuple[Leaks, ...]:
     """What training tells of each set.
 
@@ -92,13 +92,14 @@ def question_of(messages: Iterable[Message], location: Location) -> Question:
     return Question("\n".join(message.content for message in messages if message.role == "user"), location)
 
 
-def questions_held_out(splits: Mapping[str, Sequence[Conversation]]) -> dict[str, list[Question]]:
-    """The questions of every split but ``train`` that holds any."""
-    return {
-        name: [question_of(each.messages, each.location) for each in conversations]
-        for name, conversations in splits.items()
-        if conversations and name != "train"
+def questions_held_out(splits: Mapping[str, Sequence[Material]]) -> dict[str, list[Question]]:
+    """The questions of every split but ``train`` that holds any; documents ask nothing."""
+    found = {
+        name: [question_of(each.messages, each.location) for each in materials if isinstance(each, Conversation)]
+        for name, materials in splits.items()
+        if name != "train"
     }
+    return {name: questions for name, questions in found.items() if questions}
 
 
 def words_of(text: str) -> list[str]:
@@ -106,10 +107,12 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _first_asking(questions: set[str], training: Sequence[Conversation]) -> dict[str, int]:
+def _first_asking(questions: set[str], training: Sequence[Material]) -> dict[str, int]:
     """The first training record that asks each of the questions; those that none asks are missing."""
     first: dict[str, int] = {}
     for place, conversation in enumerate(training):
+        if isinstance(conversation, Document):
+            continue
         asked = [comparable(message.content) for message in conversation.messages if message.role == "user"]
         for question in {*asked, " ".join(asked)} & questions:
             first.setdefault(question, place)
@@ -122,7 +125,7 @@ def _leaks(
     words: int,
     asking: Mapping[str, int],
     quoting: Mapping[int, int] | None,
-    training: Sequence[Conversation],
+    training: Sequence[Material],
 ) -> Leaks:
     keys = (comparable(each.text) for each in questions)
     asked = [(place, asking[key]) for place, key in enumerate(keys) if key in asking]

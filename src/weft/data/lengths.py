@@ -12,7 +12,7 @@ from weft.config.schema import FilterConfig, ModelConfig
 from weft.data.conversations import canonical
 from weft.data.rows import BadRow
 from weft.data.said import said
-from weft.types import Conversation
+from weft.types import Conversation, Document, Material
 
 Lengths = Callable[[Sequence[str]], list[int]]
 """How long each of several texts is."""
@@ -33,12 +33,12 @@ class _Limit(NamedTuple):
 
 
 def by_length(
-    conversations: Sequence[Conversation], rules: FilterConfig, model: ModelConfig
-) -> tuple[Sequence[Conversation], list[BadRow]]:
+    conversations: Sequence[Material], rules: FilterConfig, model: ModelConfig
+) -> tuple[Sequence[Material], list[BadRow]]:
     """The conversations within all limits of ``data.filter``, in their order, and the others.
 
     The length of a prompt is that of all that the user says, the length of a response that of all that the assistant says: its
-    contents, its reasoning, and its calls of tools (names and arguments).
+    contents, its reasoning, and its calls of tools (names and arguments). A document has neither, and stays.
 
     Args:
         conversations: any.
@@ -53,11 +53,11 @@ def by_length(
         return conversations, []
     lengths = {"characters": _in_characters, "words": _in_words}.get(rules.unit) or _in_tokens(model)
     measured = {part: _measure(conversations, part, lengths) for part in dict.fromkeys(limit.part for limit in limits)}
-    kept: list[Conversation] = []
+    kept: list[Material] = []
     left_out: list[BadRow] = []
     for number, conversation in enumerate(conversations):
         broken = next((limit for limit in limits if not limit.allows(measured[limit.part][number])), None)
-        if broken is None:
+        if broken is None or isinstance(conversation, Document):
             kept.append(conversation)
         else:
             left_out.append(_left_out(conversation, broken, measured[broken.part][number], rules.unit))
@@ -77,7 +77,7 @@ def _limits(rules: FilterConfig) -> list[_Limit]:
     return list(named)
 
 
-def _measure(conversations: Sequence[Conversation], part: str, lengths: Lengths) -> list[int]:
+def _measure(conversations: Sequence[Material], part: str, lengths: Lengths) -> list[int]:
     """The length of a part of each conversation."""
     totals = [0] * len(conversations)
     for start in range(0, len(conversations), _AT_ONCE):
@@ -88,7 +88,9 @@ def _measure(conversations: Sequence[Conversation], part: str, lengths: Lengths)
     return totals
 
 
-def _texts(conversation: Conversation, part: str) -> Iterable[str]:
+def _texts(conversation: Material, part: str) -> Iterable[str]:
+    if isinstance(conversation, Document):
+        return ()
     if part == "prompt":
         return (message.content for message in conversation.messages if message.role == "user")
     spoken = (said(message).values() for message in conversation.messages if message.role == "assistant")

@@ -24,7 +24,7 @@ from weft.data.comparing import all_said, comparable, odd_numbers, piece_hashes
 from weft.data.conversations import canonical
 from weft.data.in_parallel import in_parallel
 from weft.data.rows import BadRow
-from weft.types import Conversation
+from weft.types import Material
 
 PIECE = 5
 """Characters of a piece: few enough for short records, and the same for scripts with and without spaces."""
@@ -70,8 +70,8 @@ class Similar:
 
 
 def without_near_duplicates(
-    conversations: Sequence[Conversation], threshold: float, *, jobs: int = 1
-) -> tuple[list[Conversation], list[BadRow], NearDuplicates]:
+    conversations: Sequence[Material], threshold: float, *, jobs: int = 1
+) -> tuple[list[Material], list[BadRow], NearDuplicates]:
     """The conversations of which none is ``threshold`` similar to an earlier one, in their order; the others; and an account.
 
     Compared is all that is said, whatever the system message, in lower case and with single spaces. See :func:`find_similar`.

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from weft.config.schema import NormaliseConfig
+from weft.data.row_error import EMPTY_DOCUMENT, RowError
 from weft.data.turn_order import check_turns
-from weft.types import Conversation, Message
+from weft.types import Document, Material, Message
 
 _LINE_END = re.compile("\r\n|[\r\v\f\x85]")
 """What ends a line beside LF: the newline functions of the Unicode Standard, section 5.8, but for U+2028 and U+2029, which are no
@@ -25,26 +26,32 @@ _Step = tuple[str, Callable[[str], str]]
 
 
 class Normaliser:
-    """Normalises the texts of conversations, and counts what it changed.
+    """Normalises the texts of conversations and documents, and counts what it changed.
 
-    Contents and reasoning of system, user and assistant messages are normalised. Calls of tools, their results and definitions,
-    ids and ``meta`` stay as they are to the byte.
+    Of a conversation contents and reasoning of system, user and assistant messages are normalised. Calls of tools, their
+    results and definitions, ids and ``meta`` stay as they are to the byte.
 
     Attributes:
-        changed: in how many conversations each step changed something, by the step's name, in the order of the steps.
+        changed: in how many records each step changed something, by the step's name, in the order of the steps.
     """
 
     def __init__(self, rules: NormaliseConfig) -> None:
         self._steps = _steps(rules)
         self.changed: Counter[str] = Counter(dict.fromkeys((name for name, _ in self._steps), 0))
 
-    def __call__(self, conversation: Conversation) -> Conversation:
-        """The conversation, normalised; the same object where nothing had to change.
+    def __call__(self, conversation: Material) -> Material:
+        """The conversation or document, normalised; the same object where nothing had to change.
 
         Raises:
-            RowError: a question or an answer is empty now.
+            RowError: a question, an answer or a document is empty now.
         """
         steps: set[str] = set()
+        if isinstance(conversation, Document):
+            text = self._text(conversation.text, steps)
+            if not text:
+                raise RowError(EMPTY_DOCUMENT, where=conversation.location, fix="leave it out")
+            self.changed.update(steps)
+            return replace(conversation, text=text) if steps else conversation
         messages = tuple(self._message(message, steps) for message in conversation.messages)
         if not steps:
             return conversation

@@ -6,10 +6,11 @@ A row is what a micro-batch is made of, and holds examples or pieces of them, ea
 ``bfd``      whole examples, best fit decreasing over the whole epoch, into rows of ``capacity`` tokens; the rows are shuffled.
              Of examples of one length those come first that the epoch's order visits first, so that every epoch packs
              anew.
-``wrapped``  the epoch as one stream in its order, cut into rows of ``capacity`` tokens. A piece that continues an example
-             starts with the last token of the piece before it, as context: a token can only be a target where there is
-             one before it, so in this way every target of the stream is trained, and once. (A row is left one token short
-             where that would be the first of an example, which alone trains nothing.)
+``wrapped``  the epoch as one stream in its order, cut into rows of ``capacity`` tokens. An example of just so many, such as a
+             full block of a document, is a row by itself and no part of the stream, so that it is not cut. A piece that
+             continues an example starts with the last token of the piece before it, as context: a token can only be a target
+             where there is one before it, so in this way every target of the stream is trained, and once. (A row is
+             left one token short where that would be the first of an example, which alone trains nothing.)
 
 Rows derive from the seed, the epoch and the lengths alone (law 9).
 """
@@ -19,11 +20,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 
 from weft.config.schema import Config, PackingMethod
 from weft.data.best_fit import best_fit_decreasing
+from weft.data.documents import longest_row
 from weft.data.mixture import Mixture
 from weft.data.seeds import derive_seed
 from weft.data.store import ExampleStore, SourceFile
@@ -140,8 +143,9 @@ def packing_of(config: Config, store: ExampleStore, files: Sequence[SourceFile])
         ConfigError: the files cannot be mixed.
     """
     weights, mix = {file.name: file.weight for file in files}, config.data.mix
-    mixture = Mixture(store.source_slices, weights, config.seed, by=mix.by, epoch=mix.epoch, lengths=store.lengths)
-    how, capacity = config.train.packing, config.model.max_seq_len
+    by = mix.by if mix.by != "auto" else "tokens" if config.mode == "cpt_mixed" else "examples"
+    mixture = Mixture(store.source_slices, weights, config.seed, by=by, epoch=mix.epoch, lengths=store.lengths)
+    how, capacity = config.train.packing, longest_row(config)
     return Packing(mixture, store.lengths, how=how, capacity=capacity, seed=config.seed)
 
 
@@ -169,6 +173,13 @@ def packing_line(how: str, *, rows: int, capacity: int, fill: float) -> str:
     if how == "none":
         return "none, each example is a row of its own"
     return f"{how}, {rows:,} rows of {capacity:,} tokens, {fill:.1%} full"
+
+
+def cut_conversations(rows: Rows, store: ExampleStore) -> int:
+    """How many examples some row holds only a part of, where a source has conversations: documents are cut anyway."""
+    cut = np.unique(rows.examples[rows.starts > 0])
+    talks = [range_ for name, range_ in store.source_slices.items() if store.report.sources[name].blocks < len(range_)]
+    return sum(int(((cut >= source.start) & (cut < source.stop)).sum()) for source in talks)
 
 
 def examples_of(row: Row, examples: Sequence[Example]) -> list[Example]:
@@ -203,28 +214,29 @@ def _best_fit(order: np.ndarray, lengths: np.ndarray, capacity: int, seed: int) 
 
 
 def _wrapped(order: np.ndarray, lengths: np.ndarray, capacity: int) -> Rows:
-    examples: list[int] = []
-    starts: list[int] = []
-    stops: list[int] = []
-    offsets: list[int] = []
-    room = 0
+    pieces: list[tuple[int, int, int, int]] = []
+    """Row, example, start and stop of each."""
+    opened = 0
+    row, room = 0, 0  # of the stream
     for example, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        if length == capacity:
+            pieces.append((opened, example, 0, length))
+            opened += 1
+            continue
         stop = 0
         while stop < length:
             if room < 2:
-                offsets.append(len(examples))
-                room = capacity
+                row, room = opened, capacity
+                opened += 1
             start = max(stop - 1, 0)
             stop = min(start + room, length)
             room -= stop - start
-            examples.append(example)
-            starts.append(start)
-            stops.append(stop)
-    offsets.append(len(examples))
+            pieces.append((row, example, start, stop))
+    rows, examples, starts, stops = np.array(sorted(pieces, key=itemgetter(0)), np.int64).T
     return Rows(
-        examples=np.array(examples, np.int64),
-        starts=np.array(starts, np.int64),
-        stops=np.array(stops, np.int64),
-        offsets=np.array(offsets, np.int64),
+        examples=examples,
+        starts=starts,
+        stops=stops,
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=opened))]),
         capacity=capacity,
     )

@@ -11,9 +11,9 @@ from typing import Any
 
 from weft.config.schema import Config
 from weft.data.benchmarks import read_benchmarks
-from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations
+from weft.data.conversations import ConversationFile, canonical, digest_of, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
-from weft.data.formats import CANONICAL, SETTING
+from weft.data.formats import CANONICAL, CANONICAL_DOCUMENT, SETTING
 from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.lengths import by_length
 from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
@@ -27,7 +27,7 @@ from weft.data.style import apply_style, end_style, is_styled, suspend_style
 from weft.data.style_record import original_path
 from weft.data.system_prompt import with_system_prompt
 from weft.errors import ConfigError, DataError
-from weft.types import Conversation
+from weft.types import Material
 
 REPORT_NAME = "prepare_report.json"
 REJECTS_NAME = "rejects.jsonl"
@@ -66,7 +66,7 @@ class PrepareReport:
     rejects_path: str | None
     """The file that lists them, if there are any."""
     duplicates: tuple[Duplicate, ...]
-    """The records that were left out because an earlier one has the same messages."""
+    """The records that were left out because an earlier one says the same."""
     near_duplicates: NearDuplicates | None
     """Those of ``rejected`` that nearly repeat an earlier record; None where ``data.near_duplicates`` is not set."""
     leaks: tuple[Leaks, ...]
@@ -76,7 +76,7 @@ class PrepareReport:
     files: Mapping[str, int]
     """How many records each file held."""
     formats: Mapping[str, int]
-    """How many conversations came in which format."""
+    """How many records came in which format."""
     mappings: Mapping[str, Mapping[str, int]]
     """What was read as what, by format, in how many records."""
     fields_beside: Mapping[str, int]
@@ -121,7 +121,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
     normaliser = Normaliser(config.data.normalise)
     found = read_conversations(
         config.data.raw_path,
-        format=reading_of(config.data, config.data.format),
+        format=reading_of(config.data, config.data.format, config.mode),
         on_bad_row=config.on_bad_row,
         edit=normaliser,
         seed=config.seed,
@@ -137,7 +137,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
     if config.data.near_duplicates is not None:
         kept, alike, similar = without_near_duplicates(kept, config.data.near_duplicates, jobs=jobs)
         rejects += alike
-    splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
+    splits: dict[str, list[Material]] = {name: [] for name in ratios}
     how = config.data.split
     names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
     for conversation, name in zip(kept, names, strict=True):
@@ -233,7 +233,7 @@ def _check_reports(config: Config) -> None:
 
 def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
-    return first_line_has(path, CANONICAL, frozenset(SETTING))
+    return first_line_has(path, CANONICAL, frozenset(SETTING)) or first_line_has(path, CANONICAL_DOCUMENT)
 
 
 def _last_report(path: Path) -> dict[str, Any] | None:
@@ -254,12 +254,12 @@ def _nothing_left(config: Config, rejects: Sequence[BadRow]) -> DataError:
     )
 
 
-def _without_duplicates(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[Duplicate]]:
+def _without_duplicates(conversations: Sequence[Material]) -> tuple[list[Material], list[Duplicate]]:
     """The first conversation of each content, with an id, and the others."""
-    first: dict[str, Conversation] = {}
+    first: dict[str, Material] = {}
     duplicates = []
     for conversation in conversations:
-        digest = content_digest(conversation.messages)
+        digest = digest_of(conversation)
         if digest in first:
             duplicates.append(Duplicate(location=str(conversation.location), first=str(first[digest].location)))
         else:
@@ -284,7 +284,7 @@ def _stale(
 def _notes(
     config: Config,
     found: ConversationFile,
-    kept: Sequence[Conversation],
+    kept: Sequence[Material],
     ratios: Mapping[str, float],
     written: Mapping[str, Split],
 ) -> tuple[str, ...]:
@@ -311,7 +311,7 @@ def _notes(
 def _write(
     config: Config,
     report: PrepareReport,
-    splits: Mapping[str, Sequence[Conversation]],
+    splits: Mapping[str, Sequence[Material]],
     rejects: Sequence[BadRow],
     stale: Sequence[Path],
 ) -> bool:

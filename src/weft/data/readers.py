@@ -12,13 +12,16 @@ from pathlib import Path
 from weft.data.read_arrow import read_arrow, read_parquet
 from weft.data.read_csv import read_csv, read_tsv
 from weft.data.read_json import read_json, read_jsonl
-from weft.data.rows import BOM, MAX_RECORD_BYTES, BadRow, not_utf8, too_long
+from weft.data.row_error import EMPTY_DOCUMENT
+from weft.data.rows import BOM, MAX_RECORD_BYTES, BadRow, is_too_long, lines, not_utf8, too_long
 from weft.data.unpack import PACKINGS, open_bytes, unpacked_name
 from weft.types import Location, Record
 
+_NUL, _SAVE_AS_TEXT = "the text holds a NUL byte", "save the file as UTF-8 text"
+
 
 def _read_document(path: Path) -> Iterator[Record | BadRow]:
-    """The whole file as one record, ``{"text": …}``; a file of whitespace holds none."""
+    """The whole file as one record, ``{"text": …}``."""
     with open_bytes(path) as file:
         content = file.read(MAX_RECORD_BYTES + 1)
     location = Location(path=str(path), line=1)
@@ -36,9 +39,29 @@ def _read_document(path: Path) -> Iterator[Record | BadRow]:
         return
     if (nul := text.find("\0")) >= 0:
         location = Location(path=str(path), line=text.count("\n", 0, nul) + 1)
-        yield BadRow(location=location, reason="the text holds a NUL byte", raw=text, fix="save the file as UTF-8 text")
-    elif text and not text.isspace():
+        yield BadRow(location=location, reason=_NUL, raw=text, fix=_SAVE_AS_TEXT)
+    elif not text or text.isspace():
+        yield BadRow(location=location, reason=EMPTY_DOCUMENT, raw=text, fix="leave it out")
+    else:
         yield Record(data={"text": text}, location=location)
+
+
+def read_lines(path: Path) -> Iterator[Record | BadRow]:
+    """Each line that is not blank as one record, ``{"text": …}``."""
+    for number, line in lines(path):
+        location = Location(path=str(path), line=number)
+        if is_too_long(line):
+            yield too_long(location, line[:4_000].decode(errors="replace"))
+            continue
+        try:
+            text = line.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            yield not_utf8(location, line, error)
+            continue
+        if "\0" in text:
+            yield BadRow(location=location, reason=_NUL, raw=text, fix=_SAVE_AS_TEXT)
+        elif text and not text.isspace():
+            yield Record(data={"text": text}, location=location)
 
 
 READERS: dict[str, Callable[[Path], Iterator[Record | BadRow]]] = {

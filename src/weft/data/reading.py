@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weft.config.schema import DataConfig, DatasetConfig, OasstPaths, RecordFormat
+from weft.config.schema import DataConfig, DatasetConfig, Mode, OasstPaths, RecordFormat
 
 TREES: tuple[RecordFormat, ...] = ("auto", "chat", "oasst")
 """The formats under which messages of trees are read."""
+DOCUMENTS: tuple[RecordFormat, ...] = ("text", "lines")
+"""The formats of documents."""
 _FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
 
 
 class Reading(NamedTuple):
-    """A format with its settings; see the keys of the same names under ``data``."""
+    """A format with its settings; see the keys of the same names under ``data``, and ``mode``."""
 
     format: RecordFormat = "auto"
     instruction_field: str = "instruction"
@@ -24,6 +26,8 @@ class Reading(NamedTuple):
     oasst_paths: OasstPaths = "best"
     oasst_lang: tuple[str, ...] = ()
     include_system_prompt: bool = True
+    mode: Mode = "sft"
+    """What is trained, conversations (``sft``), documents (``cpt``) or both, and so what a record may be."""
 
     def key(self, name: str) -> str:
         """The configuration key that gives a field its name."""
@@ -46,9 +50,11 @@ class Reading(NamedTuple):
         }
 
 
-def reading_of(data: DataConfig, format: RecordFormat, dataset: DatasetConfig | None = None) -> Reading:
+def reading_of(
+    data: DataConfig, format: RecordFormat, mode: Mode = "sft", dataset: DatasetConfig | None = None
+) -> Reading:
     """The format ``format`` with those settings of a configuration that matter to it; a data set's own come first."""
-    reading = Reading(format=format, include_system_prompt=data.include_system_prompt)
+    reading = Reading(format=format, mode=mode, include_system_prompt=data.include_system_prompt)
     if format == "custom":
         own = {name: getattr(dataset, name, None) for name in _FIELDS}
         own = {name: field for name, field in own.items() if field is not None}

@@ -4,7 +4,8 @@ Training, checking, evaluation and chat all come through here. A template prints
 trained text; each run is encoded apart, so that the ids of a prompt are a strict prefix of the ids of its training
 example. Nothing is added that the template did not print, no matter what the tokenizer's own post-processor would add (a
 BOS, for one): what is trained is what a server feeds that renders with the same template. The one exception is the EOS
-that a template asks for where its turns have no closing token.
+that a template asks for where its turns have no closing token. Documents, which no template prints, are encoded as
+:mod:`weft.data.documents` says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
+from weft.data.documents import CUT, DocumentForm
 from weft.data.encoded import Encoded, counted
+from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, split, truncate
 from weft.data.runs import Stretch, stretches_of
 from weft.errors import DataError, WeftError
-from weft.types import Conversation, Example, Location, Message
+from weft.types import Conversation, Document, Example, Location, Material, Message
 
 if TYPE_CHECKING:
     from weft.data.template import ChatTemplate, Printed
@@ -56,7 +59,7 @@ class NothingTrained(RowError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendering:
-    """What became of one conversation."""
+    """What became of one conversation or document."""
 
     location: Location
     examples: tuple[Example, ...] = ()
@@ -66,51 +69,57 @@ class Rendering:
     shortened: tuple[str, ...] = ()
     """How examples were made to fit, for each that was."""
     error: WeftError | None = None
-    """Why the conversation gives no example at all, where it is not for length."""
+    """Why it gives no example at all, where it is not for length."""
     notes: tuple[str, ...] = ()
     """What the template's derivation found worth counting."""
+    document: bool = False
+    """Whether it is a document, so that the examples are its blocks."""
 
 
 class Renderer:
-    """Conversations to examples, with one tokenizer and one template.
+    """Conversations and documents to examples, with one tokenizer and one template.
 
     Args:
         tokenizer: encodes.
-        template: prints.
+        template: prints conversations; None where only documents are trained and the tokenizer has none.
         max_seq_len: the most tokens that an example may have.
         overlong: what becomes of longer ones (:mod:`weft.data.overlong`); ``error`` is for whoever reads the renderings.
         train_on: which tokens get a weight: those of every turn of the ``assistant``, those of its ``last_turn``, or ``all``
             but the first, which nothing before it could predict.
+        documents: how documents become examples; None where none are trained.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        template: ChatTemplate,
+        template: ChatTemplate | None,
         max_seq_len: int,
         *,
         overlong: OverlongPolicy = "drop",
         train_on: TrainOn = "assistant",
+        documents: DocumentForm | None = None,
     ):
         self.tokenizer, self.template, self.max_seq_len = tokenizer, template, max_seq_len
-        self.overlong, self.train_on = overlong, train_on
+        self.overlong, self.train_on, self.documents = overlong, train_on, documents
         self._beside = 1.0 if train_on == "all" else 0.0
         """What a token counts that is not the model's to say."""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything besides the records that decides on ids and weights."""
-        choices = [self.max_seq_len, self.overlong, self.train_on]
-        parts = [self.template.source, self.template.prompt_mismatch, self.tokenizer.fingerprint, *choices]
+        template = self.template and [self.template.source, self.template.prompt_mismatch]
+        choices = [self.max_seq_len, self.overlong, self.train_on, self.documents and asdict(self.documents)]
+        parts = [template, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """The ids that end an answer: the tokenizer's stops, and the control tokens with which the template closes turns."""
-        return self.tokenizer.stopping_ids(self.template.stop_strings)
+        return self.tokenizer.stopping_ids(self.template.stop_strings if self.template else ())
 
-    def render(self, conversation: Conversation) -> list[Example]:
-        """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part.
+    def render(self, conversation: Material) -> list[Example]:
+        """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part; or the
+        blocks of a document.
 
         Raises:
             Overlong: an example is longer than ``max_seq_len``.
@@ -123,8 +132,42 @@ class Renderer:
                 raise error
         return list(rendering.examples)
 
-    def render_batch(self, conversations: Sequence[Conversation]) -> list[Rendering]:
-        """What becomes of each conversation; problems are returned, not raised. Many at once are faster."""
+    def render_batch(self, materials: Sequence[Material]) -> list[Rendering]:
+        """What becomes of each conversation or document; problems are returned, not raised. Many at once are faster."""
+        talks = iter(self._render_talks([one for one in materials if isinstance(one, Conversation)]))
+        documents = iter(self._render_documents([one for one in materials if isinstance(one, Document)]))
+        return [next(documents if isinstance(one, Document) else talks) for one in materials]
+
+    def _render_documents(self, documents: Sequence[Document]) -> list[Rendering]:
+        form = self.documents
+        assert form or not documents, "who reads documents says how they are rendered"
+        if not form:
+            return []
+        errors = [_unusable(document) for document in documents]
+        usable = [one.text for one, error in zip(documents, errors, strict=True) if not error]
+        encoded = iter(form.ids(usable, self.tokenizer))
+        return [
+            Rendering(location=document.location, error=error, document=True)
+            if error
+            else self._in_blocks(document.location, next(encoded), form)
+            for document, error in zip(documents, errors, strict=True)
+        ]
+
+    def _in_blocks(self, location: Location, ids: np.ndarray, form: DocumentForm) -> Rendering:
+        if len(ids) < 2:
+            nothing = RowError("nothing in it is trained", where=location, fix="leave it out")
+            return Rendering(location=location, error=nothing, document=True)
+        kept = ids[: form.limit]
+        blocks = form.blocks(kept, location)
+        return Rendering(
+            location=location,
+            examples=blocks,
+            borders=((),) * len(blocks),
+            shortened=(CUT,) if len(kept) < len(ids) else (),
+            document=True,
+        )
+
+    def _render_talks(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         renderings = self._render(conversations)
         if self.overlong != "split_turns":
             return renderings
@@ -177,14 +220,22 @@ class Renderer:
             )
         return renderings
 
-    def texts(self, conversation: Conversation) -> tuple[Printed, ...]:
-        """The examples of a conversation as text, whatever their length; those of which nothing is trained are left out.
+    def texts(self, material: Material) -> tuple[Printed, ...]:
+        """The examples of a conversation as text, whatever their length; those of which nothing is trained are left out. Or a
+        document.
 
         Raises:
             TemplateError: the template does not print this conversation.
         """
-        printed = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
+        if isinstance(material, Document):
+            assert self.documents, "who reads documents says how they are rendered"
+            return (self.documents.printed(material),)
+        printed = self._printed(material)
         return tuple(text for text in printed if any(map(self._is_trained, text.stretches)))
+
+    def _printed(self, conversation: Conversation) -> tuple[Printed, ...]:
+        assert self.template, "conversations are printed by a template"
+        return self.template.examples(conversation, last_turn=self.train_on == "last_turn")
 
     def _is_trained(self, stretch: Stretch) -> bool:
         """Whether something in a stretch counts."""
@@ -201,6 +252,7 @@ class Renderer:
         For a first turn it is a strict prefix of the training example's ids. For later turns it is too where the template
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
+        assert self.template, "conversations are printed by a template"
         stretches = _encodable(stretches_of(self.template.prompt(messages)))
         encoded = self.tokenizer.encode_batch([stretch.run for stretch in stretches])
         runs = [run[stretch.skip :] for stretch, run in zip(stretches, encoded, strict=True)]
@@ -209,8 +261,7 @@ class Renderer:
     def _print(self, conversation: Conversation) -> tuple[list[tuple[Printed, list[Stretch]]], WeftError | None]:
         """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
-            examples = self.template.examples(conversation, last_turn=self.train_on == "last_turn")
-            printed = [(text, _encodable(text.stretches)) for text in examples]
+            printed = [(text, _encodable(text.stretches)) for text in self._printed(conversation)]
             printed = [(text, stretches) for text, stretches in printed if any(map(self._is_trained, stretches))]
             if not printed:
                 raise NothingTrained
@@ -265,6 +316,16 @@ class Renderer:
 
 def _example(encoded: Encoded, location: Location) -> Example:
     return Example(ids=encoded.ids, loss_weights=encoded.weights, location=location)
+
+
+def _unusable(document: Document) -> RowError | None:
+    """Why a document cannot be encoded."""
+    try:
+        _encodable([Stretch(run=Run.of(document.text), trained=True)])
+    except RowError as error:
+        error.where = document.location
+        return error
+    return None
 
 
 def _encodable(stretches: list[Stretch]) -> list[Stretch]:

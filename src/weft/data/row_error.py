@@ -12,6 +12,9 @@ Data = Mapping[str, Any]
 """A record, or a part of one, with its named fields."""
 
 
+EMPTY_DOCUMENT = "the document is empty"
+
+
 class RowError(DataError):
     """A record that cannot be used: ``reason`` is the same for all with this problem, ``detail`` tells them apart."""
 

@@ -19,7 +19,7 @@ from weft.data.system_prompt import with_system_prompt
 from weft.data.template import Printed, Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError
-from weft.types import Conversation, Example, Location, Message, Segment
+from weft.types import Conversation, Document, Example, Location, Material, Message, Segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
     """The examples of the first ``count`` training records, and the renderer that made them.
 
     They weigh what they weigh in training, their set's ``loss_weight`` included. Those that are too long are shown as they were
-    made to fit, or whole where they are left out.
+    made to fit, or whole where they are left out; of a document with several blocks the first and the last one.
 
     Raises:
         WeftError: these records, or their files, the tokenizer or the template cannot be used.
@@ -77,10 +77,13 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
     renderer = load_renderer(config)
     unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize, train_on=renderer.train_on)
     shown = []
-    for file, conversation in _first(config, count):
-        found = renderer.render_batch([conversation])[0]
+    for file, material in _first(config, count):
+        if isinstance(material, Document):
+            shown += _blocks(renderer, material, file.loss_weight)
+            continue
+        found = renderer.render_batch([material])[0]
         if not found.shortened:
-            found = unlimited.render_batch([conversation])[0]
+            found = unlimited.render_batch([material])[0]
         if found.error:
             raise found.error
         examples = [_weighed(example, file.loss_weight) for example in found.examples]
@@ -90,7 +93,7 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
                 for example, borders in zip(examples, found.borders, strict=True)
             ]
             continue
-        for text, example, borders in zip(renderer.texts(conversation), examples, found.borders, strict=True):
+        for text, example, borders in zip(renderer.texts(material), examples, found.borders, strict=True):
             parts = tuple(stretches(renderer.tokenizer, example, borders))
             too_long = len(example.ids) > renderer.max_seq_len
             shown.append(
@@ -126,6 +129,19 @@ def stretches(tokenizer: Tokenizer, example: Example, borders: Sequence[int] = (
     return found
 
 
+def _blocks(renderer: Renderer, document: Document, loss_weight: float) -> list[ShownExample]:
+    """A document of one block, or the first and the last block of one."""
+    blocks = [_weighed(block, loss_weight) for block in renderer.render(document)]
+    if len(blocks) == 1:
+        parts = tuple(stretches(renderer.tokenizer, blocks[0]))
+        (printed,) = renderer.texts(document)
+        return [ShownExample(printed=printed, example=blocks[0], stretches=parts, borders=(), left_out=False)]
+    return [
+        _as_fitted(renderer.tokenizer, blocks[number - 1], (f"block {number:,} of {len(blocks):,}",))
+        for number in (1, len(blocks))
+    ]
+
+
 def _as_fitted(
     tokenizer: Tokenizer, example: Example, how: tuple[str, ...], borders: tuple[int, ...] = ()
 ) -> ShownExample:
@@ -157,8 +173,8 @@ def segments_as_dicts(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     ]
 
 
-def _first(config: Config, count: int) -> list[tuple[SourceFile, Conversation]]:
-    """The first conversations of the training files, each with the set that it is of."""
+def _first(config: Config, count: int) -> list[tuple[SourceFile, Material]]:
+    """The first conversations or documents of the training files, each with the set that it is of."""
     if count < 1:
         raise ConfigError(
             "the number of records must be at least 1", where="-n", fix="leave it out to see the first one"

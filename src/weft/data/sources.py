@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from weft.data.places import Part, Paths, find_parts
-from weft.data.readers import READERS, kind
+from weft.data.readers import DOCUMENTS, READERS, kind, read_lines
 from weft.data.rows import BadRow
 from weft.data.sample import sample_rows
 from weft.data.unpack import DamagedFile, open_bytes
@@ -54,17 +54,23 @@ def read_records(paths: Paths, *, seed: int = 0, fix: str | None = None) -> Iter
     return (row for part in find_parts(paths, seed=seed, fix=fix) for row in read_part(part, seed)[0])
 
 
-def read_part(part: Part, seed: int) -> tuple[Iterator[Record | BadRow], list[str]]:
-    """The rows of a part, and what is to be said about them when they are read."""
-    rows = (row for file in part.files for row in read_file(file))
+def read_part(part: Part, seed: int, *, by_line: bool = False) -> tuple[Iterator[Record | BadRow], list[str]]:
+    """The rows of a part, and what is to be said about them when they are read.
+
+    Args:
+        part: of a path.
+        seed: which records a sample takes.
+        by_line: each line of a ``.txt`` or ``.md`` file is a record.
+    """
+    rows = (row for file in part.files for row in read_file(file, by_line=by_line))
     if part.sample is None:
         return rows, []
     notices: list[str] = []
     return sample_rows(rows, part.sample, seed, name=part.name, notices=notices), notices
 
 
-def read_file(path: Path) -> Iterator[Record | BadRow]:
-    """The rows of one file; see :func:`read_records`.
+def read_file(path: Path, *, by_line: bool = False) -> Iterator[Record | BadRow]:
+    """The rows of one file; see :func:`read_part`.
 
     Raises:
         DataError: the file cannot be read, or holds no records.
@@ -74,7 +80,7 @@ def read_file(path: Path) -> Iterator[Record | BadRow]:
     assert ending is not None, "find_parts lets no other file through"
     try:
         _check_beginning(path, ending)
-        for row in READERS[ending](path):
+        for row in read_lines(path) if by_line and ending in DOCUMENTS else READERS[ending](path):
             last = row.location
             yield row
     except DamagedFile as error:

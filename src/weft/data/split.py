@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from weft.data.comparing import comparable
-from weft.data.conversations import content_digest, turns_of
+from weft.data.conversations import content_digest, digest_of, turns_of
 from weft.data.seeds import derive_seed
 from weft.errors import DataError
-from weft.types import Conversation
+from weft.types import Document, Material
 
 QUESTION, NONE = "question", "none"
 """What may make conversations a group that no split divides, beside a field of ``meta``."""
@@ -45,7 +45,7 @@ def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
 
 
 def assign_splits(
-    conversations: Iterable[Conversation],
+    conversations: Iterable[Material],
     ratios: Mapping[str, float],
     seed: int,
     *,
@@ -108,7 +108,7 @@ def _cut(counts: Counter[bytes], ratios: Mapping[str, float], decided: Mapping[b
     return found
 
 
-def _group(conversation: Conversation, group_by: str) -> str:
+def _group(conversation: Material, group_by: str) -> str:
     if group_by == NONE:
         return said(conversation)
     if group_by in conversation.meta:
@@ -116,14 +116,18 @@ def _group(conversation: Conversation, group_by: str) -> str:
     return asked(conversation)
 
 
-def asked(conversation: Conversation) -> str:
-    """A digest of what the user says in a conversation, without differences of case and spacing."""
+def asked(conversation: Material) -> str:
+    """A digest of what the user says in a conversation, without differences of case and spacing; of a document, of all of it."""
+    if isinstance(conversation, Document):
+        return digest_of(conversation)
     questions = (message for message in turns_of(conversation.messages) if message.role == "user")
     return content_digest([replace(message, content=comparable(message.content)) for message in questions])
 
 
-def said(conversation: Conversation) -> str:
-    """A digest of what a conversation says, whatever its system message asks for."""
+def said(conversation: Material) -> str:
+    """A digest of what a conversation says, whatever its system message asks for; of a document, of its text."""
+    if isinstance(conversation, Document):
+        return digest_of(conversation)
     return content_digest(turns_of(conversation.messages))
 
 
@@ -137,7 +141,7 @@ class Portion:
     """The share of validation."""
     seed: int
 
-    def holds(self, conversations: Iterable[Conversation]) -> list[bool]:
+    def holds(self, conversations: Iterable[Material]) -> list[bool]:
         """Which of a source's conversations are in this portion; the same question is never in both."""
         split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
         return [(name == "val") == self.held_out for name in split]

@@ -101,6 +101,21 @@ class StoreReport:
     notices: tuple[str, ...] = ()
     """Samples that could not be as large as was asked for."""
 
+    @property
+    def documents(self) -> int:
+        """Of all sources."""
+        return sum(source.documents for source in self.sources.values())
+
+    @property
+    def blocks(self) -> int:
+        """Examples that are blocks of documents."""
+        return sum(source.blocks for source in self.sources.values())
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of the blocks, each of which but a document's first begins with the last token of the one before."""
+        return sum(source.block_tokens for source in self.sources.values())
+
 
 class ExampleStore:
     """Examples by number, in the order of their sources.

@@ -41,7 +41,12 @@ class SourceAccount:
     too_long: int = 0
     """Examples, or exchanges of a conversation, that were left out because they are too long."""
     shortened: int = 0
-    """Conversations or examples that were truncated or split to fit."""
+    """Conversations or examples that were truncated or split to fit; documents that were cut."""
+    documents: int = 0
+    blocks: int = 0
+    """Examples that are blocks of documents."""
+    block_tokens: int = 0
+    """Of the blocks."""
     turns: int = 0
     """Trained runs of tokens."""
     closed_turns: int = 0
@@ -76,6 +81,9 @@ class Account:
         numbers.longest = max(numbers.longest, part.longest)
         numbers.too_long += len(part.overlong)
         numbers.shortened += len(part.shortened)
+        numbers.documents += part.documents
+        numbers.blocks += part.blocks
+        numbers.block_tokens += part.block_tokens
         numbers.turns += part.turns
         numbers.closed_turns += part.closed_turns
         self.notes.update(part.notes)
@@ -98,6 +106,9 @@ class BlockAccount:
     tokens: int = 0
     trained_tokens: int = 0
     longest: int = 0
+    documents: int = 0
+    blocks: int = 0
+    block_tokens: int = 0
     turns: int = 0
     closed_turns: int = 0
     dropped: list[tuple[str, Location]] = field(default_factory=list)
@@ -119,18 +130,22 @@ class BlockAccount:
                 account.dropped.append((_reason(rendering.error), rendering.location))
             account.dropped += [(_too_long_for(one), rendering.location) for one in rendering.overlong]
         if columns is not None:
-            account._count(columns, stops)
+            account._count(columns, stops, [one.document for one in renderings for _ in one.examples])
+        account.documents = sum(one.document and bool(one.examples) for one in renderings)
         return account
 
-    def _count(self, columns: Columns, stops: Collection[int]) -> None:
+    def _count(self, columns: Columns, stops: Collection[int], is_block: Sequence[bool]) -> None:
         trained = columns.weights > 0
         goes_on = np.append(trained[1:], False)
         goes_on[columns.ends - 1] = False
-        last = trained & ~goes_on
+        lengths = columns.ends - columns.starts
+        of_documents = np.repeat(is_block, lengths)
+        last = trained & ~goes_on & ~of_documents
+        self.blocks, self.block_tokens = sum(is_block), int(of_documents.sum())
         self.examples = len(columns.ends)
         self.tokens = len(columns.ids)
         self.trained_tokens = int(trained.sum())
-        self.longest = int((columns.ends - columns.starts).max())
+        self.longest = int(lengths.max())
         self.turns = int(last.sum())
         self.closed_turns = int(np.isin(columns.ids[last], list(stops)).sum())
 

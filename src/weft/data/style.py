@@ -30,7 +30,7 @@ from weft.data.style_record import (
 from weft.data.system_prompt import under
 from weft.disk import file_digest
 from weft.errors import ConfigError, DataError
-from weft.types import Conversation
+from weft.types import Document, Material
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def _style_files(config: Config, style: str, paths: list[Path], record: Path) ->
         for path in paths:
             check_no_stray_original(path)
             found = read_conversations(
-                path, format=reading_of(config.data, config.data.format), on_bad_row=config.on_bad_row
+                path, format=reading_of(config.data, config.data.format, config.mode), on_bad_row=config.on_bad_row
             )
             rows = (canonical(_styled(config, each, style)) for each in found.conversations)
             digests[relative_name(path, record)] = Digests(
@@ -201,7 +201,9 @@ def effective_system_prompt(config: Config) -> str | None:
     return config.data.system_prompt if style is None else _join(config.data.system_prompt, style, mode)
 
 
-def _styled(config: Config, conversation: Conversation, style: str) -> Conversation:
+def _styled(config: Config, conversation: Material, style: str) -> Material:
+    if isinstance(conversation, Document):
+        return conversation
     system, *turns = under(conversation.messages, config.data.system_prompt or "")
     content = _join(system.content, style, config.data.style_mode)
     return replace(conversation, messages=(replace(system, content=content), *turns))
@@ -248,4 +250,5 @@ def _prepared_files(config: Config) -> list[Path]:
 
 def _notes(config: Config) -> tuple[str, ...]:
     others = ", ".join(spelled(each.path) for each in config.datasets)
-    return (f"the files under `datasets` are not changed: {others}",) if others else ()
+    notes = (f"the files under `datasets` are not changed: {others}",) if others else ()
+    return notes if config.mode == "sft" else (*notes, "documents have no system message, so they are not changed")

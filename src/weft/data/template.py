@@ -131,14 +131,16 @@ class ChatTemplate:
                 break
         return text.removesuffix(self._after_content)
 
-    @cached_property
+    @property
     def stop_strings(self) -> frozenset[str]:
         """The control strings that close a turn of this template, and the end-of-text token."""
-        stops = {self.eos} - {""}
-        for example in self._tried:
-            last = example.segments[-1]
-            stops |= {last.text[start:end] for start, end in last.control if end == len(last.text)}
-        return frozenset(stops)
+        return self.closing_strings | ({self.eos} - {""})
+
+    @cached_property
+    def closing_strings(self) -> frozenset[str]:
+        """The control strings that close a turn of this template."""
+        lasts = [example.segments[-1] for example in self._tried]
+        return frozenset(last.text[start:end] for last in lasts for start, end in last.control if end == len(last.text))
 
     def validate(self) -> None:
         """Try the template on placeholders.

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.added_tokens import vocabulary, with_control_tokens
 from weft.data.encoding import Encoder, Run
+from weft.data.long_text import never_joins
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
 
@@ -45,7 +46,7 @@ class Tokenizer:
 
     Attributes:
         control: strings of the control tokens: special added tokens, and the stops.
-        stops: strings of the tokens that end an answer; ``stop_ids``: their ids.
+        stops: strings of the tokens that end an answer; ``stop_ids``: their ids; ``ordered_stops``: the EOS comes first.
         bos: the string of the token that begins a text, empty where there is none.
         eos: the token that ends a text, one of the stops; ``eos_id``: its id.
         pad: the token that fills batches, empty where the tokenizer names none; ``pad_id``: its id, or None.
@@ -65,6 +66,7 @@ class Tokenizer:
         special = (token["content"] for token in files.spec["added_tokens"] if token["special"])
         self._files, self._spec = files, files.spec
         self.control = frozenset(special) | frozenset(files.stops)
+        self.ordered_stops = files.stops
         self.stops = frozenset(files.stops)
         self.stop_ids = frozenset(ids[token] for token in files.stops)
         self._control = {token: ids[token] for token in self.control}
@@ -128,6 +130,22 @@ class Tokenizer:
         return self._own.id_to_token(index) or ""
 
     @cached_property
+    def never_joins(self) -> bool:
+        """Whether no token reaches across a space behind another character, whatever the text."""
+        return never_joins(self._spec)
+
+    def begins_word(self, text: str, place: int) -> bool:
+        """Whether ``text`` is split into words before it is encoded, and one of them begins at ``place``."""
+        words = self._own.pre_tokenizer.pre_tokenize_str(text) if self._own.pre_tokenizer else []
+        return any(start == place for _, (start, _) in words)
+
+    @cached_property
+    def opening(self) -> str:
+        """The BOS, where the model's own tokenizer puts it before every text (chat templates print it themselves); else empty."""
+        bare, whole = (self._own.encode("a", add_special_tokens=special).tokens for special in (False, True))
+        return self.bos if self.bos and whole[:1] == [self.bos] != bare[:1] else ""
+
+    @cached_property
     def _own(self) -> RustTokenizer:
-        """The model's tokenizer as it is. Only for decoding: encoding with it would let text become control tokens."""
+        """The model's tokenizer as it is. Not for encoding records: with it, text would become control tokens."""
         return RustTokenizer.from_str(json.dumps(self._spec, ensure_ascii=False))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from weft.data.documents import CUT
 from weft.data.store_account import TOO_LONG
 from weft.types import Location
 
@@ -119,10 +120,13 @@ def _answered_before(one: SetCheck) -> Iterator[Warn]:
 
 def _left_out(one: SetCheck) -> Iterator[Warn]:
     for how, shortened in (one.encoded.shortened if one.encoded else {}).items():
+        why, fix = ", to fit into model.max_seq_len", "raise model.max_seq_len, or choose another data.overlong"
+        if how == CUT:
+            why, fix = "", "raise pack_factor, or remove it to train documents to their end"
         yield Warn(
             name="shortened",
-            what=f"{len(set(shortened))} of {one.records} {one.name} records are {how}, to fit into model.max_seq_len",
-            fix="raise model.max_seq_len, or choose another data.overlong",
+            what=f"{len(set(shortened))} of {one.records} {one.name} records are {how}{why}",
+            fix=fix,
             where=tuple(shortened[:_SHOWN]),
         )
     for reason, places in one.dropped.items():

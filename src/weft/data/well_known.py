@@ -79,7 +79,7 @@ def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[F
             known = WELL_KNOWN[name]
             place = f"{known.hub}@train" if source is None else str(_copy_of(name, source, alone=len(names) == 1))
             found = read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
-            staged.write(out / known.file, json_lines(map(_first_exchange, found.conversations)))
+            staged.write(out / known.file, json_lines(map(_first_exchange, found.talks)))
             fetched.append(_account(name, place, out / known.file, found))
         staged.commit()
     return fetched
@@ -127,7 +127,7 @@ def _first_exchange(conversation: Conversation) -> dict[str, str]:
 
 
 def _account(name: str, place: str, path: Path, found: ConversationFile) -> Fetched:
-    answers = sum(message.role == "assistant" for talk in found.conversations for message in talk.messages)
+    answers = sum(message.role == "assistant" for talk in found.talks for message in talk.messages)
     return Fetched(
         name=name,
         source=place,

@@ -17,6 +17,9 @@ from weft.evaluation.scoring import Prediction, Score
 PROTOCOL = "the last assistant turn of each conversation, after its true history"
 """Which turns are evaluated: models are compared on one answer per record, none of them on a history of its own making."""
 
+OF_DOCUMENTS = "every token of each document but the first, given those before it in its block"
+"""What the loss of documents is of."""
+
 _EXAMPLES_SHOWN = 3
 
 
@@ -40,7 +43,7 @@ class EvalReport:
     set_name: str
     sources: tuple[str, ...]
     evaluated: int
-    """Conversations that were answered."""
+    """Conversations that were answered, and documents."""
     score: Score | None
     """None where only the loss was asked for."""
     loss: SetLoss | None
@@ -57,6 +60,14 @@ class EvalReport:
     config: Mapping[str, Any]
     date: str
     weft: str
+    documents: int = 0
+    """Those among the evaluated that are documents, which have a loss and no answer."""
+
+    @property
+    def protocol(self) -> str:
+        """What was evaluated of each record."""
+        talks, documents = self.evaluated > self.documents, self.documents > 0
+        return "; ".join([PROTOCOL] * talks + [OF_DOCUMENTS] * documents)
 
     @property
     def file_name(self) -> str:
@@ -69,9 +80,10 @@ class EvalReport:
         return {
             "set": self.set_name,
             "sources": list(self.sources),
-            "evaluated": PROTOCOL,
+            "evaluated": self.protocol,
             "quick": self.quick,
             "n": self.evaluated,
+            **({"documents": self.documents} if self.documents else {}),
             "dropped": dict(self.dropped),
             "tuned": self.tuned,
             "model": dict(self.model),
@@ -114,7 +126,7 @@ def markdown(report: EvalReport, predictions: Sequence[Prediction]) -> str:
         "model": ", ".join(f"{key} {value}" for key, value in report.model.items()),
         "template": report.template,
         "records": f"{report.evaluated:,} from {', '.join(report.sources)}",
-        "evaluated": PROTOCOL,
+        "evaluated": report.protocol,
         "generation": ", ".join(f"{key} {value}" for key, value in report.generation.items()),
         **{f"dropped ({reason})": f"{count:,}" for reason, count in report.dropped.items()},
         "written": f"{report.date} by weft {report.weft}",

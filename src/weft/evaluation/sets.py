@@ -17,7 +17,7 @@ from weft.data.reading import reading_of
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
-from weft.types import Conversation
+from weft.types import Material
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,8 @@ class EvalSet:
 
     name: str
     sources: tuple[str, ...]
-    conversations: tuple[Conversation, ...]
+    conversations: tuple[Material, ...]
+    """Documents among them where the mode trains documents."""
     dropped: Mapping[str, int]
     """Records that cannot be used, by reason (with ``on_bad_row: drop``)."""
 
@@ -104,7 +105,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
     read = [
         read_conversations(
             file.training,
-            format=reading_of(config.data, file.format or config.data.format, file),
+            format=reading_of(config.data, file.format or config.data.format, config.mode, file),
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,

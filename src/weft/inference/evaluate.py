@@ -20,10 +20,11 @@ from weft.evaluation.scoring import Prediction, score
 from weft.evaluation.sets import EvalSet
 from weft.inference.generate import Answerer
 from weft.inference.progress import answering
-from weft.types import Conversation, Example
+from weft.types import Conversation, Document, Example, Material
 from weft.version import __version__
 
 _SHOWN = 20
+_NO_LOSS = "documents have no answers, only a loss: eval.metrics lacks it"
 
 LossFunction = Callable[[Sequence[Example]], SetLoss]
 """The loss on examples of the model that it was made for."""
@@ -38,12 +39,20 @@ class _RenderedSet:
 
     name: str
     sources: tuple[str, ...]
-    conversations: Sequence[Conversation]
-    """Those whose last answer is asked for."""
+    materials: Sequence[Material]
+    """Conversations whose last answer is asked for, and documents."""
     examples: Sequence[Example]
     """Whose loss is computed: all that training would make of the set."""
     dropped: Counter[str]
-    """How many conversations are not asked, by reason."""
+    """How many others there are, by reason."""
+
+    @property
+    def conversations(self) -> list[Conversation]:
+        return [one for one in self.materials if isinstance(one, Conversation)]
+
+    @property
+    def documents(self) -> int:
+        return len(self.materials) - len(self.conversations)
 
 
 def evaluate(
@@ -84,14 +93,15 @@ def _evaluate_set(
     report = EvalReport(
         set_name=rendered.name,
         sources=rendered.sources,
-        evaluated=len(rendered.conversations),
+        evaluated=len(rendered.materials),
+        documents=rendered.documents,
         score=score(predictions, metrics) if metrics else None,
         loss=loss(rendered.examples) if loss else None,
         dropped=rendered.dropped,
         tuned=answerer.tuned,
         quick=quick,
         model={"name": answerer.name, "weights": str(answerer.directory)},
-        template=answerer.template.name,
+        template=answerer.template.name if answerer.template else "none",
         generation={**config.gen.model_dump(), "seed": config.seed},
         seconds=seconds,
         config=config.model_dump(mode="json"),
@@ -113,20 +123,23 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
         for conversation, rendering in zip(evaluated.conversations, renderings, strict=True)
         if not (rendering.error or _is_too_long(rendering))
     ]
-    kept = [conversation for conversation in whole if _unscored(conversation) is None]
-    dropped.update(reason for conversation in whole if (reason := _unscored(conversation)))
+    reasons = [_unscored(one, config) for one in whole]
+    kept = [one for one, reason in zip(whole, reasons, strict=True) if reason is None]
+    dropped.update(filter(None, reasons))
     examples = [example for rendering in renderings for example in rendering.examples]
     if not kept and not (examples and "loss" in config.eval.metrics):
-        reasons = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
+        counts = ", ".join(f"{count} × {reason}" for reason, count in (+dropped).items())
         raise DataError(
-            f"no record of the set '{evaluated.name}' can be evaluated: {reasons}",
+            f"no record of the set '{evaluated.name}' can be evaluated: {counts}",
             where=", ".join(evaluated.sources),
-            fix="mend the records, or raise model.max_seq_len where they are too long",
+            fix="add loss to eval.metrics"
+            if (+dropped).keys() == {_NO_LOSS}
+            else "mend the records, or raise model.max_seq_len where they are too long",
         )
     return _RenderedSet(
         name=evaluated.name,
         sources=evaluated.sources,
-        conversations=kept,
+        materials=kept,
         examples=examples,
         dropped=Counter(evaluated.dropped) + dropped,
     )
@@ -134,11 +147,13 @@ def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _Rendered
 
 def _is_too_long(rendering: Rendering) -> bool:
     """Whether a conversation does not fit as a whole."""
-    return bool(rendering.overlong or rendering.shortened)
+    return not rendering.document and bool(rendering.overlong or rendering.shortened)
 
 
-def _unscored(conversation: Conversation) -> str | None:
-    """Why the last message is no answer that another one could be compared with; None where it is."""
+def _unscored(conversation: Material, config: Config) -> str | None:
+    """Why the last message is no answer that another one could be compared with; None where it is. A document has its loss."""
+    if isinstance(conversation, Document):
+        return None if "loss" in config.eval.metrics else _NO_LOSS
     before, last = conversation.messages[-2:]
     if last.weight == 0:
         return "the record says that its last answer is not to be learned, so it is no reference"

@@ -33,7 +33,8 @@ class Answerer:
 
     model: PreTrainedModel
     tokenizer: Tokenizer
-    template: ChatTemplate
+    template: ChatTemplate | None
+    """None where it answers nothing, and there is none."""
     renderer: Renderer
     name: str
     """The base model, as the configuration calls it."""
@@ -51,7 +52,7 @@ class Answerer:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: those that close the template's turn, and those that the model's directory names."""
-        return self.tokenizer.stopping_ids(self.template.stop_strings)
+        return self.tokenizer.stopping_ids(self.template.stop_strings if self.template else ())
 
     def prompt_ids(self, messages: Sequence[Message]) -> np.ndarray:
         """The ids that the model sees before it answers: those that training saw before the trained tokens (law 1)."""
@@ -162,6 +163,7 @@ class Answerer:
         """The answer that ``ids`` (at least one) spell: without its stop token, and without a character cut in half."""
         stopped = ids[-1] in self.stop_ids
         text = self.tokenizer.decode(ids[:-1] if stopped else ids)
+        assert self.template, "who is asked something has a template"
         return Completion(
             text=self.template.parse(text if stopped else text.rstrip(_HALF_CHARACTER)),
             finish="stop" if stopped else "length",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from weft.config.locate import model_directory, output_dir
 from weft.config.schema import Config
-from weft.data.inputs import check_ids, configured_template, configured_tokenizer
+from weft.data.documents import document_form
+from weft.data.inputs import check_ids, chosen_template, configured_template, configured_tokenizer
 from weft.data.render import Renderer
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import load_tokenizer
@@ -18,7 +19,7 @@ from weft.models.load import load_model, load_tuned
 from weft.models.vocab import add_rows, check_vocab
 
 
-def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
+def load_answerer(config: Config, *, untuned: bool = False, answers: bool = True) -> Answerer:
     """Load what ``config`` trained, with the tokenizer and the template of its run directory.
 
     Where nothing is trained yet it is the base model, and where training has not ended the newest checkpoint;
@@ -27,6 +28,8 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     Args:
         config: names the run directory and the base model.
         untuned: the base model in any case, without a notice.
+        answers: whether it will be asked anything; without, a chat template may be absent (see
+            :func:`weft.data.inputs.chosen_template`).
 
     Raises:
         ModelError: a model or tokenizer cannot be used.
@@ -35,12 +38,13 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
     tuned, notice = (None, None) if untuned else find_tuned(config)
     tokenizer = load_tokenizer(tuned) if tuned else configured_tokenizer(config)
     check_ids(tokenizer, config.model.tokenizer_ids)
-    kept = tuned and str(tuned / "chat_template.jinja")
-    if kept:
-        template = load_template(kept, tokenizer, prompt_mismatch=config.data.prompt_mismatch)
+    kept = tuned and tuned / "chat_template.jinja"
+    template: ChatTemplate | None
+    if kept and (kept.exists() or config.mode != "cpt"):
+        template = load_template(str(kept), tokenizer, prompt_mismatch=config.data.prompt_mismatch)
     else:
-        template = configured_template(config, tokenizer)
-    if tuned and _asks_for_another(config.data.template_path, template):
+        template = configured_template(config, tokenizer) if answers else chosen_template(config, tokenizer)
+    if tuned and template and _asks_for_another(config.data.template_path, template):
         other = f"answers use the template of training, {template.name}, not {config.data.template_path}"
         notice = f"{notice}; {other}" if notice else other
     device = choose_device()
@@ -63,6 +67,7 @@ def load_answerer(config: Config, *, untuned: bool = False) -> Answerer:
             config.model.max_seq_len,
             overlong=config.data.overlong,
             train_on=config.data.train_on,
+            documents=document_form(config, tokenizer, template),
         ),
         name=config.model.name,
         directory=tuned or base,

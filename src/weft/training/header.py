@@ -31,7 +31,11 @@ def run_facts(
         "attention": objective.rung,
         "attention_reason": objective.rung_reason,
         "logits": objective.logits_rung,
-        "template": inputs.renderer.template.name,
+        "template": inputs.renderer.template.name if inputs.renderer.template else None,
+        "documents": report.documents,
+        "blocks": report.blocks,
+        "block_size": inputs.renderer.documents.block_size if inputs.renderer.documents else None,
+        "document_end": inputs.renderer.documents.closing if inputs.renderer.documents else None,
         "examples": len(inputs.train),
         "tokens": report.tokens,
         "trained_tokens": report.trained_tokens,
@@ -75,6 +79,10 @@ def run_header(facts: Mapping[str, Any]) -> str:
         "attention": f"{facts['attention']} ({facts['attention_reason']})",
         "data": f"{facts['examples']:,} examples, {facts['tokens']:,} tokens of which {facts['trained_tokens']:,} trained, "
         f"longest {facts['longest']:,}; {facts['validation_examples']:,} examples for validation",
+        "documents": f"{facts['documents']:,} in {facts['blocks']:,} blocks of at most {facts['block_size']:,} tokens, each ends "
+        f"with {facts['document_end']}"
+        if facts["documents"]
+        else None,
         "mixture": facts["mixture"],
         "template": facts["template"],
         "packing": packing_line(

@@ -15,6 +15,7 @@ from weft.config.load import Loaded
 from weft.config.locate import model_directory
 from weft.config.schema import Config
 from weft.data.check import NOTES
+from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
     can_do_without_validation,
     held_out_files,
@@ -23,7 +24,7 @@ from weft.data.inputs import (
     split_notices,
     training_files,
 )
-from weft.data.packing import Packing, Rows, pack, packing_of
+from weft.data.packing import Packing, Rows, cut_conversations, pack, packing_of
 from weft.data.places import find_parts
 from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
@@ -82,6 +83,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
     renderer = load_renderer(config)
     files = training_files(config)
     train = _open(files, renderer, config)
+    require_both_kinds(config, train, files)
     packing = packing_of(config, train, files)
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
@@ -144,7 +146,7 @@ def _check_vocab(shape: Mapping[str, Any], tokenizer: Tokenizer) -> None:
 
 
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
-    if packing.how == "wrapped" and (cut := packing.rows(0).cut_examples):
+    if packing.how == "wrapped" and (cut := cut_conversations(packing.rows(0), train)):
         warning = cut_examples(cut, len(train))
         yield f"{warning.what}; {warning.fix}"
 
@@ -190,9 +192,9 @@ def _left_out(name: str, store: ExampleStore) -> Iterator[str]:
             ", …" if len(places) > 3 else ""
         )
     for how, places in store.report.shortened.items():
-        yield (
-            f"{len(places)} {name} records {how}, to fit into model.max_seq_len: {', '.join(map(str, places[:3]))}"
-            + (", …" if len(places) > 3 else "")
+        why = "" if how == CUT else ", to fit into model.max_seq_len"
+        yield f"{len(places)} {name} records {how}{why}: {', '.join(map(str, places[:3]))}" + (
+            ", …" if len(places) > 3 else ""
         )
     for note, count in store.report.notes.items():
         name_of_note, _, detail = note.partition(":")

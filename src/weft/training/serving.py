@@ -16,23 +16,25 @@ from weft.training.state import OPTIMIZER, STATE
 _ONLY_FOR_RESUMING = {MANIFEST, OPTIMIZER, STATE}
 
 
-def write_serving_files(directory: Path, base: Path, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+def write_serving_files(directory: Path, base: Path, template: ChatTemplate | None, tokenizer: Tokenizer) -> None:
     """Put the tokenizer, the chat template that was used, and how generation stops into ``directory``.
 
     Args:
         directory: where the weights are.
         base: the base model's directory.
-        template: becomes ``chat_template.jinja``, which Transformers prefers to the one in ``tokenizer_config.json``.
+        template: becomes ``chat_template.jinja``, which Transformers prefers to the one in ``tokenizer_config.json``; None
+            where only documents were trained and there is none.
         tokenizer: perhaps another one than the base model's, or with tokens more; knows the ids of the template's stop strings.
     """
     copy_serving_files(base, directory, (GENERATION,))
     copy_serving_files(tokenizer.place, directory, TOKENIZER_FILES)
     for name, content in tokenizer.made.items():
         (directory / name).write_bytes(content)
-    (directory / "chat_template.jinja").write_bytes(template.source.encode())
+    if template:
+        (directory / "chat_template.jinja").write_bytes(template.source.encode())
     settings = directory / GENERATION
     generation = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    generation["eos_token_id"] = sorted(tokenizer.stopping_ids(template.stop_strings))
+    generation["eos_token_id"] = sorted(tokenizer.stopping_ids(template.stop_strings if template else ()))
     if tokenizer.place != base:  # the ids of another vocabulary mean nothing in this one
         generation |= {f"{name}_token_id": tokenizer.named_ids.get(name) for name in ("bos", "pad")}
     if tokenizer.pad_id is not None:
