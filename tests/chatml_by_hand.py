@@ -37,6 +37,7 @@ class Chatml:
     append_eos: bool = False
     source: str = "chatml"
     notes: tuple[str, ...] = field(default=("noted",))
+    disproved: None = None
 
     def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[SimpleNamespace, ...]:
         if conversation.messages[0].content == "unprintable":

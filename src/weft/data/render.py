@@ -89,6 +89,19 @@ class Renderer:
         parts = [self.template.source, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
+    @property
+    def disproved(self) -> str | None:
+        """What showed that the shortcuts taken so far were none; None where nothing did.
+
+        What is rendered from then on is right. What was rendered before should be rendered again.
+        """
+        return self.template.disproved or self.tokenizer.disproved
+
+    def take_no_shortcuts(self, reason: str) -> None:
+        """Print and encode everything in full."""
+        self.template.take_no_shortcuts(reason)
+        self.tokenizer.take_no_shortcuts(reason)
+
     def render(self, conversation: Conversation) -> list[Example]:
         """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part.
 

@@ -8,14 +8,13 @@ results are the same either way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Rendered, derive
-from weft.data.printer import PLACEHOLDER, Printer, Variant, placeholder
+from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
 from weft.data.said import is_text_only
-from weft.data.shortcut import ShortcutWrong
 from weft.data.turns import Chat
 from weft.data.watch import LookedInto, Watch
 from weft.errors import TemplateError
@@ -23,6 +22,8 @@ from weft.types import Message, Role, Segment
 
 _TRIED_FIRST, _TRIED_OF = 16, 256
 """Of the uses of proofs, the first ones and then one of so many are tried."""
+_MOST_CHARACTERS = 2**18
+"""Of the contents that a proof is used for: longer ones may meet the limits of the sandbox."""
 
 
 class Planner:
@@ -32,6 +33,10 @@ class Planner:
         printer: the template.
         control: the tokenizer's control tokens.
         by_tag, last_turn: as for :func:`weft.data.derive.derive`.
+
+    Attributes:
+        disproved: what a sample showed, where the template printed contents otherwise than was proved. Proofs are not used
+            any more then, and what was derived before should be derived again.
     """
 
     def __init__(
@@ -39,7 +44,8 @@ class Planner:
     ) -> None:
         self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
-        self._trusts_proofs, self._uses = True, 0
+        self.disproved: str | None = None
+        self._uses = 0
 
     def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
         """As :func:`weft.data.derive.derive`, without its evidence, and with the note ``prompt-varies``."""
@@ -75,15 +81,17 @@ class Planner:
 
     def _holds(self, plan: _ExamplePlan, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         """Whether the template prints these contents as the plan does: by its proof, of which a sample is tried, or by trying."""
-        if not (self._trusts_proofs and plan.covers(contents)):
+        if plan.continues_a_prompt(contents):
+            return False
+        if self.disproved or not plan.covers(contents):
             return plan.holds(self._printer, messages, contents)
         self._uses += 1
-        if (self._uses < _TRIED_FIRST or self._uses % _TRIED_OF == 0) and not plan.holds(
-            self._printer, messages, contents
-        ):
-            self._trusts_proofs = False
-            raise ShortcutWrong("the template prints some contents otherwise than it was proved to")
-        return True
+        if self._uses > _TRIED_FIRST and self._uses % _TRIED_OF:
+            return True
+        holds = plan.holds(self._printer, messages, contents)
+        if not holds:
+            self.disproved = "the template prints some contents otherwise than it was proved to"
+        return holds
 
     def _is_plain(self, message: Message) -> bool:
         """Whether it is a role and a content in which a template has nothing to trim or to look for."""
@@ -102,6 +110,8 @@ class Planner:
             plans = tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
         except TemplateError:  # the template may still print real contents; and if not, the error names the record
             return None
+        if any(number >= len(messages) for plan in plans for number in plan.numbers):
+            return None  # the template has such words of its own
         return tuple(replace(plan, absent=plan.proof(self._printer.watching, messages)) for plan in plans)
 
 
@@ -155,6 +165,8 @@ class _ExamplePlan:
     """The first ``count`` messages as they are printed."""
     prompts: tuple[tuple[int, Variant, _Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
+    openings: tuple[tuple[int, str], ...]
+    """Messages, and characters with which they would begin as a generation prompt goes on that is not theirs."""
     absent: tuple[str, ...] | None = None
     """The plan is proved for contents that hold none of these; None where nothing is proved."""
 
@@ -171,21 +183,34 @@ class _ExamplePlan:
                 (count, variant, _Pattern(printer.prompt(messages[:count], variant)))
                 for count, variant in derived.prompts
             ),
+            tuple((count, opening) for count, _ in derived.prompts for opening in _openings(printer, messages, count)),
         )
 
     def proof(self, watching: Printer, messages: Sequence[Message]) -> tuple[str, ...] | None:
         """What contents must not hold so that they are printed as ``messages`` are, which the plan was made of."""
         watch = Watch()
-        watched = [replace(message, content=watch.content(message.content)) for message in messages]
+        words = [message.content.swapcase() for message in messages]  # not those that the template may have of its own
+        watched = [replace(message, content=watch.content(word)) for message, word in zip(messages, words, strict=True)]
         try:
-            holds = self.holds(watching, watched, [message.content for message in messages])
+            holds = self.holds(watching, watched, words)
         except LookedInto:
             return None
         return tuple(sorted(watch.absent)) if holds and not watch.looked_into else None
 
+    @property
+    def numbers(self) -> set[int]:
+        """Of the messages whose contents stand somewhere."""
+        return {
+            number for pattern in (self.dialogue, *(each for _, _, each in self.prompts)) for number in pattern.numbers
+        }
+
+    def continues_a_prompt(self, contents: Sequence[str]) -> bool:
+        """Whether an answer may begin as another generation prompt ends, which then would be its own."""
+        return any(contents[number].startswith(opening) for number, opening in self.openings)
+
     def covers(self, contents: Sequence[str]) -> bool:
         """Whether the plan is proved for these contents."""
-        if self.absent is None:
+        if self.absent is None or sum(map(len, contents)) > _MOST_CHARACTERS:
             return False
         return not any(text in content for text in self.absent for content in contents)
 
@@ -204,3 +229,15 @@ class _ExamplePlan:
             append_eos=self.append_eos,
             notes=self.notes,
         )
+
+
+def _openings(printer: Printer, messages: Sequence[Message], count: int) -> Iterator[str]:
+    """With which characters generation prompts go on where the answer to ``count`` messages begins."""
+    before, found, _ = printer.dialogue(messages[: count + 1]).partition(messages[count].content)
+    for variant in VARIANTS:
+        try:
+            prompt = printer.prompt(messages[:count], variant)
+        except TemplateError:
+            continue
+        if found and prompt.startswith(before):
+            yield from prompt[len(before) : len(before) + 1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -57,23 +58,42 @@ class ChatTemplate:
         stops: the strings that end generation.
         bos: the begin-of-text token, or ``""``.
         eos: the end-of-text token, or ``""``.
+        moment: what it takes for the present, where it prints the date; None for now.
 
     Raises:
         TemplateError: where the source is not valid Jinja.
     """
 
     def __init__(
-        self, source: str, name: str, control: frozenset[str], stops: frozenset[str], bos: str, eos: str
+        self,
+        source: str,
+        name: str,
+        control: frozenset[str],
+        stops: frozenset[str],
+        bos: str,
+        eos: str,
+        moment: datetime | None = None,
     ) -> None:
         self.source, self.name, self.eos = source, name, eos
-        self._arguments = (source, name, control, stops, bos, eos)
-        template = JinjaTemplate(source, name)
+        template = JinjaTemplate(source, name, moment)
+        self._arguments = (source, name, control, stops, bos, eos, template.moment)
         printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
         self._examples, self._last_turns = Planner(printer, tokens), Planner(printer, tokens, last_turn=True)
         self._turns = Planner(printer, tokens, by_tag=False) if template.is_tagged else self._examples
+        self._planners = (self._examples, self._last_turns, self._turns)
 
     def __reduce__(self) -> tuple[type[ChatTemplate], tuple[Any, ...]]:
-        return ChatTemplate, self._arguments  # for another process, which compiles it anew
+        return ChatTemplate, self._arguments  # for another process, which compiles it anew, and prints the same date
+
+    @property
+    def disproved(self) -> str | None:
+        """What showed that the shortcuts taken so far were none; None where nothing did."""
+        return next((planner.disproved for planner in self._planners if planner.disproved), None)
+
+    def take_no_shortcuts(self, reason: str) -> None:
+        """Trust no proof of what the template does with contents."""
+        for planner in self._planners:
+            planner.disproved = reason
 
     def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Rendered, ...]:
         """The training examples of a conversation, in the order of their turns; or the one that trains its ``last_turn`` only.
