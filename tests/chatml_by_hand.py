@@ -47,6 +47,9 @@ class Chatml:
             segments[:-1] = [replace(segment, trained=False) for segment in segments[:-1]]
         return (SimpleNamespace(segments=tuple(segments), append_eos=self.append_eos, notes=self.notes),)
 
+    def take_no_shortcuts(self, reason: str) -> None:
+        """It takes none."""
+
     def prompt(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         answered = [*messages, Message(role="assistant", content="")]
         return tuple(replace(segment, trained=False) for segment in self._segments(answered)[:-2])

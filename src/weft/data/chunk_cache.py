@@ -51,6 +51,10 @@ class ChunkCache:
         encoded: those of them that were not there.
     """
 
+    _table: np.ndarray
+    _starts: np.ndarray
+    _lengths: np.ndarray
+
     def __init__(self, encode: EncodeWhole, forbidden: Collection[int]) -> None:
         self._encode, self._forbidden = encode, frozenset(forbidden)
         self._lock = threading.Lock()
@@ -164,9 +168,9 @@ class ChunkCache:
         """Places among the new chunks that stand for control tokens, and their ids."""
         self._kinds = bytearray()
         self._characters = 0
-        self._table: np.ndarray = np.empty(0, np.int32)
-        self._starts: np.ndarray = np.empty(0, np.int64)
-        self._lengths: np.ndarray = np.empty(0, np.int64)
+        self._table = np.empty(0, np.int32)
+        self._starts = np.empty(0, np.int64)
+        self._lengths = np.empty(0, np.int64)
 
 
 class ForbiddenIds(Exception):
