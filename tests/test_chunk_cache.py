@@ -447,3 +447,35 @@ def test_the_store_encodes_again_what_a_wrong_cache_made(
     assert store.report.notes["noted"] == 2000
     (entry,) = (tmp_path / "wrong").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["examples.arrow", "report.json"]
+
+
+def test_entries_that_relied_on_a_wrong_cache_are_made_again(
+    tiny_tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": f"the {name}?", "response": "It is."}) + "\n")
+    files = [SourceFile(path=tmp_path / f"{name}.jsonl", name=name) for name in ("first", "second")]
+
+    def build(cache: str) -> Any:
+        renderer = Renderer(load_tokenizer(tiny_tokenizer_dir), Chatml(), 256)  # type: ignore[arg-type]
+        return open_store(files, renderer, tmp_path / cache, on_bad_row="error", system_prompt=None)
+
+    expected = build("right")
+    right = Encoder._agrees_in_a_sample
+
+    def later(self: Encoder, runs: Sequence[Run], ids: Any) -> bool:
+        """The first source is wrong, which shows with the second."""
+        if any("first" in run.text for run in runs):
+            for each in ids:
+                each[:] = 7
+            return True
+        if any("second" in run.text for run in runs):
+            self.encode_whole("it is wrong")
+        return self.disproved is None and right(self, runs, ids)
+
+    monkeypatch.setattr(Encoder, "_agrees_in_a_sample", later)
+    store = build("wrong")
+    assert store.fingerprint == expected.fingerprint
+    assert store.report.notes == {"everything was encoded again, because it is wrong": 2, "noted": 2}
+    assert len(list((tmp_path / "wrong").iterdir())) == 2
+    assert build("wrong").fingerprint == expected.fingerprint
