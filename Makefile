@@ -28,7 +28,8 @@ RUN = $(strip $(if $(CONFIG),$(call quote,$(CONFIG))) $(OVERRIDES) $(ARGS))
 QUICKSTART := configs/quickstart.yaml
 .DEFAULT_GOAL := help
 .PHONY: help quickstart setup init-model prepare process style render check show train train-tb train-bnb train-bnb-tb train-unsloth \
-	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format docs test test-all bench-step bench-peers
+	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format docs test test-all bench-step bench-peers \
+	bench-prepare
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z -]+:.*## / { split($$1, names, " "); printf "  make %-15s %s\n", names[1], $$2 }' Makefile
@@ -139,3 +140,6 @@ bench-step: $(READY) ## weft's step against the machine's peak, by tokens and by
 
 bench-peers: $(READY) ## weft against TRL and LLaMA-Factory, in environments of their own; on an idle machine
 	$(BIN)/python -m benchmarks.bench_peers $(ARGS)
+
+bench-prepare: $(READY) ## weft's preparation of data against TRL's, in an environment of its own; on an idle machine
+	$(BIN)/python -m benchmarks.bench_prepare $(ARGS)

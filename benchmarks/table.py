@@ -23,11 +23,11 @@ def ratio_table(cases: Mapping[str, Mapping[str, Any]]) -> str:
     programs = [name for name in PROGRAMS if name != "weft" and any(name in case["figures"] for case in cases.values())]
     rows = [["", *(f"weft against {PROGRAMS[name].title}" for name in programs)]]
     for key, case in cases.items():
-        rows.append([CASES[key].title, *(_ratio(key, case, name) for name in programs)])
+        rows.append([CASES[key].title, *(_ratio(case, name) for name in programs)])
     return markdown(rows)
 
 
-def _ratio(key: str, case: Mapping[str, Any], program: str) -> str:
+def _ratio(case: Mapping[str, Any], program: str) -> str:
     if program not in case["figures"]:
         return "–"
     for verdict in case["verdicts"]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 
+from weft.data.derive import Rendered
 from weft.errors import TemplateError
 from weft.types import Conversation, Location, Message, Segment
 
@@ -39,13 +39,17 @@ class Chatml:
     notes: tuple[str, ...] = field(default=("noted",))
     disproved: None = None
 
-    def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[SimpleNamespace, ...]:
+    @property
+    def stop_strings(self) -> frozenset[str]:
+        return frozenset({self.closing})
+
+    def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Rendered, ...]:
         if conversation.messages[0].content == "unprintable":
             raise TemplateError("it cannot be printed")
         *segments, _ = self._segments(conversation.messages)  # the last one is what follows the last answer
         if last_turn:
             segments[:-1] = [replace(segment, trained=False) for segment in segments[:-1]]
-        return (SimpleNamespace(segments=tuple(segments), append_eos=self.append_eos, notes=self.notes),)
+        return (Rendered(segments=tuple(segments), append_eos=self.append_eos, notes=self.notes),)
 
     def take_no_shortcuts(self, reason: str) -> None:
         """It takes none."""

@@ -43,6 +43,19 @@ WITH_SYSTEM = {
     "⟦B<|end|>⟧",
     "plain": "S\n\nQ\n\n### Response:\n⟦A</s>⟧R\n\n### Response:\n⟦B</s>⟧",
 }
+TWO_ANSWERS = {
+    "chatml": "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n⟦A<|im_end|>⟧\n<|im_start|>assistant\n⟦B<|im_end|>⟧",
+    "instruct": "### Instruction:\nQ\n\n### Response:\n⟦A</s>⟧\n\n### Response:\n⟦B</s>⟧",
+    "chat": "Human: Q\nAssistant:⟦ A</s>⟧\nAssistant:⟦ B</s>⟧",
+    "alpaca": f"{ALPACA}\n\n### Instruction:\nQ\n\n### Response:\n⟦A</s>⟧\n\n### Response:\n⟦B</s>⟧",
+    "llama3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|><|start_header_id|>assistant"
+    "<|end_header_id|>\n\n⟦A<|eot_id|>⟧<|start_header_id|>assistant<|end_header_id|>\n\n⟦B<|eot_id|>⟧",
+    "gemma": "<bos><start_of_turn>user\nQ<end_of_turn>\n<start_of_turn>model\n⟦A<end_of_turn>⟧\n"
+    "<start_of_turn>model\n⟦B<end_of_turn>⟧",
+    "mistral": "<s>[INST] Q [/INST]⟦ A</s>⟧⟦ B</s>⟧",
+    "phi3": "<|user|>\nQ<|end|>\n<|assistant|>\n⟦A<|end|>⟧\n<|assistant|>\n⟦B<|end|>⟧",
+    "plain": "Q\n\n### Response:\n⟦A</s>⟧\n\n### Response:\n⟦B</s>⟧",
+}
 QWEN3_FIRST = "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -51,13 +64,20 @@ def built_in(name: str) -> ChatTemplate:
 
 
 def test_every_one_is_asserted() -> None:
-    assert set(BUILT_IN) == set(TOKENIZERS) == {*WITH_SYSTEM, "qwen3"}
+    assert set(BUILT_IN) == set(TOKENIZERS) == {*WITH_SYSTEM, "qwen3"} == {*TWO_ANSWERS, "qwen3"}
 
 
 @pytest.mark.parametrize("name", WITH_SYSTEM)
 def test_a_system_message_and_two_turns(name: str) -> None:
     (example,) = built_in(name).examples(chat("suaua", "S", "Q", "A", "R", "B"))
     assert shown([example]) == [WITH_SYSTEM[name]]
+    assert example.notes == ()
+
+
+@pytest.mark.parametrize("name", TWO_ANSWERS)
+def test_an_answer_in_two_messages(name: str) -> None:
+    (example,) = built_in(name).examples(chat("uaa", "Q", "A", "B"))
+    assert shown([example]) == [TWO_ANSWERS[name]]
     assert example.notes == ()
 
 

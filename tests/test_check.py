@@ -203,11 +203,11 @@ def test_without_a_model_records_are_checked_all_the_same(
 
 
 def test_turns_without_a_stop_are_warned_of(checked: Callable[..., CheckReport], project: Path) -> None:
-    """A template that closes its turns with a control token at which generation does not stop."""
+    """A template whose tag leaves out the end of an answer."""
     template = project / "open.jinja"
     template.write_text(
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|bos|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content[:1] }}{% endgeneration %}"
+        "{{ m.content[1:] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
         encoding="utf-8",
     )
     report = checked(f"data.template_path={template}")
@@ -215,6 +215,19 @@ def test_turns_without_a_stop_are_warned_of(checked: Callable[..., CheckReport],
     assert (report.sets[0].encoded.turns, report.sets[0].encoded.closed_turns) == (10, 0)
     assert report.warnings[0].what.startswith("10 of 10 trained turns do not end with a stop token")
     assert "<|eos|> or <|im_end|>" in report.warnings[0].fix
+
+
+def test_a_token_that_closes_the_template_s_turns_is_a_stop(checked: Callable[..., CheckReport], project: Path) -> None:
+    """Whatever the tokenizer says: inference stops at it, and so do servers that read what weft exports."""
+    template = project / "closed.jinja"
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|bos|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        encoding="utf-8",
+    )
+    report = checked(f"data.template_path={template}")
+    assert report.sets[0].encoded is not None
+    assert (report.sets[0].encoded.turns, report.sets[0].encoded.closed_turns) == (10, 10)
 
 
 def test_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,7 +229,7 @@ def a_run(random: Random) -> Run:
     for token in random.choices(list(CONTROL), k=random.choice((0, 0, 1, 3))):
         control.append((len(text), len(text) + len(token)))
         text += token + random.choice(("", a_text(random)))
-    return Run(text=text, control=control, continues=random.random() < 0.5)
+    return Run.of(text, control, continues=random.random() < 0.5)
 
 
 def differing(subject: Encoder, seed: int, batches: int, size: int = 12) -> list[str]:
@@ -238,7 +238,7 @@ def differing(subject: Encoder, seed: int, batches: int, size: int = 12) -> list
     wrong = []
     for _ in range(batches):
         runs = [a_run(random) for _ in range(random.randrange(size))]
-        runs += [Run(text=a_text(random) + mark) for mark in MARKS if random.random() < 0.04]
+        runs += [Run.of(a_text(random) + mark) for mark in MARKS if random.random() < 0.04]
         found, expected = subject.encode(runs), subject._encode_whole(runs)
         wrong += [run.text for run, ids, whole in zip(runs, found, expected, strict=True) if ids.tolist() != whole]
         assert all(ids.dtype == "int32" for ids in found)
@@ -373,11 +373,11 @@ def test_other_models_are_encoded_whole(kind: str, reason: str) -> None:
 
 def test_a_text_that_cannot_be_encoded_spoils_no_other() -> None:
     subject = encoder(byte_level())
-    expected = subject.encode([Run(text="of the box")])[0].tolist()
+    expected = subject.encode([Run.of("of the box")])[0].tolist()
     with pytest.raises(TypeError):
-        subject.encode([Run(text="a new word \ud83d")])
-    assert subject.encode([Run(text="of the box")])[0].tolist() == expected
-    assert subject.encode([Run(text="a new word")])[0].tolist() == subject._encode_whole([Run(text="a new word")])[0]
+        subject.encode([Run.of("a new word \ud83d")])
+    assert subject.encode([Run.of("of the box")])[0].tolist() == expected
+    assert subject.encode([Run.of("a new word")])[0].tolist() == subject._encode_whole([Run.of("a new word")])[0]
 
 
 def test_threads_may_share_it() -> None:
@@ -396,10 +396,10 @@ def test_threads_may_share_it() -> None:
 
 def test_text_never_turns_into_a_control_token() -> None:
     subject = encoder(byte_level())
-    forbidden = subject.encode([Run(text="the")])[0].tolist()
-    subject._chunks = ChunkCache(subject._encode_texts, forbidden)
+    forbidden = subject.encode([Run.of("the")])[0].tolist()
+    subject._chunks = ChunkCache(subject._encode_texts, {}, forbidden)
     with pytest.raises(ModelError, match="encoding the text 'the' gave the control tokens"):
-        subject.encode([Run(text="the")])
+        subject.encode([Run.of("the")])
 
 
 # ---- a cache that is wrong after all -----------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def test_text_never_turns_into_a_control_token() -> None:
 
 def test_a_sample_that_differs_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = encoder(byte_level())
-    runs = [Run(text="of the box"), Run(text="Paris")]
+    runs = [Run.of("of the box"), Run.of("Paris")]
     expected = [ids.tolist() for ids in subject.encode(runs)]
     right = ChunkCache.encode
     monkeypatch.setattr(ChunkCache, "encode", lambda self, texts: [ids[:-1] for ids in right(self, texts)])

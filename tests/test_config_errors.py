@@ -331,6 +331,16 @@ def test_defaults_of_values_not_acted_on_yet_may_be_written(tmp_path: Path) -> N
         ('run_name: "a\\nb"', "1", "cannot be used"),
         ("eval:\n  sets:\n    a/b: c", "3", "eval.sets names files, so 'a/b' cannot be used"),
         ("eval:\n  sets:\n    val: c", "3", "the evaluation set val is data.val_path already"),
+        (
+            "data:\n  format: custom\n  response_field: instruction",
+            "3",
+            "data.instruction_field and data.response_field both name the field 'instruction'",
+        ),
+        (
+            "data:\n  instruction_field: q\n  context_field: q\ndatasets: [{path: a, format: custom}]",
+            "3",
+            "data.instruction_field and data.context_field both name the field 'q'",
+        ),
     ],
 )
 def test_rules_between_keys(text: str, line: str, what: str, tmp_path: Path) -> None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from template_families import CHATML, FAMILIES, ONE_TURN_ONLY, chat, control, from_source, shown, template
+from template_families import (
+    CHATML,
+    FAMILIES,
+    ONE_TURN_ONLY,
+    chat,
+    control,
+    from_source,
+    shown,
+    source,
+    template,
+    tokens,
+)
 from weft.errors import TemplateError
 
 ONE_TURN = {
@@ -382,3 +393,65 @@ def test_a_message_that_is_not_printed_is_named(role: str, number: int) -> None:
     )
     with pytest.raises(TemplateError, match=rf"does not print the {role} message \(message {number}\)"):
         from_source(text).examples(chat("sua", "S", "Q", "A"))
+
+
+def test_a_record_that_holds_every_private_use_character_is_refused() -> None:
+    every = "".join(map(chr, range(0xF0000, 0xFFFFE)))
+    for conversation in (chat("ua", every, "A "), chat("ua", "Q", every[:-1] + " ")):
+        with pytest.raises(
+            TemplateError, match=r"^data.jsonl:7: the record holds 65,53[34] different private-use characters"
+        ):
+            template("chatml").examples(conversation)
+
+
+def test_contents_whose_line_breaks_the_template_joins() -> None:
+    joining = from_source(
+        "{% for m in messages %}{{ m.role }}: {{ m.content.replace('\\r\\n', '\\n').replace('\\n\\n', '\\n') }}"
+        "{{ eos_token if m.role == 'assistant' }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    (example,) = joining.examples(chat("uaua", "Qu\r\nQu", "one\r\n\r\ntwo", "R\n\nRs", "six\n\n\nsix"))
+    assert shown([example]) == [
+        "user: Qu\nQu\nassistant:⟦ one\ntwo<|eos|>⟧\nuser: R\nRs\nassistant:⟦ six\n\nsix<|eos|>⟧"
+    ]
+
+
+def test_a_header_that_depends_on_whether_something_was_asked() -> None:
+    unprompted = from_source(
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}"
+        "{{ '\\nA: ' if messages[0].content else 'B: ' }}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    conversations = [chat("ua", "", "A"), chat("ua", "Q ", "A"), chat("ua", "", "A")]
+    assert [shown(unprompted.examples(each)) for each in conversations] == [
+        ["B:⟦ A<|eos|>⟧"],
+        ["Q \nA:⟦ A<|eos|>⟧"],
+        ["B:⟦ A<|eos|>⟧"],
+    ]
+
+
+# ---- reasoning whose tags are control tokens ---------------------------------------------------------------------------
+
+REASONING = tokens("<|eos|> <|im_end|>", "<|im_start|> <think> </think>")
+OPENED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>{% endif %}"
+)
+
+
+def test_tags_that_the_template_writes_around_reasoning_are_tokens_wherever_the_record_keeps_it() -> None:
+    qwen3 = from_source(source("qwen3"), REASONING)
+    (in_content,) = qwen3.examples(chat("ua", "<think>Q</think>", "<think>why</think>AB"))
+    (apart,) = qwen3.examples(chat("ua", "<think>Q</think>", "<think>\nwhy\n</think>\n\nAB"))
+    assert in_content == apart
+    assert control(apart) == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<think>", "</think>", "<|im_end|>"]
+
+
+def test_tags_that_the_template_copies_are_text() -> None:
+    (example,) = from_source(source("chatml"), REASONING).examples(chat("ua", "Q", "<think>\nwhy\n</think>\n\nA"))
+    assert control(example) == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>"]
+
+
+def test_a_tag_that_opens_both_prompt_and_answer_is_the_prompt_s() -> None:
+    opened = from_source(OPENED, REASONING)
+    (example,) = opened.examples(chat("ua", "Q", "<think>why"))
+    assert shown([example]) == ["<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n<think>⟦why<|im_end|>⟧"]
+    assert control(example) == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<think>", "<|im_end|>"]

@@ -74,6 +74,29 @@ def test_sharegpt_calls_and_results(result: str) -> None:
     )
 
 
+def test_a_turn_may_hold_beside_its_value_what_a_message_may() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}, "id": "c"}
+    data = {
+        "conversations": [
+            {"from": "human", "value": U, "name": "Ada"},
+            {"from": "gpt", "value": "", "reasoning": "Hm.", "tool_calls": [call], "score": 3},
+            {"from": "tool", "value": "4", "tool_call_id": "c"},
+            {"from": "function_call", "value": '{"name": "g"}', "thinking": "Again."},
+            {"from": "observation", "value": [{"type": "text", "text": "5"}]},
+            {"from": "gpt", "value": A},
+        ]
+    }
+    assert parse(data).messages == (
+        Message(role="user", content=U, name="Ada"),
+        Message(role="assistant", content="", reasoning="Hm.", tool_calls=(ToolCall(name="f", arguments={}, id="c"),)),
+        Message(role="tool", content="4", tool_call_id="c"),
+        Message(role="assistant", content="", reasoning="Again.", tool_calls=(ToolCall(name="g", arguments={}),)),
+        Message(role="tool", content="5"),
+        Message(role="assistant", content=A),
+    )
+    assert parse(data).meta == {"message_fields": [{}, {"score": 3}, {}, {}, {}, {}]}
+
+
 def test_conversations_may_hold_messages_in_openai_form() -> None:
     assert messages({"conversations": turns(*TURN)["messages"]}) == TURN
     stamped = {"conversations": [{"from": "human", "value": U, "at": 1}, {"from": "gpt", "value": A}]}
@@ -102,6 +125,26 @@ def test_custom_fields_are_those_that_are_named() -> None:
     for lacking, key in (({"qq": U, "r": A}, "instruction_field: qq"), ({"q": U, "rs": A}, "response_field: rs")):
         with pytest.raises(RowError, match=rf"the record has no field .* names: found .*\n  fix: set data.{key}$"):
             parse(lacking, reading)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("context", "response"),
+        ("system", "response"),
+        ("instruction", "context"),
+        ("messages", "conversations"),
+        ("tools", "id"),
+    ],
+)
+def test_a_custom_field_may_have_a_name_that_means_something_elsewhere(question: str, answer: str) -> None:
+    reading = Reading(format="custom", instruction_field=question, response_field=answer)
+    parsed = parse_as(Record(data={question: "[]", answer: A}, location=Location(path="x.jsonl")), reading)
+    assert parsed.mapping == (f"{question} → user", f"{answer} → assistant")
+    assert [(one.role, one.content) for one in parsed.conversation.messages] == [("user", "[]"), ("assistant", A)]
+    assert parsed.conversation.meta == {}
+    absent = reading._replace(context_field="messages", system_field="conversations")
+    assert messages({question: "[]", answer: A}, absent) == [("user", "[]"), ("assistant", A)]
 
 
 def test_the_mapping_says_what_was_read_as_what() -> None:

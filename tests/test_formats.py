@@ -275,6 +275,17 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ({"instruction": U, "output": A, "history": [["a", 1]]}, "with their answers: an item is no pair of texts"),
         ({"instruction": U, "output": A, "history": [["", "b"]]}, "a user message is empty: message 1"),
         ({"instruction": U, "context": ["c"], "response": A}, 'the field "context" must be text: found a list'),
+        ({"instruction": U, "input": "c", "response": A}, "an input in a field of its own are not of this format"),
+        ({"instruction": U, "input": 0, "output": A}, 'the field "input" must be text: found a number'),
+        ({"user": U, "assistant": A, "system": False}, 'the field "system" must be text: found true or false'),
+        (
+            called({"name": "f", "parameters": {"x": 1}}),
+            'a tool call has its arguments under another name: message 2 has "parameters"',
+        ),
+        (
+            said(("human", U), ("function_call", '{"function": {"name": "f", "args": {"x": 1}}}')),
+            'a tool call has its arguments under another name: message 2 has "args"',
+        ),
         ({"conversations": "x"}, '"conversations" must be a list: found text'),
         ({"conversations": ["x"]}, "a message must be an object: message 1 is text"),
         ({"conversations": [{"value": U}]}, 'a turn has no "from": turn 1'),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +64,42 @@ def test_what_is_no_name_of_a_dataset(dataset: Path, name: str) -> None:
     assert not exists(name)
     with pytest.raises(DataError, match="no such file or directory\n"):
         find_parts(name)
+
+
+def test_the_hub_is_asked_once(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(*args: Any, split: str, **_: Any) -> Any:
+        asked.append((*args, split))
+        return SimpleNamespace(cache_files=[{"filename": f"{len(asked)}.arrow"}])
+
+    monkeypatch.setattr(library, "load_dataset", load_dataset)
+    for name in ("asked/once", "asked/once@train", "asked/once:c", "asked/once:c", "data/set:small", "data/set:small"):
+        find_parts(name)
+    assert asked == [
+        ("asked/once", None, "train"),
+        ("asked/once", "c", "train"),
+        ("data/set", "small", "train"),
+        ("data/set", "small", "train"),
+    ]
+    assert find_parts("asked/once")[0].files == (Path("1.arrow"),)
+
+
+def test_a_bare_name_below_a_directory_that_lies_here_is_a_path(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert (exists("data/val"), exists("data/val@train"), exists("val/data")) == (False, True, True)
+    for name, fix in {
+        "data/val": "look into data; or, for a dataset of the hub, write data/val@train",
+        "data/sett": "did you mean data/set?",
+        "data/val.jsonl": "look into data",
+    }.items():
+        with pytest.raises(DataError) as error:
+            find_parts(name)
+        assert str(error.value) == f"{name}: there is no such file or directory\n  fix: {fix}"
+    assert main(["prepare", "data.raw_path=data/val"]) == 2
+    assert "there is no such file or directory\n  fix: set data.raw_path to your records" in capsys.readouterr().err
 
 
 def test_a_directory_is_read_by_weft_itself_unless_a_configuration_or_a_split_is_named(dataset: Path) -> None:

@@ -157,6 +157,9 @@ def test_of_a_conversation_everything_up_to_the_last_user_turn(tmp_path: Path) -
     path = tmp_path / "q.json"
     path.write_text(json.dumps([{"messages": [{"role": role, "content": text} for role, text in turns]}]))
     assert read_questions(path) == [tuple(Message(role=role, content=text) for role, text in turns[:-1])]
+    turns.append(("assistant", "an answer's second message"))
+    path.write_text(json.dumps([{"messages": [{"role": role, "content": text} for role, text in turns]}]))
+    assert read_questions(path) == [tuple(Message(role=role, content=text) for role, text in turns[:-2])]
 
 
 def test_csv_and_bad_rows(tmp_path: Path) -> None:

@@ -233,6 +233,26 @@ def test_a_template_that_ran_out_of_time_is_not_run_again(monkeypatch: pytest.Mo
     assert time.monotonic() - started < 2
 
 
+def test_slow_renders_are_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.data.jinja.SLOW_SECONDS", 0.0)
+    work = iter([0.0, 4.0, 4.0, 8.0, 8.0, 12.0])  # four seconds each
+    monkeypatch.setattr("weft.data.jinja.time.thread_time", lambda: next(work))
+    template = JinjaTemplate("{{ 1 }}", "mine.jinja")
+    assert [template.render({}) for _ in range(3)] == ["1"] * 3
+    for _ in range(2):
+        with pytest.raises(TemplateError, match="its slow renders took more than 10 seconds together") as raised:
+            template.render({})
+        assert raised.value.where == "mine.jinja"
+
+
+def test_renders_that_are_not_slow_may_take_as_long_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = JinjaTemplate("{{ 1 }}", "mine.jinja")
+    work = iter(0.1 * number for number in range(1000))
+    monkeypatch.setattr("weft.data.jinja.SLOW_SECONDS", 0.11)
+    monkeypatch.setattr("weft.data.jinja.time.thread_time", lambda: next(work))
+    assert {template.render({}) for _ in range(400)} == {"1"}
+
+
 def test_a_sum_of_lists_is_stopped_before_it_begins() -> None:
     with pytest.raises(TemplateError, match="it sums other things than numbers"):
         render("{{ ([[1] * 10000] * 1000) | sum(start=[]) }}")

@@ -174,4 +174,4 @@ def test_a_leak_would_be_an_error(pair: tuple[Tokenizer, RustTokenizer]) -> None
     encoder = Encoder(tokenizer._spec, {"</s>": own.token_to_id("</s>")}, {"</s>"})
     encoder._forbidden.add(own.token_to_id("<s>"))
     with pytest.raises(ModelError, match="gave the control tokens"):
-        encoder.encode([Run(text="<s>")])
+        encoder.encode([Run(parts=["<s>"])])

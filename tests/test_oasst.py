@@ -182,6 +182,16 @@ def test_trees_are_found_in_files_and_counted(tmp_path: Path) -> None:
     assert "not in the format oasst: expected message_id + parent_id" in str(every.bad_rows[0].error())
 
 
+def test_a_sample_does_not_tear_trees_apart(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", *TREE)
+    with pytest.raises(DataError) as error:
+        read_conversations(f"{path}#5", on_bad_row="drop")
+    assert str(error.value) == (
+        f"{path}#5: a sample takes single records, and would tear trees of messages apart\n"
+        "  fix: leave out #5, or take the sample of what `weft prepare` makes of the trees"
+    )
+
+
 def test_a_single_message_is_no_record_of_another_format(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", *TREE)
     with pytest.raises(Problems, match="the record is not in the format messages"):

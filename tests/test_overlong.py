@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatml_by_hand import PLACE, Chatml, conversation
-from conftest import CHATML, IM_END, IM_START
+from conftest import BOS, CHATML, IM_END, IM_START
 from tokenizer_zoo import ZOO, write
 from weft.cli import main
 from weft.config.load import load_config
@@ -23,7 +23,7 @@ from weft.data.check import check
 from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, Encoded, split, truncate
 from weft.data.render import Renderer, Rendering
 from weft.data.store import ExampleStore, SourceFile, open_store
-from weft.data.template import load_template
+from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import DataError, Problems
 from weft.types import Conversation, Message, Setting
@@ -103,6 +103,21 @@ def test_an_answer_that_holds_the_replacement_character_is_cut_all_the_same(toke
     found = rendered(tokenizer, conversation("Hello", "\ufffd" * 20), len(asked(tokenizer, "Hello")) + 13, "truncate")
     assert found.examples[0].ids.tolist()[-1] == IM_END
     assert len(found.examples[0].ids) == len(asked(tokenizer, "Hello")) + 13
+
+
+def test_a_token_that_only_the_template_ends_answers_with_is_kept(tokenizer: Tokenizer) -> None:
+    source = CHATML.replace("<|im_end|>", "<|bos|>")
+    template = ChatTemplate(source, "mine", tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
+    talk = conversation("Hello", "A first one", "And?", "A second one")
+    (whole,) = Renderer(tokenizer, template, 512).render(talk)
+    lengths = set()
+    for limit in range(1, len(whole.ids)):
+        for example in Renderer(tokenizer, template, limit, overlong="truncate").render_batch([talk])[0].examples:
+            assert (int(example.ids[-1]), example.loss_weights[-1]) == (BOS, 1)
+            lengths.add(len(example.ids))
+    first = whole.ids.tolist().index(BOS, whole.loss_weights.argmax()) + 1
+    assert max(lengths) == first  # the whole first turn, and nothing of the next question
+    assert min(lengths) < first
 
 
 def test_turns_in_several_runs_and_runs_without_a_stop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import random
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from chatml_by_hand import Chatml
 from weft.cli import main
 from weft.config.schema import DatasetConfig
 from weft.data.conversations import read_conversations
-from weft.data.places import exists, find_parts
+from weft.data.places import exists, find_parts, reads
 from weft.data.render import Renderer
 from weft.data.rows import BadRow
 from weft.data.sample import sample_rows
@@ -86,6 +87,22 @@ def test_documents_beside_records_are_notes_and_alone_are_documents(folder: Path
         {"text": "a.md"},
         {"text": "b.txt"},
     ]
+
+
+def test_notes_beside_a_folder_of_records_are_not_taken_for_the_records(folder: Path) -> None:
+    """As in a clone of a dataset: a card, and the records in data/."""
+    Path("clone/data").mkdir(parents=True)
+    Path("clone/README.md").write_text("a card")
+    Path("clone/data/notes.txt").write_text("notes")
+    assert names("clone") == ["clone/README.md"]
+    Path("clone/data/train.jsonl").write_text('{"input": "a", "target": "b"}')
+    with pytest.raises(DataError) as error:
+        find_parts("clone")
+    assert str(error.value) == (
+        "clone: only README.md and the like lie here, and records in data/\n"
+        "  fix: to read the records, write clone/**/*.jsonl; to read what lies here, clone/README.md"
+    )
+    assert names("clone/**/*.jsonl") == ["clone/data/train.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -305,3 +322,17 @@ def test_prepared_files_do_not_lie_among_the_raw_ones(
     Path("train.jsonl").write_bytes(b"")
     assert main(["prepare", "c.yaml", f"data.raw_path={raw}", "data.train_path=train.jsonl"]) == 2
     assert "would lie among the raw records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["t.jsonl", "d/t.jsonl", "d/in/t.jsonl", "new/t.jsonl", "d/../t.jsonl"])
+@pytest.mark.parametrize(
+    "pattern", ["*.jsonl", "./*.jsonl", "d/*", "**/*.jsonl", "d/**", "d/**/t.*", "**/in/*", "*.csv"]
+)
+def test_a_file_that_is_yet_to_be_written_is_among_those_that_a_pattern_will_match(
+    folder: Path, pattern: str, path: str
+) -> None:
+    foreseen = {reads(name, Path(path)) for name in (pattern, f"{pattern}#5", f"{glob.escape(str(folder))}/{pattern}")}
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).touch()
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - as the readers match
+    assert foreseen == {any(Path(match).samefile(path) for match in found)}

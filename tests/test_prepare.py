@@ -166,6 +166,48 @@ def test_preparing_again_gives_the_same_bytes(project: Callable[..., Config]) ->
     assert "rejects.jsonl" in before
 
 
+def stamps() -> dict[str, tuple[int, int]]:
+    """What tells that a file was written anew, whatever it holds."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in Path("out").iterdir()}
+
+
+@pytest.mark.parametrize("style", [None, "Be brief."])
+def test_preparing_again_touches_nothing_that_does_not_change(
+    project: Callable[..., Config], style: str | None
+) -> None:
+    rows = [*records(9), "{oops", {"user": "Q0", "assistant": "a0"}]
+    config = project(rows, on_bad_row="drop", style=style, system_prompt="Be kind.", near_duplicates=0.9)
+    prepare(config)
+    before = stamps()
+    assert "rejects.jsonl" in before
+    prepare(config)
+    assert stamps() == before
+    written, contents = stamps(), out()
+    prepare(
+        project([*rows[:-1], {"user": "Q0", "assistant": "a0!"}], on_bad_row="drop", style=style, near_duplicates=0.9)
+    )
+    for name, content in out().items():
+        assert style or (stamps()[name] == written[name]) == (content == contents[name])
+    assert out()["train.jsonl"] != contents["train.jsonl"], "the system prompt is gone"
+
+
+def test_a_style_is_made_anew_where_anything_about_it_changed(project: Callable[..., Config]) -> None:
+    config = project(records(9), style="Be brief.")
+    prepare(config)
+    expected = out()
+    for name in ("train.jsonl", "train.unstyled.jsonl", "train.style.json"):
+        Path("out", name).unlink()
+        prepare(config)
+        assert out() == expected
+    Path("out/val.jsonl").write_bytes(expected["val.unstyled.jsonl"])
+    prepare(config)
+    assert out() == expected
+    prepare(project(records(9), style="Be long."))
+    assert out()["val.unstyled.jsonl"] == expected["val.unstyled.jsonl"]
+    assert b"Be long." in out()["val.jsonl"]
+    assert b"Be brief." not in out()["val.jsonl"]
+
+
 def test_the_rejects_of_an_earlier_preparation_do_not_linger(project: Callable[..., Config]) -> None:
     prepare(project([*records(3), "{oops"], on_bad_row="drop"))
     prepare(project(records(3)))

@@ -184,7 +184,9 @@ def test_a_bad_csv_row_hides_no_other(tmp_path: Path, row: bytes, line: int, rea
 def test_a_quote_that_is_never_closed_does_not_swallow_the_file_silently(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'input,target\na,b\nc,"d\ne,f\n')
     assert rows(path) == [(2, {"input": "a", "target": "b"}), (3, "broken CSV")]
-    assert bad(path).raw == 'c,"d\ne,f'
+    assert (bad(path).raw, bad(path).detail) == ('c,"d\ne,f', "a quote is opened, and never closed")
+    last = bad(write(tmp_path / "b.csv", 'input,target\na,b\nc,"d'))
+    assert (bad(path).reason, last.reason) == ("broken CSV" + REST_UNREAD, "broken CSV")
 
 
 def test_csv_values_may_be_long(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_run import configure, make_project, write_records
 from weft.config.load import load_config
 from weft.data.conversations import read_conversations
-from weft.data.split import Portion, assign_splits, said
+from weft.data.split import Portion, assign_splits, said, split_sizes
 from weft.data.store import NoExamplesError
 from weft.errors import DataError
 from weft.evaluation.sets import find_sets, read_sets
@@ -47,6 +47,21 @@ def test_a_question_is_in_one_split_whatever_its_answers_and_sources(
     order = random.sample(range(len(talks)), len(talks))
     shuffled = assign_splits([talks[place] for place in order], RATIOS, seed, by_source=by_source)
     assert shuffled == [names[place] for place in order]
+
+
+@given(st.lists(st.integers(1, 30), max_size=8), st.integers(0, 99), st.sampled_from(["train", "val", "test", None]))
+def test_every_split_gets_a_question_where_there_are_enough(answers: list[int], seed: int, without: str | None) -> None:
+    """However many answers each question has."""
+    ratios = {"train": 0.7, "val": 0.1, "test": 0.2}
+    if without:
+        ratios[without] = 0.0
+    wanted = [name for name, ratio in ratios.items() if ratio]
+    talks = [talk(f"{number}?", f"{answer}") for number, count in enumerate(answers) for answer in range(count)]
+    names = assign_splits(talks, ratios, seed)
+    assert set(names) == set(wanted[: len(answers)])
+    distinct = [talk(f"{number}?") for number in range(len(talks))]
+    counts = Counter(assign_splits(distinct, ratios, seed))
+    assert counts == {name: size for name, size in split_sizes(len(talks), ratios).items() if size}
 
 
 def test_questions_may_be_divided_and_fields_kept_together() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -283,4 +284,4 @@ def test_any_examples_come_back_as_written(tmp_path_factory: pytest.TempPathFact
         assert read[i].ids.tolist() == example.ids.tolist()
         assert read[i].loss_weights.tolist() == example.loss_weights.tolist()
         assert read[i].location == example.location
-    assert read.targets == pytest.approx([example.loss_weights.sum(dtype=np.float64) for example in written], rel=1e-12)
+    assert read.targets == pytest.approx([math.fsum(example.loss_weights) for example in written], abs=0, rel=1e-15)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from weft.cli import main
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
 from weft.data.prepare import prepare
@@ -59,6 +60,57 @@ def test_the_default_system_prompt_comes_before_the_style(config: Callable[..., 
     apply_style(config(system_prompt="Default."), "Be brief.")
     assert systems()["q0"] == "Default.\n\nBe brief."
     assert systems()["q1"] == "s1\n\nBe brief."
+
+
+MODES = {"append": ("s1\n\nA", "S\n\nA"), "prepend": ("A\n\ns1", "A\n\nS"), "replace": ("A", "A")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_style_goes_behind_before_or_in_place_of_the_system_message(config: Callable[..., Config], mode: str) -> None:
+    own, default = MODES[mode]
+    before = files()
+    asking = config(style_mode=mode, system_prompt="S")
+    apply_style(asking, "A")
+    assert (systems()["q1"], systems()["q0"]) == (own, default)
+    assert effective_system_prompt(asking) == default
+    assert effective_system_prompt(config(system_prompt="S")) == default, "as the files hold it"
+    assert effective_system_prompt(config(style_mode=mode)) == "A"
+    assert not apply_style(asking, "A").changed
+    other = next(name for name in MODES if name != mode)
+    assert apply_style(config(style_mode=other, system_prompt="S"), "A").changed
+    assert systems()["q1"] == MODES[other][0]
+    with pytest.raises(
+        DataError, match=rf"holds this style as data\.style_mode: {other}; data\.style asks for 'A' as {mode}"
+    ):
+        effective_system_prompt(config(style="A", style_mode=mode))
+    remove_style(config())
+    assert files() == before
+
+
+def test_preparing_follows_a_change_of_the_mode(config: Callable[..., Config]) -> None:
+    for mode, (own, _) in MODES.items():
+        prepare(config(style="A", style_mode=mode))
+        assert systems()["q1"] == own
+        assert json.loads(Path("out/train.style.json").read_bytes())["mode"] == mode
+
+
+def test_a_record_from_before_there_were_modes_appends(config: Callable[..., Config]) -> None:
+    apply_style(config(), "A")
+    record = Path("out/train.style.json")
+    content = json.loads(record.read_bytes())
+    del content["mode"]
+    record.write_text(json.dumps(content))
+    assert not apply_style(config(), "A").changed
+    record.write_text(json.dumps({**content, "mode": "sideways"}))
+    with pytest.raises(DataError, match="the record of the style cannot be read"):
+        remove_style(config())
+
+
+def test_prepare_takes_a_style_as_it_stands(config: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data.raw_path=raw.jsonl", *(f"data.{name}_path=out/{name}.jsonl" for name in SPLITS)]
+    assert main(["prepare", "--style", "Be kind: [yes], # always", *words]) == 0
+    assert "style, in every system message: Be kind: [yes], # always\n" in capsys.readouterr().out
+    assert systems()["q0"] == "Be kind: [yes], # always"
 
 
 def test_tools_stay_with_the_conversation(config: Callable[..., Config]) -> None:

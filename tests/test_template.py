@@ -72,7 +72,7 @@ def test_the_documented_template_prints_what_chatml_prints() -> None:
         chat("suaua", " S\n", "Q", "A\n", "<|im_end|>", "B"),
         chat("uaua", "", "A", "R", "B"),
     ):
-        assert documented.examples(conversation) == built_in.examples(conversation)
+        assert shown(documented.examples(conversation)) == shown(built_in.examples(conversation))
         assert documented.prompt(conversation.messages[:-1]) == built_in.prompt(conversation.messages[:-1])
     (example,) = built_in.examples(chat("ua", "Q", "A"))
     assert text(example.segments) == "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>"

@@ -90,6 +90,21 @@ def test_again_gives_the_same_bytes_and_training_reads_them(copies: Path, capsys
     assert json.loads(capsys.readouterr().out)["formats"] == {"prompt": 5}
 
 
+def test_clones_of_the_hubs_repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card, the records in data/, and beside them the messages in other files."""
+    monkeypatch.chdir(tmp_path)
+    write(Path("clones/databricks-dolly-15k/databricks-dolly-15k.jsonl"), DOLLY)
+    write(Path("clones/alpaca/data/train.jsonl"), ALPACA)
+    write(Path("clones/oasst1/data/train.jsonl"), OASST[:5])
+    write(Path("clones/oasst1/all.messages.jsonl"), OASST)
+    for folder in Path("clones").iterdir():
+        (folder / "README.md").write_text("---\nlicense: x\n---\n")
+    assert main(["datasets", "get", "all", "--source", "clones", "--out", "sft"]) == 0
+    assert [len(rows(path)) for path in sorted(Path("sft").iterdir())] == [2, 2, 1]
+    assert main(["datasets", "get", "oasst1", "--source", "clones/oasst1", "--out", "one"]) == 0
+    assert Path("one/oasst1_en.jsonl").read_bytes() == Path("sft/oasst1_en.jsonl").read_bytes()
+
+
 def test_one_from_its_own_file(copies: Path) -> None:
     path = write(Path("mine.jsonl"), [{**DOLLY[0], "system": "Be brief."}])
     assert main(["datasets", "get", "dolly15k", "--source", str(path)]) == 0

@@ -25,11 +25,15 @@ ConfigFile = str | Path | None
 """A YAML file; None for the defaults."""
 
 
-def prepare(config: ConfigFile = None, **overrides: Any) -> PrepareReport:
-    """Turn raw records into train, validation and test files: ``weft prepare``."""
+def prepare(config: ConfigFile = None, *, jobs: int = 1, **overrides: Any) -> PrepareReport:
+    """Turn raw records into train, validation and test files: ``weft prepare``.
+
+    ``jobs`` processes may work where it pays. With more than one, a script must keep what it does under
+    ``if __name__ == "__main__"``, because each of them imports it.
+    """
     from weft.data.prepare import prepare
 
-    return prepare(_load(config, overrides).config)
+    return prepare(_load(config, overrides).config, jobs=jobs)
 
 
 def check(config: ConfigFile = None, **overrides: Any) -> CheckReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from weft.config.load import Loaded
+    from weft.data.leaks import Leaks
+
+
+_SHOWN_LEAKS = 5
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -71,3 +75,12 @@ def mapping_lines(mappings: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         every = max(counts.values())
         fields = (field if count == every else f"{field} ({count:,})" for field, count in counts.items())
         yield f"  {name}: {', '.join(fields)}"
+
+
+def leak_lines(leaks: Sequence[Leaks]) -> Iterator[str]:
+    """What training tells of each held-out set, with the first places."""
+    for one in leaks:
+        quoted = "" if one.quoted is None else f", {one.quoted:,} more quoted ({one.words} words in a row)"
+        yield f"known to training: {one.asked:,} of {one.questions:,} questions of {one.name} are asked{quoted}"
+        for leak in one.first[:_SHOWN_LEAKS]:
+            yield f"            {leak.question} is {leak.kind} by {leak.training}"

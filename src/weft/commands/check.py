@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
+from weft.commands.arguments import add_config, add_json, console, emit, leak_lines, load, mapping_lines
 
 if TYPE_CHECKING:
     from weft.data.check import CheckReport, MixtureCheck, ModelCheck, PackingCheck, SetCheck
@@ -58,6 +58,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
         yield _mixture_line(report.mixture)
     if report.packing:
         yield _packing_line(report.packing)
+    yield from leak_lines([one for one in report.leaks if one.asked or one.quoted is not None])
     yield from _note_lines(report)
     yield from (f"notice: {notice}" for notice in report.notices)
     if not report.warnings:

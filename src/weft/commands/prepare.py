@@ -1,9 +1,9 @@
 """Turn raw records into train, validation and test files.
 
 Reads data.raw_path (a file, a directory, a pattern, a sample such as a.jsonl#500, or a list of these), detects the format of
-each record, leaves out exact duplicates, divides the rest by data.split, and writes one JSON record per line to
-data.train_path, data.val_path and data.test_path. A report of every count lies beside them (prepare_report.json). Running it
-again gives the same files.
+each record, normalises its texts, leaves out duplicates, divides the rest by data.split, and writes one JSON record per
+line to data.train_path, data.val_path and data.test_path. A report of every count lies beside them (prepare_report.json).
+Running it again gives the same files.
 
 --clean removes what preparing made and the cache of encoded examples; it never touches raw data, models or runs.
 
@@ -14,19 +14,26 @@ Examples:
   weft prepare configs/my.yaml data.raw_path=questions.csv.gz
   weft prepare configs/my.yaml 'data.raw_path=[raw/*.parquet, forum.jsonl#500]'
   weft prepare configs/my.yaml data.split.train_ratio=0.9 data.split.val_ratio=0.1 data.split.test_ratio=0
-  weft prepare configs/my.yaml on_bad_row=drop data.style="Answer in one sentence."
+  weft prepare configs/my.yaml data.near_duplicates=0.8 data.filter.min_response=20
+  weft prepare configs/my.yaml 'data.benchmarks=[gsm8k/test.jsonl]'    does training know its questions?
+  weft prepare configs/my.yaml on_bad_row=drop --style "Answer in one sentence."
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weft.commands.arguments import add_config, add_json, console, emit, load, mapping_lines
+from weft.commands.arguments import add_config, add_json, console, emit, leak_lines, load, mapping_lines
 
 if TYPE_CHECKING:
+    from weft.data.near_duplicates import NearDuplicates
     from weft.data.prepare import PrepareReport
+
+
+_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clean", action="store_true", help="remove what preparing made, and the cache; prepare nothing"
     )
+    parser.add_argument("--style", metavar="TEXT", help="the same as data.style=TEXT, taken as it stands")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="how many processes may work where it pays; default: one per core"
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, and print the counts; or clean, and print what was removed."""
+    from weft.config.scalars import dump
     from weft.data.prepare import prepare
     from weft.escape import visible
 
+    if args.style is not None:
+        args.words = [*args.words, f"data.style={dump(args.style)}"]
     config = load(args).config
     if args.clean:
         from weft.data.clean import clean
@@ -52,9 +66,14 @@ def run(args: argparse.Namespace) -> int:
             args, {"removed": removed}, "\n".join(["removed:", *removed] if removed else ["there is nothing to remove"])
         )
         return 0
-    report = prepare(config)
+    report = prepare(config, jobs=_cores() if args.jobs is None else args.jobs)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 0
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _lines(report: PrepareReport) -> Iterator[str]:
@@ -67,9 +86,15 @@ def _lines(report: PrepareReport) -> Iterator[str]:
     yield f"  {rejected:>8}  rejected" + (f", listed in {report.rejects_path}" if rejected else "")
     for reason, count in report.rejected.items():
         yield f"            {count} × {reason}"
+    if near := report.near_duplicates:
+        yield from _near_lines(near)
+    yield from leak_lines(report.leaks)
     yield "written:"
     for name, split in report.splits.items():
         yield f"  {split.records:>8}  {name:<5}  {split.path}"
+    if report.normalised:
+        steps = ", ".join(f"{step} in {count:,} records" for step, count in report.normalised.items())
+        yield f"normalised (data.normalise): {steps}"
     if report.system_prompt_added:
         yield f"{report.system_prompt_added} records got data.system_prompt as their system message"
     if report.style:
@@ -79,3 +104,12 @@ def _lines(report: PrepareReport) -> Iterator[str]:
         yield f"kept in meta, not trained: {fields}"
     for note in report.notes:
         yield f"note: {note}"
+
+
+def _near_lines(near: NearDuplicates) -> Iterator[str]:
+    if not near.records:
+        yield f"no record is {near.threshold:g} similar to another (data.near_duplicates)"
+        return
+    yield f"nearly the same (data.near_duplicates: {near.threshold:g}), the first of {near.records:,}:"
+    for pair in near.first[:_SHOWN]:
+        yield f"            {pair.location} is {pair.similarity:.3f} similar to {pair.first}"

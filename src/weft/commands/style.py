@@ -1,6 +1,7 @@
 """Add an instruction to every system message of the prepared files, reversibly.
 
-The instruction follows the text of each system message, or becomes the system message where there is none; chat uses it too.
+The instruction follows the text of each system message (data.style_mode: prepend puts it before that text, replace in its place),
+or becomes the system message where there is none; chat uses it too.
 The files as they were are kept beside them (train.unstyled.jsonl, ...). The same style twice changes nothing, another one
 replaces the first, and --undo restores the files byte for byte. `weft prepare` makes files without a style, unless data.style
 names one.
@@ -8,6 +9,7 @@ names one.
 Examples:
   weft style --style "Be helpful and concise"       the files of the default configuration
   weft style configs/my.yaml --style "Answer in bullet points."
+  weft style configs/my.yaml --style "You are a pirate." data.style_mode=replace
   weft style configs/my.yaml                        the style that data.style names
   weft style configs/my.yaml --undo
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from weft.config.keys import find_key
 from weft.config.layers import Layer
-from weft.config.schema import Config
+from weft.config.schema import Config, DataConfig
 from weft.config.values import plain_value
 from weft.errors import ConfigError
 
@@ -36,6 +36,21 @@ def split_is_whole(config: Config) -> Iterator[Finding]:
             what=f"data.split: train_ratio + val_ratio + test_ratio must be 1, but {shown} = {sum(ratios):g}",
             fix="set all three, so that they sum to 1",
         )
+
+
+def filters_let_something_through(config: Config) -> Iterator[Finding]:
+    """No length is above a longest and below a shortest one."""
+    rules = config.data.filter
+    for part, low, high in (
+        ("prompt", rules.min_prompt, rules.max_prompt),
+        ("response", rules.min_response, rules.max_response),
+    ):
+        if low is not None and high is not None and low > high:
+            yield Finding(
+                keys=(f"data.filter.min_{part}", f"data.filter.max_{part}"),
+                what=f"no {part} is at least {low:,} and at most {high:,} {rules.unit} long",
+                fix=f"set data.filter.max_{part} to at least data.filter.min_{part}",
+            )
 
 
 def one_precision(config: Config) -> Iterator[Finding]:
@@ -111,12 +126,31 @@ def sets_do_not_hide_the_splits(config: Config) -> Iterator[Finding]:
             )
 
 
+def custom_fields_are_apart(config: Config) -> Iterator[Finding]:
+    """A field that is the question as well as the answer would be said twice."""
+    if "custom" not in (config.data.format, *(dataset.format for dataset in config.datasets)):
+        return
+    default = DataConfig()
+    named: dict[str, str] = {}
+    for key in ("instruction_field", "response_field", "system_field", "context_field"):
+        field = getattr(config.data, key)
+        may_be_absent = key in ("system_field", "context_field")
+        if field in named and not (may_be_absent and field == getattr(default, key)):
+            yield Finding(
+                keys=(f"data.{key}", f"data.{named[field]}"),
+                what=f"data.{named[field]} and data.{key} both name the field {field!r}",
+                fix="name another field with one of them",
+            )
+        named.setdefault(field, key)
+
+
 def _is_file_name(name: str) -> bool:
     return bool(name.strip()) and name[0] != "." and name.isprintable() and not set(name) & set("/\\")
 
 
 CHECKS: dict[Check, tuple[str, ...]] = {
     split_is_whole: ("data.split.",),
+    filters_let_something_through: ("data.filter.",),
     one_precision: ("train.bf16", "train.fp16"),
     best_model_needs_evaluations: (
         "train.evaluation_strategy",
@@ -127,6 +161,14 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     datasets_have_names_of_their_own: ("datasets",),
     names_are_file_names: ("run_name", "eval.sets."),
     sets_do_not_hide_the_splits: ("eval.sets.",),
+    custom_fields_are_apart: (
+        "data.instruction_field",
+        "data.response_field",
+        "data.system_field",
+        "data.context_field",
+        "data.format",
+        "datasets",
+    ),
 }
 """Every rule, with the beginnings of the names of the keys that it reads."""
 

@@ -173,6 +173,34 @@ class TrainConfig(Section):
     """Where metrics go beside `metrics.jsonl`: TensorBoard event files in `runs/` need `weft[tensorboard]`."""
 
 
+class NormaliseConfig(Section):
+    """How preparation writes the texts of system, user and assistant messages. What tools are given and give is not touched."""
+
+    trim: bool = key(True)
+    """Remove whitespace at both ends."""
+    nfc: bool = key(True)
+    """Compose characters as Unicode's normal form C does: `e` and a combining acute become `é`."""
+    control: bool = key(True)
+    """Write every line end as LF, and remove other control characters but tab, and byte order marks inside a text."""
+    zero_width: bool = key(False)
+    """Remove zero-width spaces, word joiners and soft hyphens; never what scripts and emoji are joined with."""
+
+
+class FilterConfig(Section):
+    """Which records preparation leaves out for their length: of all that the user says, or of all that the assistant says."""
+
+    unit: Literal["characters", "words", "tokens"] = key("characters")
+    """What lengths count: characters, words between whitespace, or tokens of the model's tokenizer."""
+    min_prompt: int | None = key(None, ge=1)
+    """The shortest prompt."""
+    max_prompt: int | None = key(None, ge=1)
+    """The longest prompt."""
+    min_response: int | None = key(None, ge=1)
+    """The shortest response."""
+    max_response: int | None = key(None, ge=1)
+    """The longest response."""
+
+
 class SplitConfig(Section):
     """How preparation divides records; the three ratios sum to 1."""
 
@@ -214,6 +242,9 @@ RecordFormat = Literal[
 OasstPaths = Literal["best", "all"]
 
 
+StyleMode = Literal["append", "prepend", "replace"]
+
+
 class DataConfig(Section):
     """Where records come from and how they are read and printed."""
 
@@ -251,7 +282,15 @@ class DataConfig(Section):
     jobs: Auto | Annotated[int, Field(ge=1)] = key("auto", identity=False)
     """How many processes encode examples; they make the same whatever their number. `auto`: one per core, for files of 8 MiB or
     more."""
+    normalise: NormaliseConfig = key(default_factory=NormaliseConfig, identity=False)
+    filter: FilterConfig = key(default_factory=FilterConfig, identity=False)
+    near_duplicates: float | None = key(None, gt=0, le=1, identity=False)
+    """Preparation leaves out records that are at least this similar to an earlier one, such as 0.8: the share of all pieces of
+    five characters that both have (Jaccard). 1 is the same but for case and spacing. Default: none; exact duplicates always."""
     split: SplitConfig = key(default_factory=SplitConfig, identity=False)
+    benchmarks: Paths | None = key(None, identity=False)
+    """Files of questions that training must not know, named as in `raw_path`. `weft prepare` and `weft check` tell which of them
+    training records ask or quote."""
     val_split_ratio: float = key(0.02, ge=0, lt=1)
     """The share of each of `datasets` that is held out for validation where there is no file `val_path`; 0 for none."""
     train_on: TrainOn = key("assistant")
@@ -266,6 +305,8 @@ class DataConfig(Section):
     """A system message for records that have none, and for chat."""
     style: str | None = key(None)
     """An instruction added to every system message, in the prepared files and in chat."""
+    style_mode: StyleMode = key("append")
+    """Where a style goes: behind the text of a system message, before it, or in its place."""
 
 
 class DatasetConfig(Section):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
-from weft.data.conversations import ConversationFile, read_conversations
+from weft.data.benchmarks import read_benchmarks
+from weft.data.conversations import ConversationFile
 from weft.data.inputs import (
     HELD_OUT,
     can_do_without_validation,
@@ -19,12 +20,13 @@ from weft.data.inputs import (
     split_notices,
     training_files,
 )
+from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.mixture import Share
 from weft.data.packing import Packing, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.split import asked, said
-from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store
+from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
 from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
@@ -127,6 +129,8 @@ class CheckReport:
     mixture: MixtureCheck | None
     packing: PackingCheck | None
     """None where there is no tokenizer yet, or the training sets cannot be mixed."""
+    leaks: tuple[Leaks, ...]
+    """What training tells of the held-out sets and of ``data.benchmarks``; quotations of the latter only."""
     warnings: tuple[Warn, ...]
     notices: tuple[str, ...]
 
@@ -154,12 +158,15 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
         else:
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
+    benchmarks, unread = read_benchmarks(config)
     sets: list[SetCheck] = []
+    talks: dict[str, list[Conversation]] = {}
     stores: dict[str, ExampleStore] = {}
     trained: _Heard | None = None
     for name, group in files.items():
         found = [_read(config, file) for file in group]
-        heard = _Heard.of([talk for part in found for talk in part.conversations])
+        talks[name] = [talk for part in found for talk in part.conversations]
+        heard = _Heard.of(talks[name])
         if renderer:
             try:
                 stores[name] = _encode(config, group, renderer, progress)
@@ -181,13 +188,16 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
             mixture, packing = _mixture(planned), _packing(planned)
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(what=problem.what, fix=problem.fix or "")]
+    held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
+    leaks = (*held_out, *find_leaks(benchmarks, talks["train"]))
     return CheckReport(
         sets=tuple(sets),
         model=model,
         mixture=mixture,
         packing=packing,
-        warnings=(*unmixed, *_warnings(config, sets, model, packing)),
-        notices=tuple(notices),
+        leaks=leaks,
+        warnings=(*unmixed, *_benchmark_warnings(leaks[len(held_out) :]), *_warnings(config, sets, model, packing)),
+        notices=(*notices, *unread),
     )
 
 
@@ -206,16 +216,7 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
 
 
 def _read(config: Config, file: SourceFile) -> ConversationFile:
-    prompt = effective_system_prompt(config)
-    return read_conversations(
-        file.path,
-        format=file.format,
-        on_bad_row=config.on_bad_row,
-        system_prompt=prompt,
-        source=file.name,
-        seed=file.seed,
-        portion=file.portion,
-    )
+    return read_source(file, on_bad_row=config.on_bad_row, system_prompt=effective_system_prompt(config))
 
 
 def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, progress: Progress | None) -> ExampleStore:
@@ -312,6 +313,16 @@ def _packing(packing: Packing) -> PackingCheck:
         fill=rows.fill,
         cut_examples=rows.cut_examples,
     )
+
+
+def _benchmark_warnings(leaks: Sequence[Leaks]) -> Iterator[Warn]:
+    for one in leaks:
+        for known, how in ((one.asked, "asked"), (one.quoted, "quoted")):
+            if known:
+                yield Warn(
+                    what=f"{known} of {one.questions} questions of {one.name} are {how} in training: scores on it mislead",
+                    fix="leave these training records out; `weft check --json` lists the first of them under leaks",
+                )
 
 
 def _warnings(

@@ -26,8 +26,6 @@ import numpy as np
 
 Spec = Mapping[str, Any]
 """A ``tokenizer.json``, parsed."""
-Texts = Sequence[str | int]
-"""Pieces of a run: text, and the ids of the control tokens between."""
 EncodeWhole = Callable[[list[str]], list[list[int]]]
 """Encodes texts, each by itself."""
 
@@ -39,11 +37,18 @@ _FOLLOWS, _BEGINS_WITH_SPACE, _ENDS_WITH_SPACE = 1, 2, 4
 """Of a chunk: it stands behind a space at which the text was cut; what it begins and ends with."""
 
 
+class ControlToken(str):
+    """The string of a control token, where it stands for the token and not for its letters."""
+
+    __slots__ = ()
+
+
 class ChunkCache:
     """Encodes runs of text and control tokens.
 
     Args:
         encode: the tokenizer, for texts without control tokens; the same text always has the same ids.
+        control: the ids of the control tokens.
         forbidden: ids that no text may turn into.
 
     Attributes:
@@ -55,13 +60,13 @@ class ChunkCache:
     _starts: np.ndarray
     _lengths: np.ndarray
 
-    def __init__(self, encode: EncodeWhole, forbidden: Collection[int]) -> None:
-        self._encode, self._forbidden = encode, frozenset(forbidden)
+    def __init__(self, encode: EncodeWhole, control: Mapping[str, int], forbidden: Collection[int]) -> None:
+        self._encode, self._control, self._forbidden = encode, dict(control), frozenset(forbidden)
         self._lock = threading.Lock()
         self.looked_up = self.encoded = 0
         self._forget()
 
-    def encode(self, runs: Sequence[Texts]) -> list[np.ndarray]:
+    def encode(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """The ids of each run, int32.
 
         Raises:
@@ -74,7 +79,7 @@ class ChunkCache:
                 self._forget()  # of some chunks it is not known what they are
                 raise
 
-    def _encoded(self, runs: Sequence[Texts]) -> list[np.ndarray]:
+    def _encoded(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
         found = [self._numbers(run) for run in runs]
@@ -90,24 +95,24 @@ class ChunkCache:
         self._encode_new()
         return self._ids(numbers, counts)
 
-    def _numbers(self, run: Texts) -> list[int]:
+    def _numbers(self, run: Sequence[str]) -> list[int]:
         """The chunks of a run, cut at every space."""
         numbers: list[int] = []
         for part in run:
-            if isinstance(part, int):
-                numbers.append(self._control_token(part))
+            if type(part) is ControlToken:
+                numbers.append(self._tokens[part])
             else:
                 words = iter(part.split(" "))
                 numbers.append(self._whole[next(words)])
                 numbers += map(self._following.__getitem__, words)
         return numbers
 
-    def _numbers_with_care(self, run: Texts) -> list[int]:
+    def _numbers_with_care(self, run: Sequence[str]) -> list[int]:
         """The chunks of a run, cut only where no other white space is beside the space."""
         numbers: list[int] = []
         for part in run:
-            if isinstance(part, int):
-                numbers.append(self._control_token(part))
+            if type(part) is ControlToken:
+                numbers.append(self._tokens[part])
             else:
                 numbers += map(self._whole.__getitem__, _BORDER.split(part))
         return numbers
@@ -127,11 +132,9 @@ class ChunkCache:
         borders = np.append(0, ends)[np.append(0, np.cumsum(counts))].tolist()
         return [ids[start:end] for start, end in pairwise(borders)]
 
-    def _control_token(self, index: int) -> int:
-        number = self._tokens.get(index)
-        if number is None:
-            number = self._tokens[index] = self._new("", 0)
-            self._new_tokens[len(self._new_chunks) - 1] = index
+    def _new_token(self, token: str) -> int:
+        number = self._new("", 0)
+        self._new_tokens[len(self._new_chunks) - 1] = self._control[token]
         return number
 
     def _new(self, chunk: str, kind: int) -> int:
@@ -162,7 +165,7 @@ class ChunkCache:
     def _forget(self) -> None:
         self._whole = _Chunks(lambda chunk: self._new(chunk, _edges(chunk)))
         self._following = _Chunks(lambda word: self._new(f" {word}", _FOLLOWS | _edges(word)))
-        self._tokens: dict[int, int] = {}
+        self._tokens = _Chunks(self._new_token)
         self._new_chunks: list[str] = []
         self._new_tokens: dict[int, int] = {}
         """Places among the new chunks that stand for control tokens, and their ids."""

@@ -102,7 +102,9 @@ class ConversationReader:
         source: str | None = None,
         seed: int = 0,
         fix: str | None = None,
+        edit: Callable[[Conversation], Conversation] | None = None,
     ) -> None:
+        self._edit = edit
         self._path, self._seed, self._source, self._system_prompt = path, seed, source, system_prompt
         self._reading = format if isinstance(format, Reading) else Reading(format=format)
         self.parts = find_parts(path, seed=seed, fix=fix)
@@ -142,6 +144,12 @@ class ConversationReader:
                 else:
                     deque(others, maxlen=0)
             if self._trees:
+                if part.sample is not None:
+                    raise DataError(
+                        "a sample takes single records, and would tear trees of messages apart",
+                        where=part.name,
+                        fix=f"leave out #{part.sample}, or take the sample of what `weft prepare` makes of the trees",
+                    )
                 if mine is not None:
                     raise CannotShare
                 for block in self._grown(numbers):
@@ -205,6 +213,7 @@ class ConversationReader:
             return
         try:
             parsed = parse_as(row, self._reading, source=self._source or stem(row.location.path))
+            block.kept.append(self._finished(parsed))
         except RowError as error:
             block.bad_rows.append(_bad_row(row, error))
             return
@@ -212,25 +221,36 @@ class ConversationReader:
             self.tally.custom += 1
             self.tally.unseen = {key: name for key, name in self.tally.unseen.items() if name not in row.data}
         self.tally.kept += 1
-        block.kept.append(self._under_system_prompt(parsed))
 
     def _grown(self, numbers: Iterator[int]) -> Iterator[Block]:
         """The conversations of the trees that wait."""
+        from weft.data.conversations import canonical  # here, because that module builds on this one
+
         records, self._trees = self._trees, []
         trees = oasst.read_trees(records, self._reading, source=self._source or stem(records[0].location.path))
-        self.tally.kept += len(trees.conversations)
         self.tally.left_out.update(trees.left_out)
         bad_rows = [_bad_row(record, error) for record, error in trees.bad]
         for start in range(0, len(trees.conversations) or 1, ROWS_IN_BLOCK):
-            kept = [
-                self._under_system_prompt(Parsed(format="oasst", conversation=conversation, mapping=oasst.MAPPING))
-                for conversation in trees.conversations[start : start + ROWS_IN_BLOCK]
-            ]
-            yield Block(number=next(numbers), kept=kept, bad_rows=bad_rows)
+            block = Block(number=next(numbers), bad_rows=bad_rows)
+            for conversation in trees.conversations[start : start + ROWS_IN_BLOCK]:
+                try:
+                    parsed = Parsed(format="oasst", conversation=conversation, mapping=oasst.MAPPING)
+                    block.kept.append(self._finished(parsed))
+                except RowError as error:
+                    record = Record(data=canonical(conversation), location=conversation.location)
+                    block.bad_rows.append(_bad_row(record, error))
+            self.tally.kept += len(block.kept)
+            yield block
             bad_rows = []
 
-    def _under_system_prompt(self, parsed: Parsed) -> Parsed:
-        conversation = with_system_prompt(parsed.conversation, self._system_prompt)
+    def _finished(self, parsed: Parsed) -> Parsed:
+        """What was parsed, edited, and under the system prompt.
+
+        Raises:
+            RowError: the edit leaves nothing that could be used.
+        """
+        conversation = self._edit(parsed.conversation) if self._edit else parsed.conversation
+        conversation = with_system_prompt(conversation, self._system_prompt)
         return parsed if conversation is parsed.conversation else replace(parsed, conversation=conversation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +50,7 @@ def read_conversations(
     format: RecordFormat | Reading = "auto",
     on_bad_row: Literal["error", "drop"],
     system_prompt: str | None = None,
+    edit: Callable[[Conversation], Conversation] | None = None,
     source: str | None = None,
     seed: int = 0,
     portion: Portion | None = None,
@@ -62,6 +63,7 @@ def read_conversations(
         format: see :func:`weft.data.formats.parse_record`.
         on_bad_row: ``error`` raises when all rows are read; ``drop`` returns the bad ones in ``bad_rows``.
         system_prompt: the system message of conversations that have none.
+        edit: changes each conversation before it gets a system message; where it raises a ``RowError``, the record is a bad row.
         source: the source of conversations whose record names none; by default the file's name without its ending.
         seed: which records a sample (``path#500``) takes.
         portion: take only these conversations, and bad rows with those of training; None for all.
@@ -71,7 +73,9 @@ def read_conversations(
         DataError: the path is missing, unreadable or holds no records, or none has a field that the configuration names.
         Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
     """
-    reader = ConversationReader(path, format=format, system_prompt=system_prompt, source=source, seed=seed, fix=fix)
+    reader = ConversationReader(
+        path, format=format, system_prompt=system_prompt, source=source, seed=seed, fix=fix, edit=edit
+    )
     blocks = list(reader.blocks(held=reader.portion(portion) if portion else None))
     bad_rows = [row for block in blocks for row in block.bad_rows]
     reader.refuse(bad_rows, on_bad_row)

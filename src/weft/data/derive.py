@@ -16,17 +16,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from weft.data.control import Span
 from weft.data.generation_tag import generation_blocks, select
 from weft.data.pieces import REASONING_TAGS
 from weft.data.printer import Variant, not_printed
+from weft.data.runs import Stretch, stretches_of
 from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, close, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
 from weft.errors import TemplateError
 from weft.types import Message, Segment
+
+
+class Printed(Protocol):
+    """What :class:`Rendered` says of an example."""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """As there."""
+
+    @property
+    def append_eos(self) -> bool:
+        """As there."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As there."""
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """As there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +75,11 @@ class Rendered:
     - ``eos-appended``: nothing in the template ends it, so the end-of-text token does;
     - ``unanswered``: messages after the last answer are left out.
     """
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """The runs in which it is encoded."""
+        return stretches_of(self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +170,12 @@ def _example(
     """The example whose text ends with the turn ``placed``, trained in ``spans``."""
     turn, _ = runs[-1]
     end = spans[-1][1]
-    pieces = [(piece.start, piece.end) for printed in placed.contents.values() for piece in printed.pieces]
+    starts = {index: start for turn, (start, _) in runs for index in turn.messages}
+    pieces = [  # an answer that begins as its prompt ends (with <think>) says only what follows the prompt
+        (max(piece.start, starts.get(index, 0)), piece.end)
+        for index, printed in placed.contents.items()
+        for piece in printed.pieces
+    ]
     prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
     return Derived(
         rendered=Rendered(

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
-from weft.data.chunk_cache import ChunkCache, ForbiddenIds, Texts, pieces_by_chunk, probes, why_whole
+from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds, pieces_by_chunk, probes, why_whole
 from weft.errors import ModelError
 
 Spec = dict[str, Any]
@@ -38,12 +38,30 @@ _REPLACE = "use a model with another tokenizer"
 class Run:
     """A piece of text to encode at once.
 
-    ``control``: half-open character spans, in order, that become control tokens. ``continues``: text goes before it.
+    ``parts``: texts and control tokens, in order. ``continues``: text goes before it.
     """
 
-    text: str
-    control: Sequence[tuple[int, int]] = ()
+    parts: Sequence[str | ControlToken]
     continues: bool = False
+
+    @classmethod
+    def of(cls, text: str, control: Sequence[tuple[int, int]] = (), *, continues: bool = False) -> Run:
+        """``control``: half-open character spans of ``text``, in order, that become control tokens."""
+        parts: list[str] = []
+        last = 0
+        for start, end in control:
+            if start > last:
+                parts.append(text[last:start])
+            parts.append(ControlToken(text[start:end]))
+            last = end
+        if last < len(text):
+            parts.append(text[last:])
+        return cls(parts=parts, continues=continues)
+
+    @property
+    def text(self) -> str:
+        """As it reads."""
+        return "".join(self.parts)
 
 
 class Encoder:
@@ -75,7 +93,7 @@ class Encoder:
         self._verify()
         self.disproved: str | None = None
         self.whole_because = self._why_whole()
-        self._chunks = None if self.whole_because else ChunkCache(self._encode_texts, self._forbidden)
+        self._chunks = None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
         self._sampled = 0
 
     def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
@@ -84,9 +102,9 @@ class Encoder:
         Raises:
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
-        if self._chunks is not None and not any(_DEFAULT_MARK in run.text for run in runs):
+        if self._chunks is not None and not any(_DEFAULT_MARK in part for run in runs for part in run.parts):
             try:
-                ids = self._chunks.encode([self._texts(run) for run in runs])
+                ids = self._chunks.encode([run.parts for run in runs])
             except ForbiddenIds as error:
                 raise _text_became_control(error.text, error.ids, []) from None
             if self._agrees_in_a_sample(runs, ids):
@@ -97,20 +115,10 @@ class Encoder:
         """From now on, encode texts whole."""
         self._chunks, self.whole_because, self.disproved = None, reason, reason
 
-    def _texts(self, run: Run) -> Texts:
-        """The run's texts, and the ids of the control tokens between them."""
-        if not run.control:
-            return (run.text,)
-        parts: list[str | int] = []
-        last = 0
-        for start, end in run.control:
-            if start > last:
-                parts.append(run.text[last:start])
-            parts.append(self._control[run.text[start:end]])
-            last = end
-        if last < len(run.text):
-            parts.append(run.text[last:])
-        return parts
+    @property
+    def known_chunks(self) -> float:
+        """The share of the chunks of text encoded so far whose ids were known."""
+        return 1 - self._chunks.encoded / self._chunks.looked_up if self._chunks and self._chunks.looked_up else 0.0
 
     def _agrees_in_a_sample(self, runs: Sequence[Run], ids: Sequence[np.ndarray]) -> bool:
         """Encode one of the runs whole as well, each time another."""
@@ -137,7 +145,7 @@ class Encoder:
         for text in texts:
             if not pieces_by_chunk(self._cut, text):
                 return f"by the chunk, {text!r} is cut otherwise"
-        by_chunk = ChunkCache(self._encode_texts, ()).encode([(text,) for text in texts])
+        by_chunk = ChunkCache(self._encode_texts, {}, ()).encode([(text,) for text in texts])
         for text, ids, expected in zip(texts, by_chunk, self._encode_texts(texts), strict=True):
             if ids.tolist() != expected:
                 return f"by the chunk, {text!r} has other ids"
@@ -168,16 +176,10 @@ class Encoder:
 
     def _named(self, run: Run, mark: str) -> str:
         """The run's text with its control tokens under the names that the closed tokenizer knows them by."""
-        if not run.control:
-            return run.text
-        parts, last = [], 0
-        for start, end in run.control:
-            parts += [run.text[last:start], _name(self._control[run.text[start:end]], mark)]
-            last = end
-        return "".join(parts) + run.text[last:]
+        return "".join(_name(self._control[part], mark) if type(part) is ControlToken else part for part in run.parts)
 
     def _check(self, run: Run, ids: list[int]) -> None:
-        expected = [self._control[run.text[start:end]] for start, end in run.control]
+        expected = [self._control[part] for part in run.parts if type(part) is ControlToken]
         expected = [index for index in expected if index in self._forbidden]
         found = [index for index in ids if index in self._forbidden]
         if found != expected:
@@ -205,7 +207,7 @@ class Encoder:
             loaded = tokenizer.token_to_id(_name(index, _DEFAULT_MARK))
             if loaded != index:
                 raise ModelError(f"the control token {token!r} has the id {index} but loads as {loaded}", fix=_REPLACE)
-        spelled = self._encode_whole([Run(text=token) for token in self._control])
+        spelled = self._encode_whole([Run(parts=[token]) for token in self._control])
         for token, ids in zip(self._control, spelled, strict=True):
             if not ids:
                 raise ModelError(f"the control token {token!r} is the only spelling of that text", fix=_REPLACE)

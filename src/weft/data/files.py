@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
-from weft.disk import sync
+from weft.disk import file_digest, sync
 from weft.errors import DataError
 
 
@@ -22,13 +22,13 @@ class StagedFiles:
     """
 
     def __init__(self) -> None:
-        self._staged: list[tuple[Path, Path]] = []
+        self._staged: list[tuple[Path, Path, str]] = []
 
     def __enter__(self) -> StagedFiles:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for aside, _ in self._staged:
+        for aside, _, _ in self._staged:
             with contextlib.suppress(OSError):  # where nothing can be written, nothing is there
                 aside.unlink()
 
@@ -44,21 +44,27 @@ class StagedFiles:
         digest = hashlib.sha256()
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._staged.append((aside, path))
+            self._staged.append((aside, path, ""))
             with aside.open("wb") as file:
                 for chunk in chunks:
                     digest.update(chunk)
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
+        self._staged[-1] = (aside, path, digest.hexdigest())
         return digest.hexdigest()
 
     def commit(self) -> None:
-        """Move every file into place, in the order in which they were written."""
-        for aside, path in self._staged:
+        """Move every file into place, in the order in which they were written; one that is there already stays untouched."""
+        changed = set()
+        for aside, path, digest in self._staged:
             with writing(path):
-                aside.replace(path)
-        for directory in {path.parent for _, path in self._staged}:
+                if path.is_file() and path.stat().st_size == aside.stat().st_size and file_digest(path) == digest:
+                    aside.unlink()
+                else:
+                    aside.replace(path)
+                    changed.add(path.parent)
+        for directory in changed:
             sync_directory(directory)
         self._staged.clear()
 

@@ -15,6 +15,7 @@ from weft.types import Message
 
 _EARLIER_TURNS = "earlier turns in a field of their own"
 _CONTEXT = "a context in a field of its own"
+_INPUT = "an input in a field of its own"
 
 
 def read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
@@ -58,6 +59,7 @@ def read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:
 def read_dolly(data: Data, fields: Sequence[str]) -> list[Message]:
     """Instruction, blank line, context; without a context the instruction alone."""
     _refuse_filled(data, "history", _EARLIER_TURNS, LEAVE_OUT)
+    _refuse_filled(data, "input", _INPUT, "set data.format: custom, with data.context_field: input")
     question = _joined("\n\n", text_at(data, fields[0]), _optional_text(data, "context"))
     return _asked_and_answered(data, question, text_at(data, fields[1]))
 
@@ -77,20 +79,18 @@ def read_custom(data: Data, reading: Reading) -> list[Message]:
                 detail="found the fields " + ", ".join(f"{name!r:.40}" for name in list(data)[:12]),
                 fix=f"set data.{key}: {near[0]}" if near else f"set data.{key} to one of them",
             )
-    context = _optional_text(data, reading.context_field)
-    question = _joined("\n\n", text_at(data, reading.instruction_field), context)
-    return _asked_and_answered(data, question, text_at(data, reading.response_field), system_field=reading.system_field)
+    texts = {role: _optional_text(data, field) for field, role in reading.optional_fields().items()}
+    question = _joined("\n\n", text_at(data, reading.instruction_field), texts.get("user", ""))
+    opening = _opening(texts.get("system", ""))
+    return [*opening, *_exchange(question, text_at(data, reading.response_field))]
 
 
-def _asked_and_answered(
-    data: Data, question: str, answer: str, history: Sequence[Message] = (), system_field: str = "system"
-) -> list[Message]:
-    return [
-        *_system(data, system_field),
-        *history,
-        Message(role="user", content=question),
-        Message(role="assistant", content=answer),
-    ]
+def _asked_and_answered(data: Data, question: str, answer: str, history: Sequence[Message] = ()) -> list[Message]:
+    return [*_system(data), *history, *_exchange(question, answer)]
+
+
+def _exchange(question: str, answer: str) -> tuple[Message, Message]:
+    return Message(role="user", content=question), Message(role="assistant", content=answer)
 
 
 def _history(data: Data) -> list[Message]:
@@ -119,14 +119,17 @@ def _joined(between: str, *texts: str) -> str:
     return between.join(filter(None, texts))
 
 
-def _system(data: Data, field: str = "system") -> list[Message]:
-    """The system message of a field; none where it is absent, null or empty (as in every row of a CSV file)."""
-    text = _optional_text(data, field)
-    return [Message(role="system", content=text)] if text else []
+def _system(data: Data) -> list[Message]:
+    """The system message of the field ``system``; none where it is absent, null or empty (as in every row of a CSV file)."""
+    return _opening(_optional_text(data, "system"))
+
+
+def _opening(system: str) -> list[Message]:
+    return [Message(role="system", content=system)] if system else []
 
 
 def _optional_text(data: Data, field: str) -> str:
-    return text_at(data, field) if data.get(field) else ""
+    return "" if data.get(field) in (None, [], {}) else text_at(data, field)
 
 
 def text_at(data: Data, field: str) -> str:

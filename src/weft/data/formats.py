@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from weft.config.schema import RecordFormat
@@ -77,6 +77,7 @@ _ANYWHERE = (*SETTING, "functions")
 _KNOWN = frozenset({"id", "meta", *_ANYWHERE})
 _LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
 _SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.items() for fields in form.fields)
+_NEEDED = frozenset(field for _, fields, _ in _SHAPES for field in fields)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +125,8 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         if reading.format == "custom" and not is_canonical(data):
             name = "custom"
             fields: tuple[str, ...] = (reading.instruction_field, reading.response_field)
-            optional: tuple[str, ...] = (reading.context_field, reading.system_field)
-            messages, meaning = read_custom(data, reading), {optional[0]: "user", optional[1]: "system"}
+            meaning: Mapping[str, str] = reading.optional_fields()
+            optional, messages = tuple(meaning), read_custom(data, reading)
         else:
             anything = reading.format in ("auto", "chat") or is_canonical(data)
             name, fields = _choose(data, is_list, None if anything else reading.format)
@@ -167,12 +168,7 @@ def _as_words(pair: tuple[str, str]) -> str:
 
 def _choose(data: Data, is_list: bool, only: str | None = None) -> tuple[str, tuple[str, ...]]:
     """The first format that fits (of all, or ``only`` this one), with the fields by which it does."""
-    keys = data.keys()
-    fitting = [
-        (name, fields)
-        for name, fields, needed in _SHAPES
-        if keys >= needed and only in (None, name) and (name == "pairs") == is_list
-    ]
+    fitting = _fitting(_NEEDED.intersection(data), is_list, only)
     if not fitting:
         _refuse_shape(data, only)
     if len(fitting) > 1:
@@ -187,6 +183,16 @@ def _choose(data: Data, is_list: bool, only: str | None = None) -> tuple[str, tu
                 fix="set data.format to the one that is meant, or remove the other fields",
             )
     return first
+
+
+@lru_cache(maxsize=2**10)
+def _fitting(keys: frozenset[str], is_list: bool, only: str | None) -> Sequence[tuple[str, tuple[str, ...]]]:
+    """Every format that records with these of all needed fields may have, with the fields by which they do."""
+    return [
+        (name, fields)
+        for name, fields, needed in _SHAPES
+        if keys >= needed and only in (None, name) and (name == "pairs") == is_list
+    ]
 
 
 def _refuse_shape(data: Data, only: str | None) -> NoReturn:
@@ -272,11 +278,11 @@ def _meta(data: Data, read: set[str]) -> dict[str, Any]:
         if field in beside and beside[field] not in NOTHING:
             raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
     for listed in read & _LISTS.keys():
-        of_messages = [
-            {key: value for key, value in item.items() if key not in _LISTS[listed]} for item in data[listed]
-        ]
-        if any(of_messages):
-            beside["message_fields"] = of_messages
+        items, known = data.get(listed), _LISTS[listed]
+        if isinstance(items, list) and not all(
+            map(known.issuperset, items)
+        ):  # with custom, it may be a text, or absent
+            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
     given = data.get("meta")
     if given is None:
         return beside

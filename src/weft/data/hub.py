@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ _ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def is_dataset(name: str) -> bool:
-    """Whether ``name``, which is no file or directory, may mean ``org/name[:config][@split]`` or ``directory:config@split``."""
+    """Whether ``name``, which is no file or directory, may mean ``org/name[:config][@split]`` or ``directory:config@split``.
+
+    A bare ``data/val`` is a path where the directory ``data`` lies here: nobody wants a slip in it to be looked up on the hub.
+    """
     match = _NAME.fullmatch(name)
     if match is None or kind(Path(name)):
         return False
-    return bool(_ON_THE_HUB.fullmatch(match["path"])) or Path(match["path"]).is_dir()
+    path, is_bare = Path(match["path"]), match["path"] == name
+    return path.is_dir() or (bool(_ON_THE_HUB.fullmatch(match["path"])) and not (is_bare and path.parent.is_dir()))
 
 
 def dataset_files(name: str, sample: int | None, seed: int) -> tuple[Path, ...]:
@@ -51,8 +56,7 @@ def dataset_files(name: str, sample: int | None, seed: int) -> tuple[Path, ...]:
     path, config, split = match["path"], match["config"], match["split"] or "train"
     try:
         if sample is None:
-            whole = datasets.load_dataset(path, config, split=split, keep_in_memory=False)
-            return tuple(Path(file["filename"]) for file in whole.cache_files)
+            return (_files if Path(path).is_dir() else _files_of_the_hub)(path, config, split)
         digest = hashlib.sha256(json.dumps([path, _content(Path(path)), config, split, sample, seed]).encode())
         kept = Path(datasets.config.HF_DATASETS_CACHE, "weft-samples", f"{digest.hexdigest()[:24]}.arrow")
         if not kept.exists():
@@ -64,6 +68,17 @@ def dataset_files(name: str, sample: int | None, seed: int) -> tuple[Path, ...]:
     # The library raises its own errors, those of the hub's client, of HTTP, of pyarrow and pandas, ValueError and OSError.
     except Exception as error:
         raise _load_error(name, error) from error
+
+
+def _files(path: str, config: str | None, split: str) -> tuple[Path, ...]:
+    import datasets
+
+    whole = datasets.load_dataset(path, config, split=split, keep_in_memory=False)
+    return tuple(Path(file["filename"]) for file in whole.cache_files)
+
+
+_files_of_the_hub = cache(_files)
+"""A command asks for them several times; each time would go to the network, and might find another version."""
 
 
 def _content(directory: Path) -> list[tuple[str, str]]:

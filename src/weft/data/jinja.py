@@ -8,6 +8,7 @@ does not escape HTML; ``raise_exception``, ``strftime_now``, ``namespace`` and `
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
@@ -19,7 +20,14 @@ from jinja2 import nodes
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
-from weft.data.limits import LimitExceeded, TimeLimitExceeded, check_percent_format, time_limit
+from weft.data.limits import (
+    MAX_SECONDS,
+    SLOW_SECONDS,
+    LimitExceeded,
+    TimeLimitExceeded,
+    check_percent_format,
+    time_limit,
+)
 from weft.data.sandbox import LimitedSandbox
 from weft.errors import TemplateError
 
@@ -69,7 +77,8 @@ class JinjaTemplate:
 
     def __init__(self, source: str, name: str, moment: datetime | None = None) -> None:
         self.source, self.name, self.moment = source, name, moment or datetime.now()
-        self._out_of_time: TimeLimitExceeded | None = None
+        self._slow_seconds = 0.0
+        self._out_of_time: TemplateError | None = None
         self._environment = self.sandbox(self.moment)
         try:
             with time_limit():
@@ -100,13 +109,15 @@ class JinjaTemplate:
 
         Raises:
             TemplateError: where the template refuses (``raise_exception``), fails, or exceeds a limit. One that ran out
-                of time is not run again: a mask takes many renders, a file many masks.
+                of time, in one render or in many slow ones, is not run again: a mask takes many, a file many masks.
         """
+        if self._out_of_time is not None:
+            stopped = self._out_of_time
+            raise TemplateError(stopped.what, where=stopped.where, fix=stopped.fix)
         self._environment.generation_marks = generation_marks
         self._environment.start_budget()
+        started = time.thread_time()
         try:
-            if self._out_of_time:
-                raise self._out_of_time
             with time_limit():
                 return self._template.render(variables)
         except _Refusal as error:
@@ -116,17 +127,26 @@ class JinjaTemplate:
                 fix="change the record to suit the template, or choose another template with data.template_path",
             ) from error
         except LimitExceeded as error:
+            stopped = _stopped(error, self._place(error))
             if isinstance(error, TimeLimitExceeded):
-                self._out_of_time = error
-            raise TemplateError(
-                f"the chat template was stopped: {error}", where=self._place(error), fix=_MEND_THE_TEMPLATE
-            ) from error
+                self._out_of_time = stopped
+            raise stopped from error
         except Exception as error:  # a template can raise anything that Python can
             raise TemplateError(
                 f"the chat template failed ({type(error).__name__}: {_shortened(str(error))})",
                 where=self._place(error),
                 fix=_MEND_THE_TEMPLATE,
             ) from error
+        finally:
+            self._count(time.thread_time() - started)
+
+    def _count(self, seconds: float) -> None:
+        """Add up slow renders, which are few in an honest template, and stop it where they are many."""
+        if seconds > SLOW_SECONDS:
+            self._slow_seconds += seconds
+            if self._slow_seconds > MAX_SECONDS and self._out_of_time is None:
+                limit = TimeLimitExceeded(f"its slow renders took more than {MAX_SECONDS:g} seconds together")
+                self._out_of_time = _stopped(limit, self.name)
 
     def _place(self, error: Exception) -> str:
         """``name:line`` of the innermost template line that the error passed through."""
@@ -136,6 +156,10 @@ class JinjaTemplate:
                 line = traceback.tb_lineno
             traceback = traceback.tb_next
         return self.name if line is None else f"{self.name}:{line}"
+
+
+def _stopped(error: LimitExceeded, place: str) -> TemplateError:
+    return TemplateError(f"the chat template was stopped: {error}", where=place, fix=_MEND_THE_TEMPLATE)
 
 
 def _shortened(words: str) -> str:

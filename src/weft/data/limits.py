@@ -23,7 +23,9 @@ MAX_WIDTH = 10_000
 MAX_INTEGER_BITS = 10_000
 """The largest integer that ``*`` and ``**`` may make."""
 MAX_SECONDS = 10.0
-"""Wall-clock seconds that one render may take."""
+"""Wall-clock seconds that one render may take, and seconds of work that the slow renders of one template may take together."""
+SLOW_SECONDS = 0.1
+"""The work from which on a render counts as slow: some hundred times that of a long conversation."""
 
 
 class LimitExceeded(Exception):

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from weft.data.control import Span
-from weft.data.said import CONTENT, Path, every_string, name_of_call, said, with_said
+from weft.data.said import CONTENT, Path, every_string, id_of_call, name_of_call, said, with_said
 from weft.errors import TemplateError
 from weft.types import Message
 
 _MARKS = range(0xF0000, 0xFFFFE)  # private use: no text has a meaning for them
 _ANY_MARK = re.compile(f"[{chr(_MARKS[0])}-{chr(_MARKS[-1])}]")
 _TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")
+_NEAR = 64
 REASONING_TAGS = _REASONING_BEGIN, _REASONING_END = "<think>", "</think>"
 """What reasoning is written between, inside a content, where it has no field of its own."""
 
@@ -49,9 +50,19 @@ class Printed:
 
 
 def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
-    """``count`` private-use characters that no message holds."""
+    """``count`` private-use characters that no message holds.
+
+    Raises:
+        TemplateError: the messages hold too many of them.
+    """
     used = {mark for message in messages for text in every_string(message) for mark in _ANY_MARK.findall(text)}
-    return tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
+    unused = tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
+    if len(unused) < count:
+        raise TemplateError(
+            f"the record holds {len(used):,} different private-use characters, and weft needs some of them to find the answers",
+            fix="remove them (U+F0000 to U+FFFFD) from the record",
+        )
+    return unused
 
 
 def locate(
@@ -59,6 +70,8 @@ def locate(
     messages: Sequence[Message],
     text: str,
     indices: Sequence[int] | None = None,
+    *,
+    tags: Collection[str] = (),
 ) -> dict[int, Printed]:
     """Find what ``messages`` say in ``text``, which is what ``print_messages(messages)`` returned.
 
@@ -67,19 +80,23 @@ def locate(
         messages: the messages.
         text: what they print.
         indices: which of them to look for; None for all.
+        tags: those of :data:`REASONING_TAGS` that are tokens, and so no part of a content where the template writes them anew.
 
     Returns:
         The messages that are printed, by their indices.
     """
     located: dict[int, Printed] = {}
     in_part: dict[int, Printed] = {}
-    for divide in (_undivided, _reasoning_apart):
-        missing = [index for index in (range(len(messages)) if indices is None else indices) if index not in located]
-        strings = [
-            _String(index, path, words, divide(messages[index]) if path == CONTENT else _core(words, 0, len(words)))
-            for index in missing
-            for path, words in said(messages[index]).items()
-        ]
+    wanted = range(len(messages)) if indices is None else indices
+    rewritten = {index for index in wanted if tags and _writes_tags(print_messages, messages, index)}
+    for usual, other in ((_undivided, _reasoning_apart), (_reasoning_apart, _undivided)):
+        missing = [index for index in wanted if index not in located]
+        strings = []
+        for index in missing:
+            divide = other if index in rewritten else usual
+            for path, words in said(messages[index]).items():
+                spans = divide(messages[index]) if path == CONTENT else _core(words, 0, len(words))
+                strings.append(_String(index, path, words, spans))
         found = _find(print_messages, messages, text, strings)
         for index in missing:
             own = {string.path: string for string in strings if string.index == index}
@@ -94,17 +111,22 @@ def _printed(
 ) -> Printed | None:
     """How a message is printed; None where what it must show is not in the text.
 
-    That is the end of its content, where its calls of tools do not stand in for it, and the names of those.
+    That is the end of its content, where its calls of tools do not stand in for it, and what names the tool of each call.
     """
     content = strings[CONTENT]
     is_shown = not content.spans or bool(found.get(content, {}).get(content.spans[-1]))
-    calls_are_shown = all(
-        _is_seen(found[name]) if name in found else name.words in text
-        for name in (strings[name_of_call(number)] for number in range(len(message.tool_calls)))
-    )
-    if not (is_shown or message.tool_calls) or not calls_are_shown:
+    if not (is_shown or message.tool_calls):
         return None
-    places = [places for string in strings.values() for places in found.get(string, {}).values()]
+    left_out: list[_String | None] = []
+    for number in range(len(message.tool_calls)):
+        name, ident = strings[name_of_call(number)], strings.get(id_of_call(number))
+        name_is_seen = all(found[name].values()) if name in found else name.words in text
+        id_is_seen = ident is not None and ident in found and all(found[ident].values())
+        if not (name_is_seen or id_is_seen):
+            return None
+        left_out += [each for each, is_seen in ((name, name_is_seen), (ident, id_is_seen)) if not is_seen]
+    needed = [string for string in strings.values() if string not in left_out]
+    places = [places for string in needed for places in found.get(string, {}).values()]
     pieces = sorted((piece for each in places for piece in each), key=lambda piece: piece.start)
     return Printed(tuple(pieces), is_complete=is_shown and all(places))
 
@@ -126,10 +148,6 @@ _Places = dict[Span, list[Piece]]
 """For each range of a string: where it is printed."""
 
 
-def _is_seen(places: _Places) -> bool:
-    return all(places.values())
-
-
 def _undivided(message: Message) -> tuple[Span, ...]:
     return _core(message.content, 0, len(message.content))
 
@@ -144,6 +162,29 @@ def _reasoning_apart(message: Message) -> tuple[Span, ...]:
     reasoning = _core(content, 0 if begin < 0 else begin + len(_REASONING_BEGIN), close)
     answer = _core(content, close + len(_REASONING_END), len(content))
     return reasoning + answer
+
+
+def _writes_tags(print_messages: Callable[[Sequence[Message]], str], messages: Sequence[Message], index: int) -> bool:
+    """Whether the template takes the content of this answer apart and writes the tags of its reasoning by itself.
+
+    It does if white space around the tags makes no difference.
+    """
+    message = messages[index]
+    parts = _reasoning_apart(message)
+    if message.role != "assistant" or _REASONING_END not in message.content or len(parts) < 2:
+        return False
+    reasoning, answer = (message.content[start:end] for start, end in parts)
+    try:
+        tight, loose = (
+            print_messages([*messages[:index], replace(message, content=content), *messages[index + 1 :]])
+            for content in (
+                f"{_REASONING_BEGIN}{reasoning}{_REASONING_END}{answer}",
+                f"{_REASONING_BEGIN}\n{reasoning}\n{_REASONING_END}\n\n{answer}",
+            )
+        )
+    except TemplateError:
+        return False
+    return tight == loose
 
 
 def _core(content: str, start: int, end: int) -> tuple[Span, ...]:
@@ -221,13 +262,23 @@ def _find_marked(
 
 
 def _mark_position(content: str, span: Span) -> int:
-    """The middle of the span, but not inside a tag, which a template may look for."""
+    """A place near the middle of the span that no template looks at: between two letters, if there is one, and not inside a tag.
+
+    Templates look for tags, and some for line breaks, which they join or leave out.
+    """
     start, end = span
     middle = (start + end + 1) // 2
-    for tag in _TAG.finditer(content, start, end):
-        if tag.start() < middle < tag.end():
-            return tag.end() if tag.end() < end else tag.start()
-    return middle
+    reach = 2 * _NEAR  # as far as a tag that holds a near place can lie
+    tags = [tag.span() for tag in _TAG.finditer(content, max(start, middle - reach), min(end, middle + reach))]
+
+    def outside() -> Iterator[int]:
+        for distance in range(_NEAR):
+            for place in (middle - distance, middle + distance):
+                if start < place < end and not any(begin < place < stop for begin, stop in tags):
+                    yield place
+
+    between = (place for place in outside() if not (content[place - 1].isspace() or content[place].isspace()))
+    return next(between, next(outside(), middle))
 
 
 def take_out(marked: str, marks: Sequence[str]) -> tuple[str, list[tuple[str, int]]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from weft.data.hub import dataset_files, is_dataset
@@ -45,6 +48,7 @@ def spelled(paths: Paths) -> str:
     return ", ".join(named(paths))
 
 
+@cache
 def stem(path: str | Path) -> str:
     """The name of a file without its endings, also that of a packing."""
     return unpacked_name(Path(path)).stem
@@ -55,11 +59,12 @@ def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[
 
     - A file is read by the ending of its name.
     - Of a directory, the files of a supported kind are read in the order of their names. Documents (``.txt``, ``.md``) are read
-      only where no other file is: beside records they are notes. Folders in it are not read, hidden files are as if absent.
+      only where no other file is, nor records in folders: beside records they are notes. Folders in it are not read, hidden
+      files are as if absent.
     - A pattern (``data/*.jsonl``, ``data/**/part-?.csv``) means all files that match, in the order of their paths.
     - ``path#500`` means a sample of 500 records of all that is at ``path``; ``seed`` says which.
-    - ``org/name[:config][@split]`` is a dataset of the Hugging Face hub where there is no such path; ``directory:config@split``
-      is one that lies here (see :mod:`weft.data.hub`).
+    - ``org/name[:config][@split]`` is a dataset of the Hugging Face hub where there is no such path (and, without configuration
+      and split, no directory ``org``); ``directory:config@split`` is one that lies here (see :mod:`weft.data.hub`).
 
     A file whose very name holds ``#``, ``*``, ``?`` or ``[`` is found under it.
 
@@ -93,7 +98,7 @@ def reads(name: str, path: Path) -> bool:
     """Whether ``path`` is, or would be, among the files that are read at ``name``."""
     text = _split(name)[0]
     if not _lies_there(Path(text)):  # a pattern; or nothing, as reading will say
-        return path in _matches(text) or (bool(_PATTERN.search(text)) and path.match(text))
+        return bool(_PATTERN.search(text)) and _fits(_absolute(path).parts, _absolute(text).parts)
     return Path(text).resolve() in (path.resolve(), path.resolve().parent)
 
 
@@ -142,11 +147,30 @@ def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[
     if not files:
         deeper = next((entry for entry in path.rglob("*") if kind(entry) and entry.is_file()), None)
         if deeper:
-            fix = f"its folders hold some: write {path / '**' / f'*{deeper.suffix}'}"
+            fix = f"its folders hold some: write {_all_like(deeper, path)}"
         raise DataError(
             f"the directory holds no {endings()} file", where=str(path), fix=fix or "put your records into it"
         )
+    if not records and (
+        deeper := next(_records_in_folders(visible), None)
+    ):  # as in a clone of a dataset: a card, and data/
+        raise DataError(
+            f"only {files[0].name} and the like lie here, and records in {deeper.parent.name}/",
+            where=str(path),
+            fix=f"to read the records, write {_all_like(deeper, path)}; to read what lies here, {path / files[0].name}",
+        )
     return files, tuple(entry for entry in visible if entry not in files)
+
+
+def _records_in_folders(entries: Iterable[Path]) -> Iterator[Path]:
+    for folder in filter(Path.is_dir, entries):
+        yield from (
+            entry for entry in sorted(folder.iterdir()) if kind(entry) not in (None, *DOCUMENTS) and entry.is_file()
+        )
+
+
+def _all_like(file: Path, directory: Path) -> Path:
+    return directory / "**" / f"*{file.suffix}"
 
 
 def _file(path: Path) -> tuple[Path, ...]:
@@ -186,6 +210,19 @@ def _matches(pattern: str) -> list[Path]:
     return sorted({Path(match) for match in glob.glob(pattern, recursive=True)})  # noqa: PTH207 - pathlib's wants a root
 
 
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - pathlib's keeps "..", and resolving would follow links
+
+
+def _fits(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a pattern, folder by folder, would match a file of these names if it were there."""
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(_fits(names[start:], pattern[1:]) for start in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], pattern[0]) and _fits(names[1:], pattern[1:])
+
+
 def _check_names(entries: Iterable[Path]) -> None:
     """Raise where a name is bytes that are no UTF-8: reports and locations could not hold it."""
     for entry in entries:
@@ -206,4 +243,5 @@ def _nearest(path: Path, fix: str | None) -> str:
     near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.8)
     if near:
         return f"did you mean {path.parent / near[0]}?" + (f" Otherwise {fix}" if fix else "")
-    return fix or f"look into {path.parent}"
+    on_the_hub = f"; or, for a dataset of the hub, write {path}@train" if is_dataset(f"{path}@train") else ""
+    return (fix or f"look into {path.parent}") + ("" if kind(path) else on_the_hub)

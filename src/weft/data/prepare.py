@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
+from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile, canonical, content_digest, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, SETTING
+from weft.data.leaks import Leaks, find_leaks, questions_held_out
+from weft.data.lengths import by_length
+from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
+from weft.data.normalise import Normaliser
 from weft.data.places import Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
 from weft.data.rows import BadRow
 from weft.data.split import assign_splits
-from weft.data.style import apply_style, end_style, suspend_style
+from weft.data.style import apply_style, end_style, is_styled, suspend_style
 from weft.data.style_record import original_path
 from weft.data.system_prompt import with_system_prompt
 from weft.errors import ConfigError, DataError
@@ -57,11 +62,15 @@ class PrepareReport:
     records: int
     kept: int
     rejected: Mapping[str, int]
-    """How many rows were rejected, by reason."""
+    """How many rows were rejected, by reason: those that cannot be used, that ``data.filter`` leaves out, near duplicates."""
     rejects_path: str | None
     """The file that lists them, if there are any."""
     duplicates: tuple[Duplicate, ...]
     """The records that were left out because an earlier one has the same messages."""
+    near_duplicates: NearDuplicates | None
+    """Those of ``rejected`` that nearly repeat an earlier record; None where ``data.near_duplicates`` is not set."""
+    leaks: tuple[Leaks, ...]
+    """What training tells of the other splits and of ``data.benchmarks``."""
     splits: Mapping[str, Split]
     """The files that were written, by split."""
     files: Mapping[str, int]
@@ -72,6 +81,8 @@ class PrepareReport:
     """What was read as what, by format, in how many records."""
     fields_beside: Mapping[str, int]
     """Fields that are kept in ``meta`` and not trained, with how many records have them."""
+    normalised: Mapping[str, int]
+    """In how many records a step of ``data.normalise`` changed something, by step."""
     system_prompt_added: int
     """How many records got ``data.system_prompt`` because they had no system message."""
     style: str | None
@@ -82,32 +93,50 @@ class PrepareReport:
         return asdict(self)
 
 
-def prepare(config: Config) -> PrepareReport:
-    """Read ``data.raw_path``, drop exact duplicates, split, and write the files that training reads.
+def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
+    """Read ``data.raw_path``, normalise, filter, drop duplicates, split, and write the files that training reads.
 
-    Records stay in the order in which they were read; texts stay as they are. The report, and the rejects if there are any,
+    Records stay in the order in which they were read. The report, and the rejects if there are any,
     go into the directory of ``data.train_path``. Same input, same bytes.
 
+    Args:
+        config: says from where, to where, and how.
+        jobs: how many processes may work where it pays; the result does not depend on it.
+
     Raises:
-        ConfigError: the paths cannot be those of outputs.
+        ConfigError: the paths cannot be those of outputs, or there are no processes to work.
         DataError: the raw path is missing or empty, or an output cannot be written, or a file in its place was not written
             by weft.
         Problems: some rows cannot be used (``on_bad_row: error``), or none can.
     """
+    if jobs < 1:
+        what = f"the number of processes must be at least 1, not {jobs}"
+        raise ConfigError(what, where="--jobs", fix="give 1 or more")
     outputs = _outputs(config)
     ratios = _ratios(config)
     _check_apart(config.data.raw_path, [*outputs.values(), _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)])
     _check_outputs({name: path for name, path in outputs.items() if ratios[name] > 0})
     _check_reports(config)
+    benchmarks, unread = read_benchmarks(config)
+    normaliser = Normaliser(config.data.normalise)
     found = read_conversations(
         config.data.raw_path,
         format=reading_of(config.data, config.data.format),
         on_bad_row=config.on_bad_row,
+        edit=normaliser,
         seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
-    kept, duplicates = _without_duplicates(conversations)
+    fitting, rejects = by_length(conversations, config.data.filter, config.model)
+    rejects = [*found.bad_rows, *rejects]
+    kept, duplicates = _without_duplicates(fitting)
+    if not kept:
+        raise _nothing_left(config, rejects)
+    similar: NearDuplicates | None = None
+    if config.data.near_duplicates is not None:
+        kept, alike, similar = without_near_duplicates(kept, config.data.near_duplicates, jobs=jobs)
+        rejects += alike
     splits: dict[str, list[Conversation]] = {name: [] for name in ratios}
     how = config.data.split
     names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
@@ -123,22 +152,26 @@ def prepare(config: Config) -> PrepareReport:
         ratios=ratios,
         records=sum(found.files.values()),
         kept=len(kept),
-        rejected=dict(Counter(row.reason for row in found.bad_rows).most_common()),
-        rejects_path=str(_beside(config, REJECTS_NAME)) if found.bad_rows else None,
+        rejected=dict(Counter(row.reason for row in rejects).most_common()),
+        rejects_path=str(_beside(config, REJECTS_NAME)) if rejects else None,
         duplicates=tuple(duplicates),
+        near_duplicates=similar,
+        leaks=find_leaks({**questions_held_out(splits), **benchmarks}, splits["train"], jobs=jobs),
         splits=written,
         files=found.files,
         formats=dict(found.formats),
         mappings={name: dict(counts) for name, counts in found.mappings.items()},
         fields_beside=dict(Counter(name for each in kept for name in each.meta)),
+        normalised={step: count for step, count in normaliser.changed.items() if count},
         system_prompt_added=sum(new is not old for new, old in zip(conversations, found.conversations, strict=True)),
         style=config.data.style,
-        notes=_notes(config, found, kept, ratios, written),
+        notes=(*_notes(config, found, kept, ratios, written), *unread),
     )
-    _write(config, report, splits, found.bad_rows, stale)
-    earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
-    if config.data.style:
-        apply_style(config, config.data.style)
+    earlier_style, unrestored = None, list[Path]()
+    if not _write(config, report, splits, rejects, stale):
+        earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
+        if config.data.style:
+            apply_style(config, config.data.style)
     changes = [f"removed {path}, which an earlier preparation wrote: its split is empty now" for path in stale]
     changes += [f"left {path} as it is: its split is empty, and this preparation did not write it" for path in left]
     changes += [f"left {path} with its style: it was changed after it was styled" for path in unrestored]
@@ -212,6 +245,15 @@ def _last_report(path: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) and {"raw_path", "train_path", "splits"} <= report.keys() else None
 
 
+def _nothing_left(config: Config, rejects: Sequence[BadRow]) -> DataError:
+    reasons = Counter(row.reason for row in rejects).most_common()
+    return DataError(
+        "no record is left: " + "; ".join(f"{count:,} × {reason}" for reason, count in reasons),
+        where=spelled(config.data.raw_path),
+        fix="widen data.filter",
+    )
+
+
 def _without_duplicates(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[Duplicate]]:
     """The first conversation of each content, with an id, and the others."""
     first: dict[str, Conversation] = {}
@@ -270,22 +312,34 @@ def _write(
     config: Config,
     report: PrepareReport,
     splits: Mapping[str, Sequence[Conversation]],
-    bad_rows: Sequence[BadRow],
+    rejects: Sequence[BadRow],
     stale: Sequence[Path],
-) -> None:
-    """Write everything; old files stay whole until the new ones are."""
-    with StagedFiles() as staged:
-        for name, split in report.splits.items():
-            staged.write(Path(split.path), json_lines(map(canonical, splits[name])))
-        if bad_rows:
-            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, bad_rows)))
+) -> bool:
+    """Write everything; old files stay whole until the new ones are, and those that would not change are not touched.
+
+    Returns:
+        Whether the splits hold their style already.
+    """
+    with StagedFiles() as prepared, StagedFiles() as staged:
+        digests = {
+            Path(split.path): prepared.write(Path(split.path), json_lines(map(canonical, splits[name])))
+            for name, split in report.splits.items()
+        }
+        if rejects:
+            staged.write(_beside(config, REJECTS_NAME), json_lines(map(_reject, rejects)))
         content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
         staged.write(_beside(config, REPORT_NAME), [content.encode()])
-        suspend_style(config)
-        for path in [*stale, *([] if bad_rows else [_beside(config, REJECTS_NAME)])]:
+        style = config.data.style
+        styled = style is not None and not stale and is_styled(config, style, digests)
+        if not styled:
+            suspend_style(config)
+        for path in [*stale, *([] if rejects else [_beside(config, REJECTS_NAME)])]:
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
+        if not styled:
+            prepared.commit()
         staged.commit()
+    return styled
 
 
 def _reject(row: BadRow) -> dict[str, str]:

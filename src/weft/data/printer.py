@@ -109,7 +109,7 @@ class Printer:
         """Whether the template prints the variables ``system``, ``user``, ``assistant`` instead of ``messages``."""
         self._prompt_only = self._names_roles and "assistant" not in names
         """… and leaves it to the caller to put the answer behind the prompt."""
-        self._headers: dict[tuple[Role, ...], _Header] = {}
+        self._headers: dict[tuple[tuple[Role, bool], ...], _Header] = {}
 
     @cached_property
     def watching(self) -> Printer:
@@ -172,10 +172,10 @@ class Printer:
         """The header behind such messages: read off placeholders, for a content may end in white space of its own."""
         if not all(map(is_text_only, messages)):
             return self._read_header(messages)
-        roles = tuple(message.role for message in messages)
-        if roles not in self._headers:
-            self._headers[roles] = self._read_header(messages)
-        return self._headers[roles]
+        shape = tuple((message.role, message.content != "") for message in messages)
+        if shape not in self._headers:
+            self._headers[shape] = self._read_header(messages)
+        return self._headers[shape]
 
     def _read_header(self, messages: Sequence[Message]) -> _Header:
         stand_ins = [

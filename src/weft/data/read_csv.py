@@ -25,11 +25,14 @@ def read_tsv(path: Path) -> Iterator[Record | BadRow]:
 def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
     csv.field_size_limit(MAX_RECORD_BYTES)  # the default of 131,072 characters would refuse long answers
     pending: list[bytes] = []
+    at_end = False
 
     def decoded() -> Iterator[str]:
+        nonlocal at_end
         for _, line in lines(path):
             pending.append(line)
             yield line.decode(errors="replace")
+        at_end = True
 
     header: list[str] | None = None
     # Strict: otherwise a quote that is never closed swallows the rest of the file into one value.
@@ -44,10 +47,7 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
             if len(pending) > 1 and sum(map(len, pending)) > MAX_RECORD_BYTES:
                 yield _endless(location, pending)
                 return
-            cells, problem = (
-                [],
-                BadRow(location=location, reason="broken CSV", detail=str(error), raw=_text(pending), fix=MEND),
-            )
+            cells, problem = [], _broken(location, pending, None if at_end else str(error))
         if cells is None:
             return
         row = _unreadable(location, pending) or problem
@@ -64,6 +64,15 @@ def _endless(location: Location, pending: list[bytes]) -> BadRow:
     row = too_long(location, _text(pending[:1]))
     detail = "a quote is opened, and not closed for as long"
     return replace(row, reason=row.reason + REST_UNREAD, detail=detail, fix="close the quote there")
+
+
+def _broken(location: Location, pending: list[bytes], detail: str | None) -> BadRow:
+    """For a row that is no CSV; without a ``detail``, because the file ends within a quote."""
+    reason, fix = "broken CSV", MEND
+    if detail is None:
+        reason += REST_UNREAD if len(pending) > 1 else ""
+        detail, fix = "a quote is opened, and never closed", "close the quote there"
+    return BadRow(location=location, reason=reason, detail=detail, raw=_text(pending), fix=fix)
 
 
 def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:

@@ -21,6 +21,13 @@ class Reading(NamedTuple):
     oasst_paths: OasstPaths = "best"
     oasst_lang: tuple[str, ...] = ()
 
+    def optional_fields(self) -> dict[str, str]:
+        """With ``custom``: the fields that a record may lack, and what they mean; none that is the question or the answer."""
+        meaning = {self.context_field: "user", self.system_field: "system"}
+        return {
+            field: role for field, role in meaning.items() if field not in (self.instruction_field, self.response_field)
+        }
+
     def named_fields(self) -> dict[str, str]:
         """The fields that a record may lack and that are not called as they are by default, by the key that names them."""
         default = Reading()

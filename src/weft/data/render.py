@@ -13,21 +13,21 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weft.config.schema import OverlongPolicy, TrainOn
-from weft.data.encoding import Run
 from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, Encoded, split, truncate
+from weft.data.runs import Stretch, stretches_of
 from weft.errors import DataError, WeftError
-from weft.types import Conversation, Example, Location, Message, Segment
+from weft.types import Conversation, Example, Location, Message
 
 if TYPE_CHECKING:
-    from weft.data.template import ChatTemplate, Rendered
+    from weft.data.template import ChatTemplate, Printed
     from weft.data.tokenizer import Tokenizer
 
 
@@ -89,6 +89,11 @@ class Renderer:
         parts = [self.template.source, self.tokenizer.fingerprint, *choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end an answer: the tokenizer's stops, and the control tokens with which the template closes turns."""
+        return self.tokenizer.stopping_ids(self.template.stop_strings)
+
     @property
     def disproved(self) -> str | None:
         """What showed that the shortcuts taken so far were none; None where nothing did.
@@ -147,14 +152,13 @@ class Renderer:
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         printed = [self._print(conversation) for conversation in conversations]
-        plans = [[_plan(text.segments) for text in texts] for texts, _ in printed]
-        flat = [piece.run for texts in plans for pieces in texts for piece in pieces]
-        encoded = iter(self.tokenizer.encode_batch(flat))
+        runs = [stretch.run for texts, _ in printed for _, stretches in texts for stretch in stretches]
+        encoded = iter(self.tokenizer.encode_batch(runs))
         renderings = []
-        for conversation, (texts, error), pieces in zip(conversations, printed, plans, strict=True):
+        for conversation, (texts, error) in zip(conversations, printed, strict=True):
             found = [
-                self._fitted(self._encoded(text, text_pieces, islice(encoded, len(text_pieces))), conversation.location)
-                for text, text_pieces in zip(texts, pieces, strict=True)
+                self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), conversation.location)
+                for text, stretches in texts
             ]
             renderings.append(
                 Rendering(
@@ -163,12 +167,12 @@ class Renderer:
                     overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
                     shortened=tuple(how for _, how in found if how),
                     error=error,
-                    notes=tuple(note for text in texts for note in text.notes),
+                    notes=tuple(note for text, _ in texts for note in text.notes),
                 )
             )
         return renderings
 
-    def texts(self, conversation: Conversation) -> tuple[Rendered, ...]:
+    def texts(self, conversation: Conversation) -> tuple[Printed, ...]:
         """The examples of a conversation as text, whatever their length.
 
         Raises:
@@ -182,31 +186,30 @@ class Renderer:
         For a first turn it is a strict prefix of the training example's ids. For later turns it is too where the template
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
-        pieces = _plan(_encodable(self.template.prompt(messages)))
-        encoded = self.tokenizer.encode_batch([piece.run for piece in pieces])
-        runs = [run[piece.skip :] for piece, run in zip(pieces, encoded, strict=True)]
+        stretches = _encodable(stretches_of(self.template.prompt(messages)))
+        encoded = self.tokenizer.encode_batch([stretch.run for stretch in stretches])
+        runs = [run[stretch.skip :] for stretch, run in zip(stretches, encoded, strict=True)]
         return np.concatenate([np.empty(0, np.int32), *runs])
 
-    def _print(self, conversation: Conversation) -> tuple[tuple[Rendered, ...], WeftError | None]:
-        """The conversation as the template prints it, or why it cannot be used."""
+    def _print(self, conversation: Conversation) -> tuple[list[tuple[Printed, list[Stretch]]], WeftError | None]:
+        """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
-            printed = self.texts(conversation)
-            for text in printed:
-                _encodable(text.segments)
-                if not any(segment.trained and segment.text for segment in text.segments):
+            printed = [(text, _encodable(text.stretches)) for text in self.texts(conversation)]
+            for _, stretches in printed:
+                if not any(stretch.trained for stretch in stretches):
                     raise RowError("nothing in it is trained", fix="give it an answer, or remove it")
         except WeftError as error:
             error.where = error.where or conversation.location
-            return (), error
+            return [], error
         return printed, None
 
-    def _encoded(self, text: Rendered, pieces: Sequence[_Piece], encoded: Iterable[np.ndarray]) -> Encoded:
-        found = [run[piece.skip :] if piece.skip else run for piece, run in zip(pieces, encoded, strict=True)]
+    def _encoded(self, text: Printed, stretches: Sequence[Stretch], encoded: Iterable[np.ndarray]) -> Encoded:
+        found = [run[each.skip :] if each.skip else run for each, run in zip(stretches, encoded, strict=True)]
         runs: list[tuple[int, int]] = []
         end = 0
-        for piece, run in zip(pieces, found, strict=True):
+        for stretch, run in zip(stretches, found, strict=True):
             start, end = end, end + len(run)
-            if piece.trained and end > start:
+            if stretch.trained and end > start:
                 runs.append((start, end))
         if text.append_eos:
             found.append(np.array([self.tokenizer.eos_id], np.int32))
@@ -220,7 +223,7 @@ class Renderer:
             return self._example(encoded, location), None
         if self.overlong == "truncate":
             decode = partial(self.tokenizer.decode, skip_control=False)
-            if shorter := truncate(encoded, self.max_seq_len, self.tokenizer.stop_ids, decode):
+            if shorter := truncate(encoded, self.max_seq_len, self.stop_ids, decode):
                 return self._example(shorter[0], location), shorter[1]
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 
@@ -231,51 +234,18 @@ class Renderer:
         return Example(ids=encoded.ids, loss_weights=weights, location=location)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Piece:
-    """A run to encode, and how many of its first ids belong to the piece before."""
-
-    run: Run
-    trained: bool
-    skip: int = 0
-
-
-def _plan(segments: Iterable[Segment]) -> list[_Piece]:
-    """The runs in which a text is encoded.
-
-    A trained run continues the text before it: the model goes on there, without a space of the tokenizer's. Context behind
-    a control token is encoded together with that token, whose id is then cut off, as a server encodes the whole history
-    (the token may swallow whitespace, and some tokenizers put a space behind it).
-    """
-    pieces: list[_Piece] = []
-    closing: str | None = None  # the control token that ends the text so far
-    for segment in segments:
-        control, text = segment.control, segment.text
-        if not text:
-            continue
-        if segment.trained or closing is None:
-            run, skip = Run(text=text, control=control, continues=bool(pieces)), 0
-        else:
-            shift = len(closing)
-            moved = [(start + shift, end + shift) for start, end in control]
-            run, skip = Run(text=closing + text, control=[(0, shift), *moved]), 1
-        pieces.append(_Piece(run=run, trained=segment.trained, skip=skip))
-        closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
-    return pieces
-
-
-def _encodable(segments: Sequence[Segment]) -> Sequence[Segment]:
-    r"""The segments, if their text is Unicode that can be written.
+def _encodable(stretches: list[Stretch]) -> list[Stretch]:
+    r"""The stretches, if their text is Unicode that can be written.
 
     Raises:
         RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
     """
-    for segment in segments:
+    for part in (part for stretch in stretches for part in stretch.run.parts):
         try:
-            segment.text.encode()
+            part.encode()
         except UnicodeEncodeError as error:
-            half = segment.text[error.start]
+            half = part[error.start]
             raise RowError(
                 "half a surrogate pair is no character", detail=repr(half), fix="correct its \\u escape"
             ) from None
-    return segments
+    return stretches

@@ -19,13 +19,23 @@ def name_of_call(number: int) -> Path:
     return ("tool_calls", number, "name")
 
 
+def id_of_call(number: int) -> Path:
+    """Where the id of a call is kept."""
+    return ("tool_calls", number, "id")
+
+
 def said(message: Message) -> dict[Path, str]:
-    """What the author of the message says, string by string. Names of arguments are not among it, nor who speaks to whom."""
+    """What the author of the message says, string by string. Names of arguments are not among it, nor who speaks to whom.
+
+    The id of a call is, where it holds the tool's name (``functions.weather:0``): some templates print it instead of that.
+    """
     found = {CONTENT: message.content}
     if message.reasoning:
         found[REASONING] = message.reasoning
     for number, call in enumerate(message.tool_calls):
         found[name_of_call(number)] = call.name
+        if call.id is not None and call.name in call.id:
+            found[id_of_call(number)] = call.id
         found |= _leaves(call.arguments, ("tool_calls", number, "arguments"))
     return found
 
@@ -45,6 +55,7 @@ def with_said(message: Message, strings: Mapping[Path, str]) -> Message:
             call,
             name=strings.get(name_of_call(number), call.name),
             arguments=changed(("tool_calls", number, "arguments"), call.arguments),
+            id=strings.get(id_of_call(number), call.id),
         )
         for number, call in enumerate(message.tool_calls)
     )

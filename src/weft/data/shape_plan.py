@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from weft.data.chunk_cache import ControlToken
 from weft.data.control import ControlTokens
-from weft.data.derive import Derived, Rendered, derive
+from weft.data.derive import Derived, Printed, Rendered, derive
+from weft.data.encoding import Run
 from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
+from weft.data.runs import Stretch
 from weft.data.said import is_text_only
 from weft.data.turns import Chat
 from weft.data.watch import LookedInto, Watch
@@ -47,17 +50,20 @@ class Planner:
         self.disproved: str | None = None
         self._uses = 0
 
-    def examples(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
+    def examples(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
         """As :func:`weft.data.derive.derive`, without its evidence, and with the note ``prompt-varies``."""
         return self._by_plan(messages) or self._in_full(messages)
 
     def _in_full(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
         plans = self._plan_for(tuple(message.role for message in messages)) or ()
-        usual = {count: variant for plan in plans for count, variant, _ in plan.prompts}
+        usual: dict[int, _Start] = {}
+        for plan in plans:
+            usual |= _starts([(count, variant) for count, variant, _ in plan.prompts], plan.notes)
         examples = []
         for derived in self._derive(messages):
             rendered = derived.rendered
-            if any(usual.get(count, variant) != variant for count, variant in derived.prompts):
+            starts = _starts(derived.prompts, rendered.notes)
+            if any(usual.get(count, start) != start for count, start in starts.items()):
                 rendered = replace(rendered, notes=(*rendered.notes, "prompt-varies"))
             examples.append(rendered)
         return tuple(examples)
@@ -66,17 +72,17 @@ class Planner:
         chat = Chat(self._printer, self._control, messages)
         return derive(chat, by_tag=self._by_tag, last_turn=self._last_turn)
 
-    def _by_plan(self, messages: Sequence[Message]) -> tuple[Rendered, ...]:
+    def _by_plan(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
         """Nothing where there is no plan, or where it does not hold for these contents."""
         selects = self._by_tag and self._printer.template.is_tagged  # what the tag selects is not seen in the text
         if selects or not all(map(self._is_plain, messages)):
             return ()
         contents = [message.content for message in messages]
-        examples = []
+        examples: list[Printed] = []
         for plan in self._plan_for(tuple(message.role for message in messages)) or ():
             if not self._holds(plan, messages, contents):
                 return ()
-            examples.append(plan.fill(contents))
+            examples.append(_Filled(plan, contents))
         return tuple(examples)
 
     def _holds(self, plan: _ExamplePlan, messages: Sequence[Message], contents: Sequence[str]) -> bool:
@@ -84,7 +90,7 @@ class Planner:
         if plan.continues_a_prompt(contents):
             return False
         if self.disproved or not plan.covers(contents):
-            return plan.holds(self._printer, messages, contents)
+            return not any(map(_has_space_at_ends, contents)) and plan.holds(self._printer, messages, contents)
         self._uses += 1
         if self._uses > _TRIED_FIRST and self._uses % _TRIED_OF:
             return True
@@ -94,11 +100,13 @@ class Planner:
         return holds
 
     def _is_plain(self, message: Message) -> bool:
-        """Whether it is a role and a content in which a template has nothing to trim or to look for."""
+        """Whether it is a role and a content, one of which nothing can be taken for the template's; and no answer with white
+        space at its ends, which is left out where an EOS follows.
+        """
         content = message.content
-        if not is_text_only(message):
+        if not is_text_only(message) or content == "" or self._control.occur_in(content):
             return False
-        return content != "" and not (content[0].isspace() or content[-1].isspace() or self._control.occur_in(content))
+        return message.role != "assistant" or not _has_space_at_ends(content)
 
     def _plan_for(self, roles: tuple[Role, ...]) -> tuple[_ExamplePlan, ...] | None:
         if roles not in self._plans:
@@ -112,7 +120,18 @@ class Planner:
             return None
         if any(number >= len(messages) for plan in plans for number in plan.numbers):
             return None  # the template has such words of its own
-        return tuple(replace(plan, absent=plan.proof(self._printer.watching, messages)) for plan in plans)
+        return tuple(replace(plan, proof=plan.prove(self._printer.watching, messages)) for plan in plans)
+
+
+_Start = tuple[Variant, bool]
+"""Where a turn begins: behind the prompt of this variant, or (True) where that and what is printed part."""
+
+
+def _starts(prompts: Sequence[tuple[int, Variant]], notes: Sequence[str]) -> dict[int, _Start]:
+    """Where each turn of an example begins, by the number of messages before it; only the last can part from its prompt."""
+    starts = {count: (variant, False) for count, variant in prompts}
+    count, variant = prompts[-1]
+    return starts | {count: (variant, "prompt-mismatch" in notes)}
 
 
 class _Pattern:
@@ -124,6 +143,8 @@ class _Pattern:
         """Which message's content stands in each place."""
 
     def fill(self, contents: Sequence[str]) -> str:
+        if not self.numbers:
+            return self._parts[0]
         parts = self._parts.copy()
         parts[1::2] = [contents[number] for number in self.numbers]
         return "".join(parts)
@@ -153,11 +174,45 @@ class _SegmentPattern:
         )
 
 
+class _StretchPattern:
+    """A run to encode, with places for contents."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self._stretch = stretch
+        self._parts = [part if type(part) is ControlToken else _Pattern(part) for part in stretch.run.parts]
+
+    def fill(self, contents: Sequence[str]) -> Stretch:
+        parts = [part.fill(contents) if isinstance(part, _Pattern) else part for part in self._parts]
+        stretch = self._stretch
+        run = Run(parts=parts, continues=stretch.run.continues)
+        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Proof:
+    """For which contents a plan is proved."""
+
+    absent: tuple[str, ...]
+    """They hold none of these."""
+    trimmed: bool
+    """And, if this is so, have no white space at their ends."""
+
+    def covers(self, content: str) -> bool:
+        if self.trimmed and _has_space_at_ends(content):
+            return False
+        return not any(text in content for text in self.absent)
+
+
+def _has_space_at_ends(content: str) -> bool:
+    return content[0].isspace() or content[-1].isspace()
+
+
 @dataclass(frozen=True, slots=True)
 class _ExamplePlan:
     """One example of a plan, and the renders that prove it."""
 
     segments: tuple[_SegmentPattern, ...]
+    stretches: tuple[_StretchPattern, ...]
     append_eos: bool
     notes: tuple[str, ...]
     count: int
@@ -167,14 +222,15 @@ class _ExamplePlan:
     """For each turn: how many messages stand before it, and its generation prompt."""
     openings: tuple[tuple[int, str], ...]
     """Messages, and characters with which they would begin as a generation prompt goes on that is not theirs."""
-    absent: tuple[str, ...] | None = None
-    """The plan is proved for contents that hold none of these; None where nothing is proved."""
+    proof: _Proof | None = None
+    """None where nothing is proved."""
 
     @classmethod
     def of(cls, derived: Derived, printer: Printer, messages: Sequence[Message]) -> _ExamplePlan:
         rendered = derived.rendered
         return cls(
             tuple(map(_SegmentPattern, rendered.segments)),
+            tuple(map(_StretchPattern, rendered.stretches)),
             rendered.append_eos,
             rendered.notes,
             derived.count,
@@ -186,8 +242,8 @@ class _ExamplePlan:
             tuple((count, opening) for count, _ in derived.prompts for opening in _openings(printer, messages, count)),
         )
 
-    def proof(self, watching: Printer, messages: Sequence[Message]) -> tuple[str, ...] | None:
-        """What contents must not hold so that they are printed as ``messages`` are, which the plan was made of."""
+    def prove(self, watching: Printer, messages: Sequence[Message]) -> _Proof | None:
+        """For which contents the plan is what is printed, by the messages that it was made of."""
         watch = Watch()
         words = [message.content.swapcase() for message in messages]  # not those that the template may have of its own
         watched = [replace(message, content=watch.content(word)) for message, word in zip(messages, words, strict=True)]
@@ -195,7 +251,9 @@ class _ExamplePlan:
             holds = self.holds(watching, watched, words)
         except LookedInto:
             return None
-        return tuple(sorted(watch.absent)) if holds and not watch.looked_into else None
+        if watch.looked_into or not holds:
+            return None
+        return _Proof(absent=tuple(sorted(watch.absent)), trimmed=watch.trimmed)
 
     @property
     def numbers(self) -> set[int]:
@@ -210,9 +268,8 @@ class _ExamplePlan:
 
     def covers(self, contents: Sequence[str]) -> bool:
         """Whether the plan is proved for these contents."""
-        if self.absent is None or sum(map(len, contents)) > _MOST_CHARACTERS:
-            return False
-        return not any(text in content for text in self.absent for content in contents)
+        is_short = sum(map(len, contents)) <= _MOST_CHARACTERS
+        return self.proof is not None and is_short and all(map(self.proof.covers, contents))
 
     def holds(self, printer: Printer, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         try:
@@ -222,13 +279,6 @@ class _ExamplePlan:
             )
         except TemplateError:
             return False
-
-    def fill(self, contents: Sequence[str]) -> Rendered:
-        return Rendered(
-            segments=tuple(segment.fill(contents) for segment in self.segments),
-            append_eos=self.append_eos,
-            notes=self.notes,
-        )
 
 
 def _openings(printer: Printer, messages: Sequence[Message], count: int) -> Iterator[str]:
@@ -241,3 +291,27 @@ def _openings(printer: Printer, messages: Sequence[Message], count: int) -> Iter
             continue
         if found and prompt.startswith(before):
             yield from prompt[len(before) : len(before) + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """An example by plan (:class:`weft.data.derive.Printed`), put together when it is asked for."""
+
+    plan: _ExamplePlan
+    contents: Sequence[str]
+
+    @property
+    def append_eos(self) -> bool:
+        return self.plan.append_eos
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.plan.notes
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return tuple(segment.fill(self.contents) for segment in self.plan.segments)
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        return [stretch.fill(self.contents) for stretch in self.plan.stretches]

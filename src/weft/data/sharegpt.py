@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from weft.data.messages import ROLES, read_message, refuse_choice, text_of
+from weft.data.messages import ROLES, read_message, text_of
 from weft.data.row_error import RowError
 from weft.data.tools import read_calls
 from weft.types import Message, Role
@@ -30,7 +30,8 @@ _SPEAKERS: dict[str, Role] = {
 def read_turn(item: Any, number: int) -> Message:
     """``{"from": …, "value": …}``; one with a ``role`` instead is read as an OpenAI message.
 
-    The value of a ``function_call`` is JSON: ``{"name": …, "arguments": {…}}``, or a list of such calls.
+    The value of a ``function_call`` is JSON: ``{"name": …, "arguments": {…}}``, or a list of such calls. What a message may hold
+    beside its content (:func:`~weft.data.messages.read_message`) a turn may hold beside its value.
 
     Args:
         item: the turn as read.
@@ -43,20 +44,19 @@ def read_turn(item: Any, number: int) -> Message:
         return read_message(item, number)
     speaker = item.get("from")
     role = _SPEAKERS.get(speaker.strip().lower()) if isinstance(speaker, str) else None
-    if role is None:
+    if not isinstance(speaker, str) or role is None:
         missing = "from" not in item
         raise RowError(
             'a turn has no "from"' if missing else "a turn has an unknown speaker",
             detail=f"turn {number}" + ("" if missing else f" has {speaker!r:.40}"),
             fix=f"the speakers are {', '.join(_SPEAKERS)}",
         )
-    refuse_choice(item, number)
-    text = text_of(item.get("value"), number)
-    if isinstance(speaker, str) and speaker.strip().lower() == _CALL:
-        calls = read_calls(text, number)
-        if not calls:
-            raise RowError(
-                "a function call is empty", detail=f"message {number}", fix='write {"name": …, "arguments": {…}}'
-            )
-        return Message(role="assistant", content="", tool_calls=calls)
-    return Message(role=role, content=text)
+    beside = {key: value for key, value in item.items() if key not in TURN_FIELDS}
+    if speaker.strip().lower() != _CALL:
+        return read_message({**beside, "role": role, "content": item.get("value")}, number)
+    calls = text_of(item.get("value"), number)
+    if not read_calls(calls, number):
+        raise RowError(
+            "a function call is empty", detail=f"message {number}", fix='write {"name": …, "arguments": {…}}'
+        )
+    return read_message({**beside, "role": role, "content": "", "tool_calls": calls}, number)

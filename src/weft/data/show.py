@@ -9,12 +9,12 @@ from itertools import groupby, islice
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data.conversations import read_conversations
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
+from weft.data.store import read_source
 from weft.data.style import effective_system_prompt
 from weft.data.system_prompt import with_system_prompt
-from weft.data.template import Rendered
+from weft.data.template import Printed, Rendered
 from weft.data.tokenizer import Tokenizer
 from weft.errors import ConfigError
 from weft.types import Conversation, Example, Location, Message, Segment
@@ -34,7 +34,7 @@ class Stretch:
 class ShownExample:
     """An example and the text that it was encoded from."""
 
-    printed: Rendered
+    printed: Printed
     example: Example
     stretches: tuple[Stretch, ...]
     left_out: bool
@@ -132,14 +132,6 @@ def _first(config: Config, count: int) -> list[Conversation]:
     talks = (
         talk
         for file in training_files(config)
-        for talk in read_conversations(
-            file.path,
-            format=file.format,
-            on_bad_row=config.on_bad_row,
-            system_prompt=system_prompt,
-            source=file.name,
-            seed=file.seed,
-            portion=file.portion,
-        ).conversations
+        for talk in read_source(file, on_bad_row=config.on_bad_row, system_prompt=system_prompt).conversations
     )
     return list(islice(talks, count))

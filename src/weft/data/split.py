@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from weft.data.comparing import comparable
 from weft.data.conversations import content_digest, turns_of
 from weft.data.seeds import derive_seed
 from weft.errors import DataError
@@ -53,29 +55,29 @@ def assign_splits(
     """The split of every conversation.
 
     Groups of conversations are ranked by a keyed hash of what makes them one, and the ranking is cut by :func:`split_sizes`; a
-    group that the cut goes through stays before it. So the order of the input does not matter, a further record moves at most
-    a few others, and a change of the system message or of an answer moves none.
+    group that the cut goes through stays before it, unless none would be left for a split behind it. So the order of the input
+    does not matter, a further record moves at most a few others, and a change of the system message or of an answer moves none.
 
     Args:
         conversations: what is divided.
         ratios: see :func:`split_sizes`.
         seed: another one ranks otherwise.
-        group_by: ``question``: the same user messages make a group; ``none``: the same messages, but for the system message;
-            else a field of ``meta``, whose value makes the group, or the question where a record lacks it.
+        group_by: ``question``: the same user messages, but for case and spacing, make a group; ``none``: the same messages, but
+            for the system message; else a field of ``meta``, whose value makes the group, or the question where a record
+            lacks it.
         by_source: cut the ranking of each source by itself. A group of several sources stays together all the same.
 
     Raises:
         DataError: no record has the field ``group_by``.
     """
     key = f"{derive_seed(seed, 'split')}:"
-    ranks: list[tuple[bytes, bytes]] = []
-    sources: dict[str, list[int]] = {}
+    groups: list[bytes] = []
+    sources: dict[str, Counter[bytes]] = {}
     is_known = group_by in (QUESTION, NONE)
-    for index, conversation in enumerate(conversations):
+    for conversation in conversations:
         is_known = is_known or group_by in conversation.meta
-        group = hashlib.sha256((key + _group(conversation, group_by)).encode()).digest()
-        ranks.append((group, bytes.fromhex(content_digest(conversation.messages))))
-        sources.setdefault(conversation.source or "" if by_source else "", []).append(index)
+        groups.append(hashlib.sha256((key + _group(conversation, group_by)).encode()).digest())
+        sources.setdefault(conversation.source or "" if by_source else "", Counter())[groups[-1]] += 1
     if not is_known:
         raise DataError(
             f'no record has the field "{group_by}" in its meta',
@@ -84,11 +86,26 @@ def assign_splits(
         )
     decided: dict[bytes, str] = {}
     for source in sorted(sources):
-        ranking = sorted(sources[source], key=ranks.__getitem__)
-        names = (name for name, size in split_sizes(len(ranking), ratios).items() for _ in range(size))
-        for index, name in zip(ranking, names, strict=True):
-            decided.setdefault(ranks[index][0], name)
-    return [decided[group] for group, _ in ranks]
+        decided |= _cut(sources[source], ratios, decided)
+    return [decided[group] for group in groups]
+
+
+def _cut(counts: Counter[bytes], ratios: Mapping[str, float], decided: Mapping[bytes, str]) -> dict[bytes, str]:
+    """The splits of those groups of a source that are not ``decided`` yet, by the number of records in each group."""
+    sizes = [(name, size) for name, size in split_sizes(counts.total(), ratios).items() if size]
+    left = len(counts.keys() - decided.keys())
+    found: dict[bytes, str] = {}
+    current, position, end, has_some = 0, 0, sizes[0][1], False
+    for group in sorted(counts):
+        if group not in decided:
+            others = len(sizes) - 1 - current
+            if has_some and others and (position >= end or left <= others):
+                current += 1
+                end += sizes[current][1]
+            found[group], has_some = sizes[current][0], True
+            left -= 1
+        position += counts[group]
+    return found
 
 
 def _group(conversation: Conversation, group_by: str) -> str:
@@ -100,8 +117,9 @@ def _group(conversation: Conversation, group_by: str) -> str:
 
 
 def asked(conversation: Conversation) -> str:
-    """A digest of what the user says in a conversation."""
-    return content_digest([message for message in turns_of(conversation.messages) if message.role == "user"])
+    """A digest of what the user says in a conversation, without differences of case and spacing."""
+    questions = (message for message in turns_of(conversation.messages) if message.role == "user")
+    return content_digest([replace(message, content=comparable(message.content)) for message in questions])
 
 
 def said(conversation: Conversation) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from weft.config.schema import RecordFormat
 from weft.data.conversation_reader import ConversationReader
+from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.places import Part, Paths
 from weft.data.readers import kind
 from weft.data.reading import Reading
@@ -29,7 +30,7 @@ from weft.disk import file_digest
 from weft.errors import DataError
 from weft.types import Example, Location
 
-__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store"]
+__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store", "read_source"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows that are encoded, and of all; 0 where that is not known."""
@@ -55,6 +56,21 @@ class SourceFile:
     """What its loss weights are multiplied with."""
     portion: Portion | None = None
     """Which of its conversations; None for all."""
+
+
+def read_source(
+    file: SourceFile, *, on_bad_row: Literal["error", "drop"], system_prompt: str | None
+) -> ConversationFile:
+    """The conversations of a source; raises as :func:`weft.data.conversations.read_conversations`."""
+    return read_conversations(
+        file.path,
+        format=file.format,
+        on_bad_row=on_bad_row,
+        system_prompt=system_prompt,
+        source=file.name,
+        seed=file.seed,
+        portion=file.portion,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def encoded(
         renderings = [] if is_refused else renderer.render_batch(block.conversations)
         examples = [example for rendering in renderings for example in rendering.examples]
         columns = Columns.of(examples) if examples else None
-        yield block.number, BlockAccount.of(block, renderings, columns, renderer.tokenizer.stop_ids), columns
+        yield block.number, BlockAccount.of(block, renderings, columns, renderer.stop_ids), columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,6 @@
-"""A helper process of :mod:`weft.data.store_jobs`: a share comes in by standard input, what was made goes out by the output."""
+"""A helper process of :mod:`weft.data.store_jobs`: it is told its share by standard input, and tells
+what it made by standard output.
+"""
 
 from __future__ import annotations
 

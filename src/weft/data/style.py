@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weft.config.schema import Config
+from weft.config.schema import Config, StyleMode
 from weft.data.conversations import canonical, read_conversations
 from weft.data.files import StagedFiles, json_lines
 from weft.data.places import exists, named, spelled
@@ -28,6 +28,7 @@ from weft.data.style_record import (
     write_record,
 )
 from weft.data.system_prompt import under
+from weft.disk import file_digest
 from weft.errors import ConfigError, DataError
 from weft.types import Conversation
 
@@ -52,8 +53,8 @@ class StyleReport:
 def apply_style(config: Config, style: str) -> StyleReport:
     """Make ``style`` part of every system message of the train, val and test files; it replaces an earlier style.
 
-    It follows the text of the system message after a blank line, or becomes the system message. The files as they were are
-    kept beside them; :func:`remove_style` brings them back.
+    It stands behind the text of the system message, before it, or in its place (``data.style_mode``), apart by a blank line;
+    without such a message it becomes one. The files as they were are kept beside them; :func:`remove_style` brings them back.
 
     Raises:
         ConfigError: ``data.style`` asks for another one, or the style is empty.
@@ -69,11 +70,21 @@ def apply_style(config: Config, style: str) -> StyleReport:
     record = _record(config)
     present = read_record(record)
     names = tuple(map(str, paths))
-    if present and present.style == style and holds(present, paths, record):
+    if present and _is(present, style, config) and holds(present, paths, record):
         return StyleReport(style=style, changed=False, files=names, notes=_notes(config))
     restore(record)
     notes = _style_files(config, style, paths, record)
     return StyleReport(style=style, changed=True, files=names, notes=(*notes, *_notes(config)))
+
+
+def is_styled(config: Config, style: str, unstyled: Mapping[Path, str]) -> bool:
+    """Whether exactly the files of ``unstyled``, which have these SHA-256 without a style, hold ``style`` already."""
+    present = _readable_record(config)
+    if present is None or not _is(present, style, config) or not all(map(Path.is_file, unstyled)):
+        return False
+    kept = {original_path(path): digest for path, digest in unstyled.items()}
+    same = all(original.is_file() and file_digest(original) == digest for original, digest in kept.items())
+    return same and holds(present, list(unstyled), _record(config))
 
 
 def _style_files(config: Config, style: str, paths: list[Path], record: Path) -> list[str]:
@@ -85,7 +96,7 @@ def _style_files(config: Config, style: str, paths: list[Path], record: Path) ->
             found = read_conversations(
                 path, format=reading_of(config.data, config.data.format), on_bad_row=config.on_bad_row
             )
-            rows = (canonical(_styled(each, config.data.system_prompt, style)) for each in found.conversations)
+            rows = (canonical(_styled(config, each, style)) for each in found.conversations)
             digests[relative_name(path, record)] = Digests(
                 unstyled=originals.write(original_path(path), [path.read_bytes()]),
                 styled=styled.write(path, json_lines(rows)),
@@ -93,9 +104,10 @@ def _style_files(config: Config, style: str, paths: list[Path], record: Path) ->
             if found.bad_rows:
                 notes.append(f"{path}: {len(found.bad_rows)} bad rows are left out of the styled file")
         originals.commit()
-        write_record(record, StyleRecord(style=style, complete=False, files=digests))
+        begun = StyleRecord(style=style, complete=False, files=digests, mode=config.data.style_mode)
+        write_record(record, begun)
         styled.commit()
-        write_record(record, StyleRecord(style=style, complete=True, files=digests))
+        write_record(record, replace(begun, complete=True))
     return notes
 
 
@@ -149,6 +161,11 @@ def active_style(config: Config) -> str | None:
     Raises:
         DataError: the files hold another style than ``data.style`` asks for, or one that was applied only in part.
     """
+    return _active(config)[0]
+
+
+def _active(config: Config) -> tuple[str | None, StyleMode]:
+    """See :func:`active_style`, and where it goes."""
     wanted = config.data.style
     present = read_record(_record(config)) if isinstance(config.data.train_path, str) else None
     if present and not present.complete:
@@ -157,11 +174,15 @@ def active_style(config: Config) -> str | None:
             where=spelled(config.data.train_path),
             fix="run `weft style` again, with the style or with --undo",
         )
-    held = present.style if present else None
-    if wanted in (None, held) or not exists(config.data.train_path):
-        return held or wanted
+    if present and (wanted is None or _is(present, wanted, config)):
+        return present.style, present.mode
+    if wanted is None or not exists(config.data.train_path):
+        return wanted, config.data.style_mode
+    held = "no" if present is None else "another" if present.style != wanted else "this"
+    elsewhere = f" as data.style_mode: {present.mode}" if held == "this" and present else ""
     raise DataError(
-        f"the file holds {'another' if held else 'no'} style; data.style asks for {wanted!r:.60}",
+        f"the file holds {held} style{elsewhere}; data.style asks for {wanted!r:.60}"
+        + (f" as {config.data.style_mode}" if elsewhere else ""),
         where=spelled(config.data.train_path),
         fix="run `weft style` with this configuration, which applies data.style",
     )
@@ -173,17 +194,24 @@ def effective_system_prompt(config: Config) -> str | None:
     Raises:
         DataError: see :func:`active_style`.
     """
-    style = active_style(config)
-    return config.data.system_prompt if style is None else _join(config.data.system_prompt, style)
+    style, mode = _active(config)
+    return config.data.system_prompt if style is None else _join(config.data.system_prompt, style, mode)
 
 
-def _styled(conversation: Conversation, system_prompt: str | None, style: str) -> Conversation:
-    system, *turns = under(conversation.messages, system_prompt or "")
-    return replace(conversation, messages=(replace(system, content=_join(system.content, style)), *turns))
+def _styled(config: Config, conversation: Conversation, style: str) -> Conversation:
+    system, *turns = under(conversation.messages, config.data.system_prompt or "")
+    content = _join(system.content, style, config.data.style_mode)
+    return replace(conversation, messages=(replace(system, content=content), *turns))
 
 
-def _join(system_prompt: str | None, style: str) -> str:
-    return f"{system_prompt}\n\n{style}" if system_prompt else style
+def _join(system_prompt: str | None, style: str, mode: StyleMode) -> str:
+    parts = {"append": (system_prompt, style), "prepend": (style, system_prompt), "replace": (style,)}[mode]
+    return "\n\n".join(filter(None, parts))
+
+
+def _is(present: StyleRecord, style: str, config: Config) -> bool:
+    """Whether the record tells of this style, in the place that is configured."""
+    return (present.style, present.mode) == (style, config.data.style_mode)
 
 
 def _record(config: Config) -> Path:

@@ -12,7 +12,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
+from weft.config.schema import StyleMode
 from weft.data.files import StagedFiles, sync_directory, writing
 from weft.disk import file_digest
 from weft.errors import DataError
@@ -37,6 +39,7 @@ class StyleRecord:
     """False while files are being changed."""
     files: dict[str, Digests]
     """By their paths relative to the record."""
+    mode: StyleMode = "append"
 
 
 def record_path(train_path: Path) -> Path:
@@ -65,7 +68,10 @@ def read_record(record: Path) -> StyleRecord | None:
     try:
         stored = json.loads(record.read_bytes())
         files = {str(name): Digests(**digests) for name, digests in stored["files"].items()}
-        return StyleRecord(style=str(stored["style"]), complete=bool(stored["complete"]), files=files)
+        mode = stored.get("mode", "append")
+        if mode not in get_args(StyleMode):
+            raise ValueError(mode)
+        return StyleRecord(style=str(stored["style"]), complete=bool(stored["complete"]), files=files, mode=mode)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError("the record of the style cannot be read", where=str(record), fix=_ANEW) from None
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from weft.data.control import ControlTokens, Span
-from weft.data.derive import Rendered
+from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate
 from weft.data.printer import PLACEHOLDER, Printer, placeholder
 from weft.data.shape_plan import Planner
 from weft.errors import TemplateError
 from weft.types import Conversation, Message, Role, Segment
 
-__all__ = ["BUILT_IN", "ChatTemplate", "Rendered", "built_in_source", "load_template"]
+__all__ = ["BUILT_IN", "ChatTemplate", "Printed", "Rendered", "built_in_source", "load_template"]
 
 BUILT_IN: dict[str, tuple[str, ...]] = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
@@ -95,7 +95,7 @@ class ChatTemplate:
         for planner in self._planners:
             planner.disproved = reason
 
-    def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Rendered, ...]:
+    def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Printed, ...]:
         """The training examples of a conversation, in the order of their turns; or the one that trains its ``last_turn`` only.
 
         A template that prints earlier turns exactly as the model said them gives one example; one that rewrites its history
@@ -158,9 +158,9 @@ class ChatTemplate:
         assert self._tried
 
     @cached_property
-    def _tried(self) -> list[Rendered]:
+    def _tried(self) -> list[Printed]:
         """The examples of placeholder conversations, of those shapes that the template takes."""
-        examples: list[Rendered] = []
+        examples: list[Printed] = []
         problems: list[TemplateError] = []
         for roles in _SHAPES:
             messages = [placeholder(role, number) for number, role in enumerate(roles)]
@@ -196,7 +196,7 @@ class ChatTemplate:
         turn, (_, content_end) = self._answer
         return turn.text[content_end : next((start for start, _ in turn.control if start >= content_end), None)]
 
-    def _with_stop(self, examples: tuple[Rendered, ...]) -> tuple[Rendered, ...]:
+    def _with_stop(self, examples: tuple[Printed, ...]) -> tuple[Printed, ...]:
         if not self.eos and any(example.append_eos for example in examples):
             raise TemplateError(
                 "the chat template does not end an answer with a token that stops generation, and the tokenizer has no "

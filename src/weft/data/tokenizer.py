@@ -97,12 +97,17 @@ class Tokenizer:
             control: half-open character spans, in order, each the string of a control token.
             continues: text goes before, so that no space may be put before this one.
         """
-        ids: list[int] = self.encode_batch([Run(text=text, control=control, continues=continues)])[0].tolist()
+        ids: list[int] = self.encode_batch([Run.of(text, control, continues=continues)])[0].tolist()
         return ids
 
     def encode_batch(self, runs: Sequence[Run]) -> list[np.ndarray]:
         """The ids of each run, int32; many at once are faster."""
         return self._encoder.encode(runs)
+
+    @property
+    def known_chunks(self) -> float:
+        """The share of the chunks of text encoded so far whose ids were known (:mod:`weft.data.chunk_cache`)."""
+        return self._encoder.known_chunks
 
     def decode(self, ids: Sequence[int], skip_control: bool = True) -> str:
         """The text of ``ids``, by default without the control tokens among them."""

@@ -13,6 +13,7 @@ NOTHING: tuple[Any, ...] = (None, "", "[]", "{}", [], {})
 """Values of a field that mean that it is not there, as every row of a table has every column."""
 
 _CALL = '{"name": …, "arguments": {…}}'
+_ARGUMENTS_ELSEWHERE = ("parameters", "args", "kwargs", "params", "input", "inputs")
 _ROOM = 10  # levels around what was JSON text in a field, where the prepared file holds it as JSON
 
 
@@ -78,6 +79,12 @@ def _call(item: Any, number: int) -> ToolCall:
             "a tool call has no name", detail=f"message {number} has {kind_of(item)}", fix=f"write it as {_CALL}"
         )
     arguments = function.get("arguments")
+    if elsewhere := [name for name in _ARGUMENTS_ELSEWHERE if arguments is None and function.get(name) not in NOTHING]:
+        raise RowError(
+            "a tool call has its arguments under another name",
+            detail=f'message {number} has "{elsewhere[0]}"',
+            fix='call them "arguments"',
+        )
     if isinstance(arguments, str) and arguments.strip():
         arguments = from_json(
             arguments, "a tool call's arguments are not JSON", "write them as an object", f"message {number}, "

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from weft.data.pieces import Piece, locate
+from weft.data.pieces import Piece
 from weft.data.printer import VARIANTS, Variant, question_before
 from weft.data.turns import Chat, Contents, Turn
 from weft.errors import TemplateError
 
-_THINK_TAG = re.compile("</?think>")
+_TAG = re.compile(r"</?\w+>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +44,40 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
     if turn.prompt is not None:
         contents = chat.contents(turn.last + 1, turn.dialogue)
         return PlacedTurn(text=turn.dialogue, start=len(turn.prompt), contents=contents, variant=turn.variant)
+    spliced = _splice(chat, turn)
+    if spliced is not None:
+        return spliced
     history = chat.dialogue(turn.first) if turn.first else ""
-    shared = shared_length(chat.prompt(turn.first), turn.dialogue)
-    return _cut_at_mismatch(chat, turn, shared) if shared >= len(history) else _splice(chat, turn)
+    prompt = chat.prompt(turn.first)
+    if shared_length(prompt, turn.dialogue) >= len(history):
+        return _cut_at_mismatch(chat, turn, prompt)
+    raise TemplateError(
+        f"the chat template prints the messages before answer {turn.first + 1} differently once the answer is there, and "
+        "what the answer adds cannot be told apart",
+        fix="use a template that prints earlier messages alike with and without `add_generation_prompt`",
+    )
 
 
-def _cut_at_mismatch(chat: Chat, turn: Turn, shared: int) -> PlacedTurn:
+def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     """For templates whose generation prompt is not what they print before an answer, as with a forced ``<think>``.
 
-    The model then begins where the two part, but never inside a token or a tag.
+    The model then begins where the two part, but never inside a token or a tag of either.
     """
     text = turn.dialogue
     contents = chat.contents(turn.last + 1, text)
     answer = contents[turn.first].pieces if turn.first in contents else ()
-    start = min([shared, *(piece.start for piece in answer)])
-    indivisible = chat.control.find(text) + [tag.span() for tag in _THINK_TAG.finditer(text)]
-    start = next((begin for begin, end in indivisible if begin < start < end), start)
+    start = min([shared_length(prompt, text), *(piece.start for piece in answer)])
+    indivisible = [
+        span
+        for each in (text, prompt)
+        for span in (*chat.control.find(each), *(tag.span() for tag in _TAG.finditer(each)))
+    ]
+    start = min([start, *(begin for begin, end in indivisible if begin < start < end)])
     return PlacedTurn(text=text, start=start, contents=contents, variant=(), note="prompt-mismatch")
 
 
-def _splice(chat: Chat, turn: Turn) -> PlacedTurn:
-    """For templates that print the history in one way before an answer and in another behind it.
+def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
+    """For templates that print the history in one way before an answer and in another behind it; None where it cannot be done.
 
     The prompt of inference is joined with what the answer adds. That is read off a conversation of one question, and must be how
     the whole conversation ends.
@@ -76,11 +89,7 @@ def _splice(chat: Chat, turn: Turn) -> PlacedTurn:
             piece.start < cut for printed in answer.values() for piece in printed.pieces
         ):
             continue
-        history = locate(
-            lambda marked, variant=variant: chat.printer.prompt(marked, variant),  # type: ignore[misc]
-            chat.messages[: turn.first],
-            prompt,
-        )
+        history = chat.contents_of_prompt(turn.first, prompt, variant)
         return PlacedTurn(
             text=prompt + added,
             start=len(prompt),
@@ -88,11 +97,7 @@ def _splice(chat: Chat, turn: Turn) -> PlacedTurn:
             variant=variant,
             note="spliced",
         )
-    raise TemplateError(
-        f"the chat template prints the messages before answer {turn.first + 1} differently once the answer is there, and "
-        "what the answer adds cannot be told apart",
-        fix="use a template that prints earlier messages alike with and without `add_generation_prompt`",
-    )
+    return None
 
 
 def _splice_candidates(chat: Chat, turn: Turn) -> list[tuple[Variant, str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weft.data.control import ControlTokens
-from weft.data.pieces import Printed, locate
+from weft.data.pieces import REASONING_TAGS, Printed, locate
 from weft.data.printer import VARIANTS, Printer, Variant
 from weft.errors import TemplateError
 from weft.types import Message
@@ -37,7 +37,13 @@ class Chat:
 
     def contents(self, count: int, dialogue: str, indices: Sequence[int] | None = None) -> Contents:
         """Where ``dialogue``, which prints the first ``count`` messages, prints their contents (or those of ``indices``)."""
-        return locate(self.printer.dialogue, self.messages[:count], dialogue, indices)
+        tags = self.control.control.intersection(REASONING_TAGS)
+        return locate(self.printer.dialogue, self.messages[:count], dialogue, indices, tags=tags)
+
+    def contents_of_prompt(self, count: int, prompt: str, variant: Variant) -> Contents:
+        """Where ``prompt``, which the model reads before it answers the first ``count`` messages, prints their contents."""
+        tags = self.control.control.intersection(REASONING_TAGS)
+        return locate(lambda marked: self.printer.prompt(marked, variant), self.messages[:count], prompt, tags=tags)
 
 
 @dataclass(slots=True, kw_only=True)

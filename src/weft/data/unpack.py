@@ -19,6 +19,8 @@ MAX_RATIO = 200
 FREE_BYTES = 2**26
 """So many unpacked bytes are allowed whatever the ratio: small files of equal lines are no attack."""
 
+_BUFFER = 2**17
+
 
 class DamagedFile(DataError):
     """A file that is not what its name says, or that ends too early; raised in the middle of reading it."""
@@ -51,9 +53,9 @@ def open_bytes(path: Path) -> BinaryIO:
         DamagedFile: while reading: what is packed is damaged, ends early, or unpacks to far more than it should.
     """
     if path.suffix.lower() not in PACKINGS:
-        return path.open("rb")
+        return path.open("rb", buffering=_BUFFER)
     path.open("rb").close()  # pyarrow's own error would not say what is wrong
-    return io.BufferedReader(_Unpacked(path), 2**17)
+    return io.BufferedReader(_Unpacked(path), _BUFFER)
 
 
 class _Unpacked(io.RawIOBase):

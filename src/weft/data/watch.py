@@ -38,15 +38,19 @@ class Watch:
 
     Attributes:
         absent: texts that it was told are not in a content. For other contents without them it prints the same.
+        trimmed: whether it was told that there is no white space at the ends of a content.
         looked_into: whether it learnt more than that.
     """
 
     def __init__(self) -> None:
         self.absent: set[str] = set()
+        self.trimmed = False
         self.looked_into = False
 
     def content(self, text: str) -> str:
-        """A content under watch; no empty one, and none with white space at its ends."""
+        """A content under watch; no empty one, and none with white space at its ends: where the template asks for that, it is
+        noted.
+        """
         return Watched(text, self, is_content=True)
 
     def look(self) -> Any:
@@ -104,15 +108,13 @@ class Watched(str):
     def startswith(self, prefix: Any, *places: Any) -> bool:
         """Whether it begins so: it does not."""
         for text in self._alternatives(prefix, places):
-            if not text[:1].isspace():
-                self._lacks(text)
+            self._begins_or_ends(text, text[:1])
         return False
 
     def endswith(self, suffix: Any, *places: Any) -> bool:
         """Whether it ends so: it does not."""
         for text in self._alternatives(suffix, places):
-            if not text[-1:].isspace():
-                self._lacks(text)
+            self._begins_or_ends(text, text[-1:])
         return False
 
     def strip(self, characters: str | None = None, /) -> str:
@@ -142,6 +144,12 @@ class Watched(str):
             self.watch.look()
         self.watch.lacks(self, text)
 
+    def _begins_or_ends(self, text: str, edge: str) -> None:
+        if edge.isspace():
+            self.watch.trimmed = True
+        else:
+            self._lacks(text)
+
     def _alternatives(self, texts: Any, places: tuple[Any, ...]) -> tuple[str, ...]:
         if places or not self.is_content:
             self.watch.look()
@@ -150,6 +158,7 @@ class Watched(str):
     def _trimmed(self, characters: str | None) -> str:
         if not self.is_content or (characters is not None and not characters.isspace()):
             self.watch.look()
+        self.watch.trimmed = True
         return self
 
 

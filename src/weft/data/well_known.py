@@ -77,7 +77,7 @@ def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[F
     with StagedFiles() as staged:
         for name in names:
             known = WELL_KNOWN[name]
-            place = known.hub if source is None else str(_copy_of(name, source, alone=len(names) == 1))
+            place = f"{known.hub}@train" if source is None else str(_copy_of(name, source, alone=len(names) == 1))
             found = read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
             staged.write(out / known.file, json_lines(map(_first_exchange, found.conversations)))
             fetched.append(_account(name, place, out / known.file, found))
@@ -96,14 +96,20 @@ def _copy_of(name: str, source: Path, *, alone: bool) -> Path:
                 fix="name the one that is meant with --source",
             )
         if copies:
-            return copies[0]
+            return _records_in(copies[0])
     if alone:
-        return source
+        return _records_in(source)
     raise DataError(
         f"there is no copy of {name}",
         where=str(source),
         fix=f"put it there as {name}.jsonl, or as a folder of that name; or get the sets one by one",
     )
+
+
+def _records_in(copy: Path) -> Path:
+    """In a clone of a repository of the hub, the folder of the records: beside it lie a card, and perhaps other forms of them."""
+    records = copy / "data"
+    return records if records.is_dir() and (copy / "README.md").is_file() else copy
 
 
 def _check_replaceable(path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from weft.config.schema import Config, DatasetConfig
 from weft.data.conversations import read_conversations
 from weft.data.inputs import dataset_portion
-from weft.data.places import named
+from weft.data.places import exists, named
 from weft.data.reading import reading_of
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
@@ -50,7 +50,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
         **{name: (DatasetConfig(path=path),) for name, path in config.eval.sets.items()},
     }
     if full:
-        without_test = config.data.split.test_ratio == 0 and not Path(config.data.test_path).exists()
+        without_test = config.data.split.test_ratio == 0 and not exists(config.data.test_path)
         left_out = {"train", "test"} if without_test else {"train"}
         return {name: files for name, files in known.items() if name not in left_out}
     found: dict[str, tuple[DatasetConfig, ...]] = {}

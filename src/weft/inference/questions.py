@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from weft.data.formats import FORMATS, RowError, parse_record
+from weft.data.answered import answered
+from weft.data.formats import RowError, parse_record
 from weft.data.sources import BadRow, read_records
 from weft.data.system_prompt import under
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Location, Message
 
 Question = tuple[Message, ...]
-"""Messages, of which the last is the user's."""
+"""Messages, of which the last is the user's, or a tool's result."""
 
-_ASKING = ("user", "human", "tool", "observation")
-_ANY_ANSWER = "?"
 _SHOWN = 20
 
 
@@ -47,8 +44,8 @@ def read_questions(path: Path) -> list[Question]:
             problems.append(row.error())
             continue
         try:
-            messages = parse_record(replace(row, data=_answered(row.data)), "auto").messages
-            questions.append(messages[:-1])
+            messages = parse_record(replace(row, data=answered(row.data)), "auto").messages
+            questions.append(_without_answer(messages))
         except RowError as error:
             problems.append(error)
     if problems:
@@ -84,25 +81,7 @@ def questions_of_lines(content: bytes, name: str) -> list[Question]:
     return questions
 
 
-def _answered(data: Any) -> Any:
-    """The record with some answer where it has none, so that the one parser of records reads it."""
-    if not isinstance(data, Mapping):
-        return data
-    for field in ("messages", "conversations"):
-        messages = data.get(field)
-        if isinstance(messages, list) and messages:
-            last = messages[-1]
-            asks = isinstance(last, Mapping) and last.get("role", last.get("from")) in _ASKING
-            return {**data, field: [*messages, {"role": "assistant", "content": _ANY_ANSWER}]} if asks else data
-    return data | {field: _ANY_ANSWER for field in _answer_field(data) if not data.get(field)}
-
-
-def _answer_field(data: Mapping[str, Any]) -> Sequence[str]:
-    """The name of the field that answers the record's question, by the format that knows most of its fields."""
-    known = [
-        (sum(name in data for name in (*fields, *format.optional)), fields)
-        for format in FORMATS.values()
-        for fields in format.fields
-        if len(fields) == 2 and fields[0] in data
-    ]
-    return max(known, key=lambda pair: pair[0])[1][1:] if known else ()
+def _without_answer(messages: Question) -> Question:
+    """The messages before the last answer, which may have come in several."""
+    *before, last = messages
+    return _without_answer(tuple(before)) if last.role == "assistant" else messages

@@ -1,0 +1,50 @@
+"""weft's preparation of a file of records: ``python -m benchmarks.prepare_weft JOB`` (benchmarks.prepare_job)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.prepare_job import MAX_LENGTH, PrepareJob
+from benchmarks.run_weft import labels_of
+from weft.data.packing import pack
+from weft.data.render import Renderer
+from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.template import load_template
+from weft.data.tokenizer import load_tokenizer
+
+
+def main(job: PrepareJob) -> None:
+    """Encode through the function behind ``weft train`` and ``weft check``, and pack; then once more, from the cache."""
+    separator = "" if job.kind == "prompts" else None
+    files, cache = [SourceFile(path=job.records, name="train")], Path(job.folder) / "cache"
+
+    def prepare() -> tuple[float, ExampleStore, int, float]:
+        started = time.monotonic()
+        tokenizer = load_tokenizer(Path(job.tokenizer))
+        renderer = Renderer(tokenizer, load_template(None, tokenizer, separator=separator), MAX_LENGTH)
+        store = open_store(files, renderer, cache, on_bad_row="error", system_prompt=None, jobs=job.processes)
+        rows = pack(np.arange(len(store)), store.lengths, how="bfd", capacity=MAX_LENGTH)
+        seconds = time.monotonic() - started
+        return seconds, store, len(rows), tokenizer.known_chunks
+
+    seconds, store, rows, known = prepare()
+    again, *_ = prepare()
+    examples = (store[number] for number in range(len(store)))
+    tokens = int(store.lengths.sum())
+    job.report_of(
+        seconds,
+        rows=rows,
+        tokens=tokens,
+        examples=((example.ids.tolist(), labels_of(example)) for example in examples),
+        seconds_again=again,
+        fill=tokens / (rows * MAX_LENGTH),
+        known_chunks=known,
+    )
+
+
+if __name__ == "__main__":
+    main(PrepareJob.read(sys.argv[1]))

@@ -1,0 +1,44 @@
+"""The same work on several processes, where there is enough of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from weft.errors import DataError
+
+Result = TypeVar("Result")
+
+_WORTH_A_PROCESS = 4_000_000
+"""Characters that take longer to work on than a process takes to start."""
+_PARTS_PER_PROCESS = 4  # so that none waits long for the last one
+
+
+def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], jobs: int) -> Iterator[Result]:
+    """The results of ``work`` on consecutive parts of ``texts``, in order.
+
+    Args:
+        work: a function of a module, whose result for a text does not depend on the part that the text is in.
+        texts: what is worked on.
+        jobs: how many processes may work, at least 1. Fewer do where there is less to do, and this one alone where there is
+            little.
+
+    Raises:
+        DataError: a process died.
+    """
+    processes = min(jobs, sum(map(len, texts)) // _WORTH_A_PROCESS)
+    if processes < 2:
+        yield work(texts)
+        return
+    size = -(-len(texts) // (processes * _PARTS_PER_PROCESS))
+    parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+    # Not forked: a fork copies locks that threads of this process, such as pyarrow's, may hold.
+    try:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(work, parts)
+    except BrokenProcessPool:
+        what = f"one of {processes} processes was ended before its work was done, perhaps for want of memory"
+        raise DataError(what, where="--jobs", fix="use fewer, or --jobs 1") from None

@@ -1,0 +1,42 @@
+"""In which runs a text is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from weft.data.encoding import Run
+from weft.types import Segment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """A run to encode, and how many of its first ids belong to the stretch before."""
+
+    run: Run
+    trained: bool
+    skip: int = 0
+
+
+def stretches_of(segments: Iterable[Segment]) -> list[Stretch]:
+    """The runs in which a text is encoded.
+
+    A trained run continues the text before it: the model goes on there, without a space of the tokenizer's. Context behind
+    a control token is encoded together with that token, whose id is then cut off, as a server encodes the whole history
+    (the token may swallow whitespace, and some tokenizers put a space behind it).
+    """
+    stretches: list[Stretch] = []
+    closing: str | None = None  # the control token that ends the text so far
+    for segment in segments:
+        control, text = segment.control, segment.text
+        if not text:
+            continue
+        if segment.trained or closing is None:
+            run, skip = Run.of(text, control, continues=bool(stretches)), 0
+        else:
+            shift = len(closing)
+            moved = [(start + shift, end + shift) for start, end in control]
+            run, skip = Run.of(closing + text, [(0, shift), *moved]), 1
+        stretches.append(Stretch(run=run, trained=segment.trained, skip=skip))
+        closing = text[control[-1][0] :] if control and control[-1][1] == len(text) else None
+    return stretches
