@@ -38,6 +38,7 @@ class Chatml:
     source: str = "chatml"
     prompt_mismatch: str = "template"
     notes: tuple[str, ...] = field(default=("noted",))
+    disproved: None = None
 
     @property
     def stop_strings(self) -> frozenset[str]:
@@ -50,6 +51,9 @@ class Chatml:
         if last_turn:
             segments[:-1] = [replace(segment, trained=False) for segment in segments[:-1]]
         return (Rendered(segments=tuple(segments), append_eos=self.append_eos, notes=self.notes),)
+
+    def take_no_shortcuts(self, reason: str) -> None:
+        """It takes none."""
 
     def prompt(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         answered = [*messages, Message(role="assistant", content="")]

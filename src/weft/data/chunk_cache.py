@@ -4,7 +4,8 @@ A byte-level BPE never merges across the borders that its pattern finds, and the
 between two words. So a text cut there, at ``(?<=\S)(?= \S)``, has the ids of its chunks, one after the other; and as words
 repeat, looking a chunk up takes the place of encoding it: a fifth of the time. That holds where
 
-- the pre-tokenizer is ByteLevel, alone with its own pattern or behind patterns of which none looks back,
+- the pre-tokenizer is ByteLevel, alone with its own pattern or behind patterns of which none looks at what stands around a
+  match, or has a space anywhere but at its beginning,
 - nothing is put before a text, and no merge is left out at random,
 - no added token reaches over such a border or swallows the white space around it.
 
@@ -15,6 +16,8 @@ hold, texts are encoded whole.
 from __future__ import annotations
 
 import re
+import threading
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
@@ -53,13 +56,14 @@ class ChunkCache:
         encoded: those of them that were not there.
     """
 
+    _table: np.ndarray
+    _starts: np.ndarray
+    _lengths: np.ndarray
+
     def __init__(self, encode: EncodeWhole, control: Mapping[str, int], forbidden: Collection[int]) -> None:
         self._encode, self._control, self._forbidden = encode, dict(control), frozenset(forbidden)
+        self._lock = threading.Lock()
         self.looked_up = self.encoded = 0
-        self._new_chunks: list[str] = []
-        self._new_tokens: dict[int, int] = {}
-        """Places among the new chunks that stand for control tokens, and their ids."""
-        self._table, self._starts, self._lengths = _no_ids(), _no_places(), _no_places()
         self._forget()
 
     def encode(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
@@ -68,6 +72,14 @@ class ChunkCache:
         Raises:
             ForbiddenIds: text turned into a control token.
         """
+        with self._lock:
+            try:
+                return self._encoded(runs)
+            except BaseException:
+                self._forget()  # of some chunks it is not known what they are
+                raise
+
+    def _encoded(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
         found = [self._numbers(run) for run in runs]
@@ -154,9 +166,14 @@ class ChunkCache:
         self._whole = _Chunks(lambda chunk: self._new(chunk, _edges(chunk)))
         self._following = _Chunks(lambda word: self._new(f" {word}", _FOLLOWS | _edges(word)))
         self._tokens = _Chunks(self._new_token)
+        self._new_chunks: list[str] = []
+        self._new_tokens: dict[int, int] = {}
+        """Places among the new chunks that stand for control tokens, and their ids."""
         self._kinds = bytearray()
         self._characters = 0
-        self._table, self._starts, self._lengths = _no_ids(), _no_places(), _no_places()
+        self._table = np.empty(0, np.int32)
+        self._starts = np.empty(0, np.int64)
+        self._lengths = np.empty(0, np.int64)
 
 
 class ForbiddenIds(Exception):
@@ -177,14 +194,6 @@ class _Chunks(dict[str, int]):
     def __missing__(self, chunk: str) -> int:
         number = self[chunk] = self._number(chunk)
         return number
-
-
-def _no_ids() -> np.ndarray:
-    return np.empty(0, np.int32)
-
-
-def _no_places() -> np.ndarray:
-    return np.empty(0, np.int64)
 
 
 def _edges(chunk: str) -> int:
@@ -256,6 +265,13 @@ _SPACES = (
 )
 
 
+_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+_WHITE_SPACE = re.compile(r"\\(?:s|h|x20|u0020|x\{0*20\})(?![^\[]*\])")
+"""Other ways to write a space in a pattern, outside of classes of characters."""
+_LOOKS_AROUND = re.compile(r"\(\?<|\\[bBAGKzZ]|\^|\$")
+_REACHES_OVER = re.compile(r"\S\s")
+
+
 def why_whole(spec: Spec, control: Collection[str]) -> str | None:
     """Why the texts of a tokenizer cannot be encoded by the chunk; None where they can, as far as can be read off it."""
     if spec["model"]["type"] != "BPE":
@@ -271,14 +287,30 @@ def why_whole(spec: Spec, control: Collection[str]) -> str | None:
         return "it cuts text in a way that is not known here"
     if not patterns and not last.get("use_regex", True):
         return "it does not cut text at spaces"
-    if any("(?<" in pattern for pattern in patterns):
-        return "its pattern looks back"
+    for pattern in patterns:
+        if reason := _why_unfit(pattern):
+            return reason
     for token in spec["added_tokens"]:
         if token["lstrip"] or token["rstrip"] or token["single_word"]:
             return f"its token {token['content']!r} looks at what stands beside it"
-        if token["content"] not in control and re.search(r"\S ", token["content"]):
+        if token["content"] not in control and _REACHES_OVER.search(unicodedata.normalize("NFKD", token["content"])):
             return f"its token {token['content']!r} reaches over a space"
     return None
+
+
+def _why_unfit(pattern: str) -> str | None:
+    """Why pieces that a pattern finds may depend on what stands beside a chunk."""
+    bare = _CLASS.sub("x", _WHITE_SPACE.sub(" ", pattern))
+    if _LOOKS_AROUND.search(bare):
+        return "its pattern looks at what stands around a match"
+    if re.search(r"[^|(:] ", bare):
+        return "its pattern finds pieces with a space inside"
+    return None
+
+
+def pieces_by_chunk(cut: Callable[[str], list[str]], text: str) -> bool:
+    """Whether ``cut``, which a tokenizer does before it encodes, finds the same pieces in the chunks of a text as in the text."""
+    return cut(text) == [piece for chunk in _BORDER.split(text) for piece in cut(chunk)]
 
 
 def probes() -> list[str]:

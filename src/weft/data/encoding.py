@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
-from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds, probes, why_whole
-from weft.data.shortcut import ShortcutWrong
+from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds, pieces_by_chunk, probes, why_whole
 from weft.errors import ModelError
 
 Spec = dict[str, Any]
@@ -77,6 +76,8 @@ class Encoder:
     Attributes:
         whole_because: why texts are encoded whole, in words; None where they are encoded by the chunk
             (:mod:`weft.data.chunk_cache`), with the same ids.
+        disproved: what a sample showed, where encoding by the chunk gave other ids. From then on texts are encoded whole, and
+            what was encoded before should be encoded again.
 
     Raises:
         ModelError: the tokenizer cannot be closed, or cannot continue a text exactly.
@@ -91,6 +92,7 @@ class Encoder:
         self._unknown_id = control.get(unknown) if unknown else None
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
+        self.disproved: str | None = None
         self.whole_because = self._why_whole()
         self._chunks = None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
         self._sampled = 0
@@ -99,33 +101,36 @@ class Encoder:
         """The ids of each run, int32.
 
         Raises:
-            ShortcutWrong: encoding by the chunk gave other ids than encoding whole. From now on texts are encoded whole, and
-                what was encoded before should be encoded again.
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
-        if self._chunks is None or any(_DEFAULT_MARK in part for run in runs for part in run.parts):
-            return [np.array(ids, np.int32) for ids in self._encode_whole(runs)]
-        try:
-            ids = self._chunks.encode([run.parts for run in runs])
-        except ForbiddenIds as error:
-            raise _text_became_control(error.text, error.ids, []) from None
-        self._compare_a_sample(runs, ids)
-        return ids
+        if self._chunks is not None and not any(_DEFAULT_MARK in part for run in runs for part in run.parts):
+            try:
+                ids = self._chunks.encode([run.parts for run in runs])
+            except ForbiddenIds as error:
+                raise _text_became_control(error.text, error.ids, []) from None
+            if self._agrees_in_a_sample(runs, ids):
+                return ids
+        return [np.array(ids, np.int32) for ids in self._encode_whole(runs)]
+
+    def encode_whole(self, reason: str) -> None:
+        """From now on, encode texts whole."""
+        self._chunks, self.whole_because, self.disproved = None, reason, reason
 
     @property
     def known_chunks(self) -> float:
         """The share of the chunks of text encoded so far whose ids were known."""
         return 1 - self._chunks.encoded / self._chunks.looked_up if self._chunks and self._chunks.looked_up else 0.0
 
-    def _compare_a_sample(self, runs: Sequence[Run], ids: Sequence[np.ndarray]) -> None:
+    def _agrees_in_a_sample(self, runs: Sequence[Run], ids: Sequence[np.ndarray]) -> bool:
         """Encode one of the runs whole as well, each time another."""
         if not runs:
-            return
+            return True
         self._sampled += 1
         place = self._sampled % len(runs)
-        if ids[place].tolist() != self._encode_whole([runs[place]])[0]:
-            self._chunks, self.whole_because = None, f"by the chunk, {runs[place].text!r:.80} has other ids"
-            raise ShortcutWrong(self.whole_because)
+        if ids[place].tolist() == self._encode_whole([runs[place]])[0]:
+            return True
+        self.encode_whole(f"by the chunk, {runs[place].text!r:.80} has other ids")
+        return False
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         tokenizer = self._tokenizer(False, _DEFAULT_MARK)
@@ -138,11 +143,21 @@ class Encoder:
         if reason := why_whole(self._spec, self._control):
             return reason
         texts = probes()
+        for text in texts:
+            if not pieces_by_chunk(self._cut, text):
+                return f"by the chunk, {text!r} is cut otherwise"
         by_chunk = ChunkCache(self._encode_texts, {}, ()).encode([(text,) for text in texts])
         for text, ids, expected in zip(texts, by_chunk, self._encode_texts(texts), strict=True):
             if ids.tolist() != expected:
                 return f"by the chunk, {text!r} has other ids"
         return None
+
+    def _cut(self, text: str) -> list[str]:
+        """The pieces of a text that are encoded each by itself."""
+        tokenizer = self._tokenizer(False, _DEFAULT_MARK)
+        if tokenizer.normalizer:
+            text = tokenizer.normalizer.normalize_str(text)
+        return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
     def _encode_whole(self, runs: Sequence[Run]) -> list[list[int]]:
         groups: dict[tuple[bool, str], list[int]] = {}

@@ -44,14 +44,13 @@ class ChatSandbox(LimitedSandbox):
 
     generation_marks = NO_MARKS
 
-    def __init__(self) -> None:
+    def __init__(self, moment: datetime) -> None:
         super().__init__(
             filters={"tojson": _tojson},
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[_GenerationTag, jinja2.ext.loopcontrols],
         )
-        moment = datetime.now()
 
         def strftime_now(format: str) -> str:
             check_percent_format(format)
@@ -68,6 +67,7 @@ class JinjaTemplate:
     Args:
         source: the Jinja text.
         name: what errors call it: its path, or words for where it came from.
+        moment: what it takes for the present, where it prints the date; None for now.
 
     Raises:
         TemplateError: where the source is not valid Jinja.
@@ -75,11 +75,11 @@ class JinjaTemplate:
 
     sandbox: type[ChatSandbox] = ChatSandbox
 
-    def __init__(self, source: str, name: str) -> None:
-        self.source, self.name = source, name
+    def __init__(self, source: str, name: str, moment: datetime | None = None) -> None:
+        self.source, self.name, self.moment = source, name, moment or datetime.now()
         self._slow_seconds = 0.0
         self._out_of_time: TemplateError | None = None
-        self._environment = self.sandbox()
+        self._environment = self.sandbox(self.moment)
         try:
             with time_limit():
                 code = self._environment.compile(source, filename=name)

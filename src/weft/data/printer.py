@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -114,8 +115,9 @@ class Printer:
     @cached_property
     def watching(self) -> Printer:
         """The same, for messages whose contents are under watch (:mod:`weft.data.watch`)."""
-        template = WatchingTemplate(self.template.source, self.template.name)
-        return Printer(template, bos=self._tokens.get("bos_token", ""), eos=self._tokens.get("eos_token", ""))
+        printer = copy(self)  # with what this one found out about the template so far
+        printer.template = WatchingTemplate(self.template.source, self.template.name, self.template.moment)
+        return printer
 
     def dialogue(self, messages: Sequence[Message], generation_marks: Marks = NO_MARKS) -> str:
         """The messages as the template prints them, without a generation prompt.

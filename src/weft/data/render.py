@@ -117,6 +117,20 @@ class Renderer:
         """The ids that end an answer: the tokenizer's stops, and the control tokens with which the template closes turns."""
         return self.tokenizer.stopping_ids(self.template.stop_strings if self.template else ())
 
+    @property
+    def disproved(self) -> str | None:
+        """What showed that the shortcuts taken so far were none; None where nothing did.
+
+        What is rendered from then on is right. What was rendered before should be rendered again.
+        """
+        return (self.template and self.template.disproved) or self.tokenizer.disproved
+
+    def take_no_shortcuts(self, reason: str) -> None:
+        """Print and encode everything in full."""
+        if self.template:
+            self.template.take_no_shortcuts(reason)
+        self.tokenizer.take_no_shortcuts(reason)
+
     def render(self, conversation: Material) -> list[Example]:
         """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part; or the
         blocks of a document.

@@ -20,7 +20,6 @@ from weft.data.encoding import Run
 from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
 from weft.data.runs import Stretch
 from weft.data.said import is_text_only
-from weft.data.shortcut import ShortcutWrong
 from weft.data.turns import Chat
 from weft.data.watch import LookedInto, Watch
 from weft.data.weighing import weighing_notes
@@ -29,6 +28,8 @@ from weft.types import Message, Role, Segment
 
 _TRIED_FIRST, _TRIED_OF = 16, 256
 """Of the uses of proofs, the first ones and then one of so many are tried."""
+_MOST_CHARACTERS = 2**18
+"""Of the contents that a proof is used for: longer ones may meet the limits of the sandbox."""
 
 
 class Planner:
@@ -39,6 +40,10 @@ class Planner:
         control: the tokenizer's control tokens.
         by_tag, last_turn: as for :func:`weft.data.derive.derive`.
         mismatch: as for :class:`weft.data.turns.Chat`.
+
+    Attributes:
+        disproved: what a sample showed, where the template printed contents otherwise than was proved. Proofs are not used
+            any more then, and what was derived before should be derived again.
     """
 
     def __init__(
@@ -53,7 +58,8 @@ class Planner:
         self._printer, self._control, self._by_tag, self._last_turn = printer, control, by_tag, last_turn
         self._mismatch: PromptMismatch = mismatch
         self._plans: dict[tuple[Role, ...], tuple[_ExamplePlan, ...] | None] = {}
-        self._trusts_proofs, self._uses = True, 0
+        self.disproved: str | None = None
+        self._uses = 0
 
     def examples(self, messages: Sequence[Message]) -> tuple[Printed, ...]:
         """As :func:`weft.data.derive.derive`, without its evidence, and with the notes ``prompt-varies`` and ``call-ids``."""
@@ -87,7 +93,7 @@ class Planner:
             return ()
         plans = self._plan_for(tuple(message.role for message in messages)) or ()
         contents = [message.content for message in messages]
-        if not _weigh_turns(messages, plans) or any(plan.open_otherwise(contents) for plan in plans):
+        if not _weigh_turns(messages, plans):
             return ()
         weights = [message.weight for message in messages]
         given = weights if any(weight is not None for weight in weights) else None
@@ -100,15 +106,17 @@ class Planner:
 
     def _holds(self, plan: _ExamplePlan, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         """Whether the template prints these contents as the plan does: by its proof, of which a sample is tried, or by trying."""
-        if not (self._trusts_proofs and plan.covers(contents)):
+        if plan.continues_a_prompt(contents):
+            return False
+        if self.disproved or not plan.covers(contents):
             return not any(map(_has_space_at_ends, contents)) and plan.holds(self._printer, messages, contents)
         self._uses += 1
-        if (self._uses < _TRIED_FIRST or self._uses % _TRIED_OF == 0) and not plan.holds(
-            self._printer, messages, contents
-        ):
-            self._trusts_proofs = False
-            raise ShortcutWrong("the template prints some contents otherwise than it was proved to")
-        return True
+        if self._uses > _TRIED_FIRST and self._uses % _TRIED_OF:
+            return True
+        holds = plan.holds(self._printer, messages, contents)
+        if not holds:
+            self.disproved = "the template prints some contents otherwise than it was proved to"
+        return holds
 
     def _is_plain(self, message: Message) -> bool:
         """Whether it is a role and a content, one of which nothing can be taken for the template's; and no answer with white
@@ -129,6 +137,8 @@ class Planner:
             plans = tuple(_ExamplePlan.of(derived, self._printer, messages) for derived in self._derive(messages))
         except TemplateError:  # the template may still print real contents; and if not, the error names the record
             return None
+        if any(number >= len(messages) for plan in plans for number in plan.numbers):
+            return None  # the template has such words of its own
         return tuple(replace(plan, proof=plan.prove(self._printer.watching, messages)) for plan in plans)
 
 
@@ -256,7 +266,7 @@ class _ExamplePlan:
     prompts: tuple[tuple[int, Variant, _Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
     openings: tuple[tuple[int, str], ...]
-    """With which beginnings messages would follow another generation prompt, as if that had begun them."""
+    """Messages, and characters with which they would begin as a generation prompt goes on that is not theirs."""
     proof: _Proof | None = None
     """None where nothing is proved."""
 
@@ -274,28 +284,37 @@ class _ExamplePlan:
                 (count, variant, _Pattern(printer.prompt(messages[:count], variant)))
                 for count, variant in derived.prompts
             ),
-            tuple(_openings(derived, printer, messages)),
+            tuple((count, opening) for count, _ in derived.prompts for opening in _openings(printer, messages, count)),
         )
-
-    def open_otherwise(self, contents: Sequence[str]) -> bool:
-        """Whether an answer begins as another generation prompt goes on."""
-        return any(contents[number].startswith(opening) for number, opening in self.openings)
 
     def prove(self, watching: Printer, messages: Sequence[Message]) -> _Proof | None:
         """For which contents the plan is what is printed, by the messages that it was made of."""
         watch = Watch()
-        watched = [replace(message, content=watch.content(message.content)) for message in messages]
+        words = [message.content.swapcase() for message in messages]  # not those that the template may have of its own
+        watched = [replace(message, content=watch.content(word)) for message, word in zip(messages, words, strict=True)]
         try:
-            holds = self.holds(watching, watched, [message.content for message in messages])
+            holds = self.holds(watching, watched, words)
         except LookedInto:
             return None
         if watch.looked_into or not holds:
             return None
         return _Proof(absent=tuple(sorted(watch.absent)), trimmed=watch.trimmed)
 
+    @property
+    def numbers(self) -> set[int]:
+        """Of the messages whose contents stand somewhere."""
+        return {
+            number for pattern in (self.dialogue, *(each for _, _, each in self.prompts)) for number in pattern.numbers
+        }
+
+    def continues_a_prompt(self, contents: Sequence[str]) -> bool:
+        """Whether an answer may begin as another generation prompt ends, which then would be its own."""
+        return any(contents[number].startswith(opening) for number, opening in self.openings)
+
     def covers(self, contents: Sequence[str]) -> bool:
         """Whether the plan is proved for these contents."""
-        return self.proof is not None and all(map(self.proof.covers, contents))
+        is_short = sum(map(len, contents)) <= _MOST_CHARACTERS
+        return self.proof is not None and is_short and all(map(self.proof.covers, contents))
 
     def holds(self, printer: Printer, messages: Sequence[Message], contents: Sequence[str]) -> bool:
         try:
@@ -309,6 +328,18 @@ class _ExamplePlan:
     def is_turn(self, number: int) -> bool:
         """Whether a message is a turn of its own that is trained."""
         return any(segment.is_turn(number) for segment in self.segments)
+
+
+def _openings(printer: Printer, messages: Sequence[Message], count: int) -> Iterator[str]:
+    """With which characters generation prompts go on where the answer to ``count`` messages begins."""
+    before, found, _ = printer.dialogue(messages[: count + 1]).partition(messages[count].content)
+    for variant in VARIANTS:
+        try:
+            prompt = printer.prompt(messages[:count], variant)
+        except TemplateError:
+            continue
+        if found and prompt.startswith(before):
+            yield from prompt[len(before) : len(before) + 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,18 +366,3 @@ class _Filled:
     @property
     def stretches(self) -> list[Stretch]:
         return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
-
-
-def _openings(derived: Derived, printer: Printer, messages: Sequence[Message]) -> Iterator[tuple[int, str]]:
-    """For each turn, how those generation prompts go on that would be tried before its own, were they how its text begins."""
-    for count, chosen in derived.prompts:
-        before, found, _ = printer.dialogue(messages[: count + 1]).rpartition(messages[count].content)
-        for variant in VARIANTS if found else ():
-            try:
-                prompt = printer.prompt(messages[:count], variant)
-            except TemplateError:
-                continue
-            if before.startswith(prompt) and variant == chosen:
-                break
-            if prompt.startswith(before) and prompt != before:
-                yield count, prompt[len(before) :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ShortcutWrong(Exception):
-    """A sample shows that a shortcut was not the same, as was thought; the text says which and where.
+    """A sample showed that a shortcut was not the same, as was thought; the text says which and where.
 
-    It is not taken again. What was made with it so far is to be made anew.
+    What was made so far is to be made anew, without shortcuts (:meth:`weft.data.render.Renderer.take_no_shortcuts`).
     """

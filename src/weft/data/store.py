@@ -192,8 +192,16 @@ def open_store(
     entries = []
     done = 0
     for source in sources:
+        known = renderer.disproved
         entries.append(source.entry(cache_dir, jobs, partial(watched, done)))
         done += entries[-1].numbers.records
+        if renderer.disproved != known:  # which the entries made before had relied upon
+            entries[:-1] = [
+                entry
+                if entry.cached
+                else earlier.entry(cache_dir, jobs, partial(watched, done), doubt=renderer.disproved)
+                for earlier, entry in zip(sources, entries[:-1], strict=False)
+            ]
     if not any(entry.numbers.examples for entry in entries):
         raise nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
     return ExampleStore(files, entries)
@@ -216,11 +224,15 @@ class _Source:
         choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
         self._key = _digest([_code_digest(), self._contents, read_as, *choices])
 
-    def entry(self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None]) -> Entry:
-        """Its examples, from the cache where they are there."""
+    def entry(
+        self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None], *, doubt: str | None = None
+    ) -> Entry:
+        """Its examples, from the cache where they are there and there is no ``doubt`` about them."""
         place = cache_dir / self._key
         entry, damage = find_entry(place, self._reader.files)
-        if entry:
+        if doubt:
+            damage = f"everything was encoded again, because {doubt}"
+        elif entry:
             return entry
         portion = self._file.portion
         source = Source(

@@ -10,6 +10,7 @@ from typing import Literal
 from weft.data.conversation_reader import ConversationReader, Held, Tally
 from weft.data.example_file import Columns, ExampleWriter
 from weft.data.render import Renderer
+from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import BlockAccount
 
 
@@ -64,8 +65,11 @@ class Work:
         """
         blocks: dict[int, tuple[BlockAccount, bool]] = {}
         rows = 0
+        known = self.renderer.disproved
         with ExampleWriter(path, self.source.reader.files) as writer:
             for number, account, columns in encoded(self.source, self.renderer, self.on_bad_row, mine):
+                if (reason := self.renderer.disproved) and reason != known:
+                    raise ShortcutWrong(reason)
                 blocks[number] = account, columns is not None
                 if columns is not None:
                     writer.write(columns)

@@ -150,6 +150,7 @@ def _done(path: Path, work: Work, progress: Callable[[int], None], jobs: int) ->
     except CannotShare:
         return _done(path, work, progress, 1)
     except ShortcutWrong as error:
+        work.renderer.take_no_shortcuts(str(error))
         done = _done(path, work, progress, jobs)
         first, _ = done.blocks[min(done.blocks)]
         first.notes[f"everything was encoded again, because {error}"] = 1

@@ -10,13 +10,15 @@ torch nor the program's main module, and inherits no threads.
 
 from __future__ import annotations
 
+import os
 import pickle
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
@@ -34,9 +36,13 @@ class Share:
     """The file to write."""
     claims: Path
     """The directory where blocks are claimed."""
+    disproved: str | None
+    """Why no shortcuts may be taken, if they may not: what a renderer has learnt does not travel with it."""
 
     def do(self, progress: Callable[[int], None] | None = None) -> Done:
         """Encode as many blocks as can be claimed."""
+        if self.disproved:
+            self.work.renderer.take_no_shortcuts(self.disproved)
 
         def mine(number: int) -> bool:
             try:
@@ -54,28 +60,29 @@ def do_together(path: Path, work: Work, *, progress: Callable[[int], None], jobs
     Raises:
         DataError: a helper died.
     """
-    claims = path.with_name(f"{path.name}.claims")
-    claims.mkdir()
-    shares = [Share(work=work, path=path.with_name(f"{path.name}.{number}"), claims=claims) for number in range(jobs)]
-    helpers = [_Helper(share) for share in shares[1:]]
-    try:
+    with TemporaryDirectory(dir=path.parent) as aside, ExitStack() as running:
+        claims = Path(aside, "claims")
+        claims.mkdir()
+        shares = [
+            Share(work=work, path=Path(aside, str(number)), claims=claims, disproved=work.renderer.disproved)
+            for number in range(jobs)
+        ]
+        helpers = [_Helper(share, running) for share in shares[1:]]
         parts = [shares[0].do(lambda rows: progress(rows * jobs)), *(helper.result() for helper in helpers)]
-    finally:
-        for helper in helpers:
-            helper.stop()
-    shutil.rmtree(claims)
-    done = _put_together(path, work, parts)
-    for share in shares:
-        share.path.unlink()
-    return done
+        return _put_together(path, work, parts)
 
 
 class _Helper:
     """Another process that does a share."""
 
-    def __init__(self, share: Share) -> None:
-        command = [sys.executable, "-m", "weft.data.store_helper"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def __init__(self, share: Share, running: ExitStack) -> None:
+        # It finds what this process finds, and nothing else: not the modules of the directory that weft was started in.
+        command = [sys.executable, "-P", "-m", "weft.data.store_helper"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        running.callback(self._stop)
         assert self._process.stdin
         try:
             pickle.dump(share, self._process.stdin)
@@ -98,7 +105,7 @@ class _Helper:
         assert isinstance(found, Done)
         return found
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End it, if it still runs."""
         if self._process.poll() is None:
             self._process.kill()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
@@ -60,6 +61,7 @@ class ChatTemplate:
         bos: the begin-of-text token, or ``""``.
         eos: the end-of-text token, or ``""``.
         prompt_mismatch: what an answer follows where the generation prompt is not what is printed before it.
+        moment: what it takes for the present, where it prints the date; None for now.
 
     Raises:
         TemplateError: where the source is not valid Jinja.
@@ -74,17 +76,29 @@ class ChatTemplate:
         bos: str,
         eos: str,
         prompt_mismatch: PromptMismatch = "template",
+        moment: datetime | None = None,
     ) -> None:
         self.source, self.name, self.eos, self.prompt_mismatch = source, name, eos, prompt_mismatch
-        self._arguments = (source, name, control, stops, bos, eos, prompt_mismatch)
-        template = JinjaTemplate(source, name)
+        template = JinjaTemplate(source, name, moment)
+        self._arguments = (source, name, control, stops, bos, eos, prompt_mismatch, template.moment)
         printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
         plan = partial(Planner, printer, tokens, mismatch=prompt_mismatch)
         self._examples, self._last_turns = plan(), plan(last_turn=True)
         self._turns = plan(by_tag=False) if template.is_tagged else self._examples
+        self._planners = (self._examples, self._last_turns, self._turns)
 
     def __reduce__(self) -> tuple[type[ChatTemplate], tuple[Any, ...]]:
-        return ChatTemplate, self._arguments  # for another process, which compiles it anew
+        return ChatTemplate, self._arguments  # for another process, which compiles it anew, and prints the same date
+
+    @property
+    def disproved(self) -> str | None:
+        """What showed that the shortcuts taken so far were none; None where nothing did."""
+        return next((planner.disproved for planner in self._planners if planner.disproved), None)
+
+    def take_no_shortcuts(self, reason: str) -> None:
+        """Trust no proof of what the template does with contents."""
+        for planner in self._planners:
+            planner.disproved = reason
 
     def examples(self, conversation: Conversation, *, last_turn: bool = False) -> tuple[Printed, ...]:
         """The training examples of a conversation, in the order of their turns; or the one that trains its ``last_turn`` only.

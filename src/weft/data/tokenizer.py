@@ -87,6 +87,15 @@ class Tokenizer:
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[TokenizerFiles]]:
         return Tokenizer, (self._files,)  # for another process, which builds it anew
 
+    @property
+    def disproved(self) -> str | None:
+        """What showed that the shortcuts taken so far were none; None where nothing did."""
+        return self._encoder.disproved
+
+    def take_no_shortcuts(self, reason: str) -> None:
+        """Encode all texts whole."""
+        self._encoder.encode_whole(reason)
+
     def control_id(self, token: str) -> int:
         """The id of a control token."""
         return self._control[token]

@@ -8,20 +8,22 @@ noted (:attr:`Watch.absent`): contents without that text are all alike to it. Wh
 text that holds one, is looking into it, and proves nothing (:class:`LookedInto`).
 
 Every value that a template makes passes through its environment (:mod:`weft.data.sandbox`), which is where texts with contents in
-them stay under watch: where parts are joined, functions and filters called. What Python would do there without a trace
-(searching a content in a text, putting it into a format, writing it as JSON) counts as looking.
+them stay under watch: where parts are joined, functions, filters and tests called. What Python would do there without a trace
+(searching a content in a text, putting it into a format, writing it as JSON) counts as looking. So does whatever leads to texts
+that are compared or joined by rules of their own (HTML markup), or to other words in every render (``random``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import FunctionType
+from datetime import datetime
+from functools import partial
 from typing import Any, SupportsIndex
 
 from jinja2 import nodes
 from jinja2.compiler import Frame
-from jinja2.runtime import Context, Macro, Undefined
-from jinja2.utils import Cycler
+from jinja2.runtime import Context, LoopContext, Macro, Undefined
+from markupsafe import Markup
 
 from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
@@ -177,7 +179,19 @@ def unwatched(text: str) -> str:
 
 
 class _WatchingCodeGenerator(ChargingCodeGenerator):
-    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - Jinja's naming
+        """``a in b == c`` compares ``b`` as well, which then is no mere holder."""
+        if len(node.ops) > 1 and any(operand.op.endswith("in") for operand in node.ops):
+            self.write("environment.give_up()")
+        else:
+            super().visit_Compare(node, frame)
+
+    def visit_ScopedEvalContextModifier(self, node: nodes.ScopedEvalContextModifier, frame: Frame) -> None:  # noqa: N802
+        """``{% autoescape %}`` prints contents as HTML."""
+        self.writeline("environment.give_up()")
+        super().visit_ScopedEvalContextModifier(node, frame)
+
+    def visit_Operand(self, node: nodes.Operand, frame: Frame) -> None:  # noqa: N802
         """``in`` and ``not in`` tell what is searched in what."""
         if not node.op.endswith("in"):
             super().visit_Operand(node, frame)
@@ -201,8 +215,17 @@ class _Searched:
 
 _OF_JINJA = frozenset({"_loop_vars", "_block_vars"})
 """What compiled templates hand to every call."""
+_HOLDERS = (list, tuple, dict, LoopContext, Macro)
+"""Their methods, and calls of them, do nothing with texts but to hold, return and compare them."""
 _OF_LISTS = frozenset({"count", "first", "last", "length", "list", "reverse"})
 """Filters that do nothing with the items of a list."""
+_OF_KINDS = frozenset(
+    {"boolean", "callable", "defined", "false", "float", "integer", "iterable", "mapping", "none", "number"}
+)
+_OF_KINDS |= {"sequence", "string", "true", "undefined"}
+"""Tests of what a value is, whatever it says."""
+_SEEN = frozenset({"!=", "==", "eq", "equalto", "in", "ne"})
+"""Tests that a text under watch sees itself."""
 
 
 class WatchingSandbox(ChatSandbox):
@@ -210,9 +233,15 @@ class WatchingSandbox(ChatSandbox):
 
     code_generator_class = _WatchingCodeGenerator
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.tests = {**self.tests, "in": lambda value, sequence: value in self.searched(sequence)}
+    def __init__(self, moment: datetime) -> None:
+        super().__init__(moment)
+        tests: dict[str, Any] = {**self.tests, "in": lambda value, sequence: value in self.searched(sequence)}
+        self.tests.update({name: partial(_tested, name, test) for name, test in tests.items()})  # type: ignore[misc]
+        self._holding = (self.globals["namespace"], self.globals["dict"])
+
+    def give_up(self) -> Any:
+        """What follows cannot be watched."""
+        raise LookedInto
 
     def searched(self, holder: Any) -> Any:
         """What stands on the right of ``in``."""
@@ -230,6 +259,10 @@ class WatchingSandbox(ChatSandbox):
         super().charge(unwatched(value) if isinstance(value, Watched) else _counted(value))
         return value
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """A text under watch has the attributes of any other."""
+        return super().is_safe_attribute(obj, attr, value) and not (isinstance(obj, Watched) and not hasattr(str, attr))
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """What Jinja computes the intercepted operators with."""
         if operator != "+":
@@ -238,10 +271,11 @@ class WatchingSandbox(ChatSandbox):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
         """What Jinja calls methods, macros and functions with."""
-        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)
+        owner = getattr(__obj, "__self__", None)
         if isinstance(owner, Watched):
             return super(LimitedSandbox, __self).call(__context, __obj, *args, **kwargs)
-        if isinstance(owner, str) or isinstance(__obj, FunctionType) or __obj in (range, Cycler):
+        holds = isinstance(owner, _HOLDERS) or isinstance(__obj, _HOLDERS) or __obj in __self._holding
+        if not holds:
             _look_for_watched((args, {name: value for name, value in kwargs.items() if name not in _OF_JINJA}))
         return super().call(__context, __obj, *args, **kwargs)
 
@@ -252,16 +286,27 @@ class WatchingSandbox(ChatSandbox):
             value, *others = args[hasattr(function, "jinja_pass_arg") :] or (None,)
             if name == "trim" and isinstance(value, Watched) and not kwargs:
                 return value.strip(*others)
-            if name == "string" and isinstance(value, str):
+            if name in ("string", "default", "d") and isinstance(value, Watched):
                 return value
             if not (name in _OF_LISTS and isinstance(value, list | tuple | dict)):
                 _look_for_watched((value, others, kwargs))
-            return limited(*args, **kwargs)
+            result = limited(*args, **kwargs)
+            if name == "random" or isinstance(result, Markup):
+                raise LookedInto
+            return result
 
         for mark in ("jinja_pass_arg", "jinja_async_variant"):
             if hasattr(limited, mark):
                 setattr(watching, mark, getattr(limited, mark))
         return watching
+
+
+def _tested(name: str, test: Callable[..., bool], *args: Any) -> bool:
+    if name in _OF_KINDS and isinstance(args[0], Watched):
+        return test(unwatched(args[0]))
+    if name not in _OF_KINDS | _SEEN:
+        _look_for_watched(args)
+    return test(*args)
 
 
 def _counted(value: Any) -> Any:

@@ -1,0 +1,274 @@
+"""Chat templates that nobody would write: every construct of Jinja that could look into a content, put together at random."""
+
+from __future__ import annotations
+
+from random import Random
+
+_WORDS = ("'a'", "'</think>'", "'<'", "'\\n'", "' '", "''", "'hello'", "'b<c>'", "'A'", "'%s'", "'{}'", "'0'", "'y'")
+_CONTENTS = (
+    *(
+        "m.content",
+        "m['content']",
+        "(m | attr('content'))",
+        "m.get('content')",
+        "messages[0].content",
+        "ns.kept",
+        "kept",
+    ),
+    *(
+        "messages[-1]['content']",
+        "(messages | last).content",
+        "(messages | first)['content']",
+        "m.values() | list | last",
+    ),
+    *("loop.previtem.content", "dict(m).content", "dict(x=m.content).x", "[m.content][0]", "said(m)", "block"),
+)
+_FILTERS = (
+    *("trim", "trim('\\n')", "trim('<')", "upper", "lower", "title", "capitalize", "string", "safe", "e", "escape"),
+    *(
+        "forceescape",
+        "replace('<', '')",
+        "replace('a', 'b')",
+        "default('x')",
+        "d('x', true)",
+        "first",
+        "last",
+        "length",
+    ),
+    *(
+        "count",
+        "list",
+        "reverse",
+        "join",
+        "join('')",
+        "wordcount",
+        "wordwrap(5)",
+        "truncate(9, true)",
+        "center(9)",
+        "indent",
+    ),
+    *(
+        "int",
+        "float",
+        "abs",
+        "round",
+        "urlize",
+        "urlencode",
+        "striptags",
+        "tojson",
+        "pprint",
+        "sort | join",
+        "unique | join",
+    ),
+    *(
+        "format('x')",
+        "batch(2) | list",
+        "slice(2) | list",
+        "map('upper') | join",
+        "select | join",
+        "reject | list",
+        "min",
+        "max",
+    ),
+    *("random", "sum", "dictsort", "items | list", "groupby('x')", "xmlattr", "filesizeformat", "attr('upper')"),
+)
+_METHODS = (
+    *("strip()", "lstrip()", "rstrip()", "strip('\\n')", "strip('<')", "upper()", "lower()", "swapcase()", "title()"),
+    *(
+        "split('</think>')[-1]",
+        "split('<')[0]",
+        "split()[0]",
+        "split('a', 1) | join",
+        "rsplit('<')[0]",
+        "splitlines()[0]",
+    ),
+    *(
+        "replace('<', '')",
+        "replace('<', '', 1)",
+        "removeprefix('<')",
+        "removesuffix('>')",
+        "partition('<')[0]",
+        "zfill(9)",
+    ),
+    *(
+        "format('x')",
+        "join(['a', 'b'])",
+        "expandtabs()",
+        "encode()",
+        "casefold()",
+        "capitalize()",
+        "center(9)",
+        "ljust(9)",
+    ),
+    *("__str__()", "__class__", "watch", "is_content", "format", "strip", "content", "maketrans('a', 'b')"),
+)
+_TESTS = (
+    *(
+        "defined",
+        "undefined",
+        "none",
+        "string",
+        "mapping",
+        "iterable",
+        "sequence",
+        "number",
+        "callable",
+        "upper",
+        "lower",
+    ),
+    *(
+        "boolean",
+        "true",
+        "false",
+        "integer",
+        "float",
+        "escaped",
+        "filter",
+        "test",
+        "sameas 'y'",
+        "eq 'hello'",
+        "ne 'a'",
+    ),
+    *("in 'abc'", "in ['a', 'hello']", "equalto 'hello'", "lt 'b'", "gt 'b'", "divisibleby 3", "odd", "sameas kept"),
+)
+
+
+class TemplateMaker:
+    """Makes templates.
+
+    Args:
+        seed: another one makes other templates.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+
+    def template(self) -> str:
+        """A template with a loop over messages that prints contents."""
+        body = "".join(self._statement(2) for _ in range(self._random.randint(1, 3)))
+        printed = self._pick("{{ m.content }}", "{{ m['content'] | trim }}", "{{ self_said(m) }}", "{{- kept -}}", "")
+        return (
+            "{% macro said(m) %}{{ m.content }}{% endmacro %}"
+            "{% macro self_said(m) %}{% set x = m.content %}{{ x }}{% endmacro %}"
+            "{% macro wrapped() %}[{{ caller() }}]{% endmacro %}"
+            "{% set ns = namespace(kept='', n=0) %}{% set cycle = cycler('a', 'b') %}{% set comma = joiner(', ') %}"
+            "{% for m in messages %}{% set kept = m.content %}{% set block %}{{ m.content }}{% endset %}"
+            f"<{{{{ m.role }}}}>{body}{printed}\n{{% endfor %}}"
+        )
+
+    def _pick(self, *choices: str) -> str:
+        return self._random.choice(choices)
+
+    def _statement(self, depth: int) -> str:
+        if depth == 0:
+            return f"{{{{ {self._text(1)} }}}}"
+        inner, text, is_so = self._statement(depth - 1), self._text(depth), self._bool(depth)
+        return self._pick(
+            f"{{{{ {text} }}}}",
+            f"{{{{ 'X' if {is_so} }}}}",
+            f"{{{{ 'X' if {is_so} else '' }}}}",
+            f"{{% if {is_so} %}}X{{% else %}}{inner}{{% endif %}}",
+            f"{{% if {is_so} %}}{inner}{{% elif {self._bool(1)} %}}Y{{% endif %}}",
+            f"{{% set kept = {text} %}}{inner}",
+            f"{{% set ns.kept = {text} %}}{inner}",
+            f"{{% set kept %}}{inner}{{% endset %}}{{{{ kept }}}}",
+            f"{{% set kept | {self._pick(*_FILTERS)} %}}{inner}{{% endset %}}{{{{ 'X' if {self._bool(1)} }}}}",
+            f"{{% filter {self._pick(*_FILTERS)} %}}{inner}{{% endfilter %}}",
+            f"{{% for x in {self._list(depth)} %}}{{{{ x if loop.first }}}}{{% endfor %}}",
+            f"{{% for x in {self._list(depth)} if {is_so} %}}.{{% endfor %}}",
+            f"{{% for x in {self._list(depth)} %}}{{{{ 'X' if loop.changed(x) }}}}{{% endfor %}}",
+            f"{{% for x in {text} %}}.{{% endfor %}}",
+            f"{{% call wrapped() %}}{inner}{{% endcall %}}",
+            f"{{% with x = {text} %}}{{{{ 'X' if x == {self._word()} }}}}{{% endwith %}}",
+            f"{{% autoescape true %}}{inner}{{% endautoescape %}}",
+            f"{{% generation %}}{inner}{{% endgeneration %}}",
+            f"{{% if {is_so} %}}{{{{ raise_exception({self._text(1)}) }}}}{{% endif %}}{inner}",
+            f"{{% if {is_so} %}}{{% continue %}}{{% endif %}}{inner}",
+            f"{{% if {is_so} %}}{{% break %}}{{% endif %}}{inner}",
+            f"{{% if comma() or {is_so} %}}{{{{ cycle.next() }}}}{{% endif %}}",
+            f"{{% set a, b = {text}, {self._word()} %}}{{{{ 'X' if a == b }}}}",
+        )
+
+    def _word(self) -> str:
+        return self._pick(*_WORDS)
+
+    def _text(self, depth: int) -> str:
+        if depth == 0:
+            return self._pick(*_CONTENTS, *_CONTENTS, *_WORDS)
+        one, other = self._text(depth - 1), self._text(depth - 1)
+        return self._pick(
+            one,
+            self._pick(*_CONTENTS),
+            f"({one} ~ {other})",
+            f"({one} + {other})",
+            f"({one} | {self._pick(*_FILTERS)})",
+            f"({one} | {self._pick(*_FILTERS)} ~ '')",
+            f"{self._pick(*_CONTENTS)}.{self._pick(*_METHODS)}",
+            f"({one} if {self._bool(depth - 1)} else {other})",
+            f"({one} or {other})",
+            f"({one} and {other})",
+            f"({one})[{self._pick('0', '-1', ':5', '1:', '::-1', 'kept')}]",
+            f"({self._word()} % {one})",
+            f"({one} * 2)",
+            f"({self._word()}.format({one}))",
+            f"({self._word()}.join([{one}, {other}]))",
+            f"({self._list(depth - 1)} | join)",
+            f"({self._list(depth - 1)} | {self._pick('first', 'last', 'string', 'tojson', 'length', 'max')})",
+            f"({self._word()} | format({one}))",
+            f"{{{one}: 1}}[{other}]",
+            f"dict(a={one}).{self._pick('a', 'b', 'items() | list', 'values() | join')}",
+            f"cycler({one}).next()",
+            f"joiner({one})()",
+            f"strftime_now({one})",
+            f"namespace(x={one}).x",
+            f"(messages | map(attribute='content') | {self._pick('join', 'first', 'list | last')})",
+            f"(messages | selectattr('content', 'equalto', {one}) | list | length)",
+            f"(''.maketrans({one}, {one}) | length)",
+            f"({self._word()} | safe + {one})",
+        )
+
+    def _list(self, depth: int) -> str:
+        one = self._text(max(depth - 1, 0))
+        return self._pick(
+            f"[{one}, {self._word()}]",
+            f"[{one}]",
+            f"({one}, {one})",
+            f"{one}.split({self._word()})",
+            "messages",
+            "messages[1:]",
+            "messages | reverse",
+            "(messages + messages)",
+            f"{{'a': {one}}}.values()",
+            f"[{one}] * 2",
+            f"[{one}, {self._word()}] | {self._pick('sort', 'unique', 'reverse', 'list', 'batch(1)', 'select', 'map')}",
+            f"(messages | {self._pick('groupby', 'unique', 'sort', 'map')}(attribute='content'))",
+        )
+
+    def _bool(self, depth: int) -> str:
+        one, other = self._text(max(depth - 1, 0)), self._text(max(depth - 1, 0))
+        a_list = self._list(max(depth - 1, 0))
+        return self._pick(
+            one,
+            f"not {one}",
+            f"{one} {self._pick('==', '!=', '<', '>', '<=', '>=')} {other}",
+            f"{self._word()} {self._pick('in', 'not in')} {one}",
+            f"{one} {self._pick('in', 'not in')} {self._word()}",
+            f"{one} {self._pick('in', 'not in')} {a_list}",
+            f"{self._word()} in {self._word()} == {one}",
+            f"{self._word()} == {self._word()} in {one}",
+            f"{one} in ({self._word()} | {self._pick('safe', 'e', 'upper')})",
+            f"({self._word()} | safe) == {one}",
+            f"{one} is {self._pick('', 'not ')}{self._pick(*_TESTS)}",
+            f"{one}.{self._pick('startswith', 'endswith')}({self._word()})",
+            f"{one}.{self._pick('startswith', 'endswith')}(({self._word()}, {self._word()}))",
+            f"{one}.{self._pick('isdigit', 'isupper', 'isalpha', 'isspace', 'isidentifier')}()",
+            f"{one}.{self._pick('find', 'count', 'index')}({self._word()}) > 0",
+            f"({one} | length) > {self._pick('0', '5', '30')}",
+            f"loop.changed({one})",
+            f"m {self._pick('in', 'not in')} messages[1:]",
+            f"m == {{'role': 'user', 'content': {self._word()}}}",
+            f"{a_list} == [{self._word()}]",
+            f"{a_list}.count({self._word()}) > 0",
+            f"{one} is sameas {other}",
+            f"({one}, {other}) == ('a', {self._word()})",
+        )

@@ -1,0 +1,503 @@
+"""The store by one process and by several: the same bytes, the same errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import CHATML
+from weft.config.load import load_config
+from weft.data.conversation_reader import ConversationReader
+from weft.data.reading import Reading
+from weft.data.render import Overlong, Renderer
+from weft.data.split import Portion
+from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
+from weft.data.store_build import Source, Work
+from weft.data.store_jobs import Share, _Helper
+from weft.data.template import ChatTemplate, load_template
+from weft.data.tokenizer import Tokenizer, load_tokenizer
+from weft.errors import DataError, Problems, TemplateError, WeftError
+from weft.types import Location
+
+Row = dict[str, Any] | str
+Open = Callable[..., ExampleStore]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_tokenizer_dir: Path) -> Tokenizer:
+    return load_tokenizer(tiny_tokenizer_dir)
+
+
+@pytest.fixture
+def renderer(tokenizer: Tokenizer) -> Renderer:
+    source = "{% if messages[0].content == 'refused' %}{{ raise_exception('never') }}{% endif %}" + CHATML
+    template = ChatTemplate(source, "t", tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos)
+    return Renderer(tokenizer, template, 128)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process begins only when the helpers have claimed blocks, as it would claim all of them before they are there."""
+    do = Share.do
+
+    def do_later(self: Share, *args: Any) -> Any:
+        deadline = time.monotonic() + 60
+        while not any(self.claims.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return do(self, *args)
+
+    monkeypatch.setattr(Share, "do", do_later)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, renderer: Renderer) -> Open:
+    """Opens the store of some files with a cache of its own for each number of processes."""
+
+    def open_files(
+        *files: Path | SourceFile, renderer: Renderer = renderer, jobs: int = 1, **options: Any
+    ) -> ExampleStore:
+        sources = [SourceFile(path=file, name=file.stem) if isinstance(file, Path) else file for file in files]
+        choices = {"on_bad_row": "drop", "system_prompt": None, **options}
+        return open_store(sources, renderer, tmp_path / f"cache-{jobs}", jobs=jobs, **choices)
+
+    return open_files
+
+
+def write(path: Path, rows: list[Row]) -> Path:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def qa(number: int, words: str = "") -> Row:
+    return {"prompt": f"What is {number} {words}?", "response": f"It is {number}, {words} indeed."}
+
+
+def talk(number: int, turns: int) -> Row:
+    messages = [
+        {"role": role, "content": f"{role} says {number} in turn {turn}"}
+        for turn in range(turns)
+        for role in ("user", "assistant")
+    ]
+    return {"messages": messages}
+
+
+def some_of_each(number: int) -> Row:
+    """Good rows, and now and then one of every kind that is not."""
+    odd: dict[int, Row] = {
+        7: "{broken",
+        8: {"prompt": "no answer", "response": ""},
+        9: qa(number, "long " * 200),
+        10: {"prompt": "refused", "response": "by the template"},
+        11: talk(number, 9),
+        12: {"unknown": "shape"},
+        13: talk(number, 3),
+    }
+    return odd.get(number % 97, qa(number))
+
+
+def entry_bytes(cache: Path) -> dict[str, dict[str, bytes]]:
+    return {entry.name: {path.name: path.read_bytes() for path in entry.iterdir()} for entry in cache.iterdir()}
+
+
+def same_for_all(
+    tmp_path: Path, opened: Open, *files: Path | SourceFile, jobs: tuple[int, ...] = (2,), **options: Any
+) -> ExampleStore:
+    """The store that one process makes, of which several make the same bytes."""
+    expected = opened(*files, **options)
+    alone = entry_bytes(tmp_path / "cache-1")
+    assert all(sorted(entry) == ["examples.arrow", "report.json"] for entry in alone.values())
+    for number in jobs:
+        store = opened(*files, jobs=number, **options)
+        assert entry_bytes(tmp_path / f"cache-{number}") == alone
+        assert store.report == expected.report
+        assert store.fingerprint == expected.fingerprint
+    return expected
+
+
+@pytest.mark.usefixtures("patient")
+def test_several_processes_write_what_one_writes(opened: Open, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "a.jsonl", [some_of_each(number) for number in range(1200)])
+    write(folder / "b.jsonl", [some_of_each(number) for number in range(1200, 2100)])
+    store = same_for_all(tmp_path, opened, folder, jobs=(2, 3))
+    report = store.report
+    assert report.records == 2100
+    assert sum(map(len, report.dropped.values())) + report.examples == 2100
+    assert len(report.dropped) == 5
+    lines = [
+        (place.path, place.line) for place in report.dropped["the chat template refused the conversation: never (t:1)"]
+    ]
+    assert lines == [
+        (str(folder / ("a" if number < 1200 else "b")) + ".jsonl", number % 1200 + 1) for number in range(10, 2100, 97)
+    ]
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("overlong", ["truncate", "split_turns"])
+def test_what_is_too_long_is_treated_alike(overlong: Any, opened: Open, tmp_path: Path, renderer: Renderer) -> None:
+    path = write(tmp_path / "talks.jsonl", [talk(number, 1 + number % 9) for number in range(700)])
+    shorter = Renderer(renderer.tokenizer, renderer.template, 150, overlong=overlong)
+    store = same_for_all(tmp_path, opened, path, renderer=shorter)
+    assert store.report.shortened
+
+
+@pytest.mark.usefixtures("patient")
+def test_portions_samples_and_custom_fields_are_the_same(opened: Open, tmp_path: Path) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(1300)])
+    portions = [
+        SourceFile(path=path, name=name, portion=Portion(held_out=name == "val", ratio=0.1, seed=3))
+        for name in ("train", "val")
+    ]
+    sample = SourceFile(path=f"{path}#900", name="sample", seed=5)
+    reading = Reading(format="custom", instruction_field="q", response_field="a", context_field="c")
+    rows: list[Row] = [{"q": f"question {number}", "a": f"answer {number}"} for number in range(1100)]
+    rows[1050] = {"q": "the only", "a": "one", "c": "with a context"}
+    custom = SourceFile(path=write(tmp_path / "custom.jsonl", rows), name="custom", format=reading)
+    store = same_for_all(tmp_path, opened, *portions, sample, custom)
+    counts = {name: numbers.examples for name, numbers in store.report.sources.items()}
+    assert counts == {"train": 1170, "val": 130, "sample": 900, "custom": 1100}
+
+
+@pytest.mark.usefixtures("patient")
+def test_message_trees_are_read_by_one_process(opened: Open, tmp_path: Path) -> None:
+    rows: list[Row] = []
+    for number in range(600):
+        rows.append({"message_id": f"p{number}", "parent_id": None, "role": "prompter", "text": f"what is {number}?"})
+        rows.append(
+            {"message_id": f"a{number}", "parent_id": f"p{number}", "role": "assistant", "text": f"it is {number}"}
+        )
+    rows[700:700] = [qa(number) for number in range(600)]
+    store = same_for_all(tmp_path, opened, write(tmp_path / "trees.jsonl", rows))
+    assert store.report.examples == 1200
+
+
+def test_one_date_is_printed_by_all_processes(tokenizer: Tokenizer) -> None:
+    source = "{{ strftime_now('%f') }}"
+    template = ChatTemplate(source, "t", tokenizer.control, tokenizer.stops, "", tokenizer.eos)
+    again = pickle.loads(pickle.dumps(template))
+    assert again._arguments[-1] == template._arguments[-1]
+    assert isinstance(template._arguments[-1], datetime)
+    printed = [each._examples._printer.template.render({}) for each in (template, again)]
+    assert printed[0] == printed[1]
+
+
+# ---- errors ------------------------------------------------------------------------------------------------------------
+
+
+def error_of(opened: Open, *files: Path | SourceFile, kind: type[WeftError], **options: Any) -> WeftError:
+    with pytest.raises(kind) as caught:
+        opened(*files, **options)
+    return caught.value
+
+
+def same_error(
+    tmp_path: Path, opened: Open, *files: Path | SourceFile, kind: type[WeftError] = Problems, **options: Any
+) -> WeftError:
+    """The error that one process and two raise, leaving nothing."""
+    expected = error_of(opened, *files, kind=kind, **options)
+    found = error_of(opened, *files, kind=kind, jobs=2, **options)
+    assert type(found) is type(expected)
+    assert str(found) == str(expected)
+    assert list((tmp_path / "cache-2").iterdir()) == []
+    return found
+
+
+@pytest.mark.usefixtures("patient")
+def test_bad_rows_are_named_in_order(opened: Open, tmp_path: Path) -> None:
+    rows: list[Row] = [qa(number) for number in range(1800)]
+    rows[3], rows[600], rows[1700] = "{broken", {"prompt": "q", "response": ""}, {"unknown": "shape"}
+    error = same_error(tmp_path, opened, write(tmp_path / "bad.jsonl", rows), on_bad_row="error")
+    assert isinstance(error, Problems)
+    places = [problem.where for problem in error.problems[:-1]]
+    assert places == [Location(path=str(tmp_path / "bad.jsonl"), line=line) for line in (4, 601, 1701)]
+    assert "3 of 1800 records cannot be used" in str(error)
+
+
+@pytest.mark.usefixtures("patient")
+def test_errors_of_rendering_and_of_length_cross_the_border(opened: Open, tmp_path: Path, renderer: Renderer) -> None:
+    rows: list[Row] = [qa(number) for number in range(1100)]
+    rows[1000] = {"prompt": "refused", "response": "by the template"}
+    error = same_error(tmp_path, opened, write(tmp_path / "refused.jsonl", rows), on_bad_row="error")
+    assert str(error).startswith(
+        f"{tmp_path / 'refused.jsonl'}:1001: the chat template refused the conversation: never"
+    )
+    rows[1000] = qa(5, "long " * 100)
+    strict = Renderer(renderer.tokenizer, renderer.template, 128, overlong="error")
+    error = same_error(tmp_path, opened, write(tmp_path / "long.jsonl", rows), renderer=strict)
+    assert isinstance(error, Problems)
+    assert isinstance(error.problems[0], Overlong)
+    assert error.problems[0].tokens > error.problems[0].limit == 128
+
+
+@pytest.mark.usefixtures("patient")
+def test_nothing_left_and_missing_fields_are_the_same_errors(opened: Open, tmp_path: Path, renderer: Renderer) -> None:
+    path = write(tmp_path / "long.jsonl", [qa(number) for number in range(600)])
+    tiny = Renderer(renderer.tokenizer, renderer.template, 8)
+    same_error(tmp_path, opened, path, kind=NoExamplesError, renderer=tiny)
+    reading = Reading(format="custom", instruction_field="prompt", response_field="response", context_field="nowhere")
+    error = same_error(tmp_path, opened, SourceFile(path=path, name="custom", format=reading), kind=DataError)
+    assert "nowhere" in str(error)
+    same_error(tmp_path, opened, write(tmp_path / "bad.jsonl", ["{broken"] * 600), kind=Problems)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Overlong(9, 8, Location(path="a.jsonl", line=3)),
+        TemplateError("what", where=Location(path="a.jsonl", line=3), fix="fix"),
+        Problems([DataError("one", where="a", fix="b"), Overlong(9, 8, Location(path="a.jsonl", line=3))]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_pickling(error: WeftError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), again.fix, str(again.where)) == (str(error), error.fix, str(error.where))
+    assert {**vars(again), "problems": None} == {**vars(error), "problems": None}
+
+
+@pytest.mark.parametrize("moment", ["at once", "at work"])
+def test_a_helper_that_is_killed_is_told_and_leaves_nothing(
+    moment: str, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(2500)])
+    helpers: list[_Helper] = []
+    begin, do = _Helper.__init__, Share.do
+
+    def remembered(self: _Helper, *args: Any) -> None:
+        begin(self, *args)
+        helpers.append(self)
+
+    def do_when_killed(self: Share, *args: Any) -> Any:
+        while moment == "at work" and not any(self.claims.iterdir()):
+            time.sleep(0.005)
+        helpers[0]._process.kill()
+        return do(self, *args)
+
+    monkeypatch.setattr(_Helper, "__init__", remembered)
+    monkeypatch.setattr(Share, "do", do_when_killed)
+    error = error_of(opened, path, kind=DataError, jobs=3)
+    assert error.what == "a helper process ended with status -9: it said nothing"
+    assert error.fix == "run it again, or set data.jobs=1 to do without helpers"
+    assert list((tmp_path / "cache-3").iterdir()) == []
+    assert all(helper._process.poll() is not None for helper in helpers)
+
+
+def test_an_error_of_this_process_ends_the_helpers(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
+    helpers: list[_Helper] = []
+    begin = _Helper.__init__
+
+    def remembered(self: _Helper, *args: Any) -> None:
+        begin(self, *args)
+        helpers.append(self)
+
+    monkeypatch.setattr(_Helper, "__init__", remembered)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened(path, jobs=2, progress=interrupt)
+    assert len(helpers) == 1
+    assert helpers[0]._process.poll() is not None
+    assert list((tmp_path / "cache-2").iterdir()) == []
+
+
+def test_modules_of_the_working_directory_are_not_the_helpers_own(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not the real one')")
+    monkeypatch.chdir(tmp_path)
+    assert opened(path, jobs=2).report.examples == 600
+
+
+def test_what_disproved_a_shortcut_is_told_to_helpers(renderer: Renderer, tmp_path: Path) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(1)])
+    source = Source(reader=ConversationReader(path), held=None, reports_bad_rows=True)
+    (tmp_path / "claims").mkdir()
+    work = Work(source=source, renderer=renderer, on_bad_row="error")
+    Share(work=work, path=tmp_path / "out", claims=tmp_path / "claims", disproved="it was wrong").do()
+    assert renderer.disproved == "it was wrong"
+    assert renderer.template._examples.disproved == "it was wrong"
+    assert renderer.tokenizer._encoder.whole_because == "it was wrong"
+
+
+# ---- one entry for each source -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    return [write(tmp_path / f"{name}.jsonl", [qa(number, name) for number in range(30)]) for name in "abc"]
+
+
+def stamps(cache: Path) -> dict[str, tuple[int, int]]:
+    return {str(path.relative_to(cache)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.glob("*/*")}
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The places of conversations that are encoded."""
+    seen: list[str] = []
+    render = Renderer.render_batch
+
+    def seeing(self: Renderer, conversations: Any) -> Any:
+        seen.extend(sorted({Path(each.location.path).stem for each in conversations}))
+        return render(self, conversations)
+
+    monkeypatch.setattr(Renderer, "render_batch", seeing)
+    return seen
+
+
+def test_one_changed_byte_builds_one_source_again(
+    opened: Open, three: list[Path], tmp_path: Path, built: list[str]
+) -> None:
+    before = opened(*three)
+    kept = stamps(tmp_path / "cache-1")
+    assert built == ["a", "b", "c"]
+    three[1].write_bytes(three[1].read_bytes().replace(b"What is 7 ", b"What is 8 "))
+    after = opened(*three)
+    assert built == ["a", "b", "c", "b"]
+    assert not after.report.cached
+    assert after.fingerprint != before.fingerprint
+    now = stamps(tmp_path / "cache-1")
+    assert {name: stamp for name, stamp in now.items() if name in kept} == kept
+    assert len(now) == len(kept) + 2
+    changed = [i for i in range(90) if after[i].ids.tolist() != before[i].ids.tolist()]
+    assert changed == [37]
+
+
+def test_weights_build_nothing_again(opened: Open, three: list[Path], built: list[str]) -> None:
+    files = [SourceFile(path=path, name=path.stem) for path in three]
+    before = opened(*files)
+    heavier = [replace(file, weight=5.0, loss_weight=0.5) for file in files]
+    after = opened(*heavier)
+    assert built == ["a", "b", "c"]
+    assert after.report.cached
+    assert after.fingerprint == before.fingerprint
+    assert (after.targets == before.targets / 2).all()
+    assert (after[40].loss_weights == before[40].loss_weights / 2).all()
+    renamed = [replace(file, name=f"the {file.name}") for file in reversed(files)]
+    assert opened(*renamed).report.cached
+    assert built == ["a", "b", "c"]
+
+
+def test_a_change_of_what_decides_on_ids_builds_all_again(
+    opened: Open, three: list[Path], built: list[str], tokenizer: Tokenizer, tiny_tokenizer_dir: Path, tmp_path: Path
+) -> None:
+    template = load_template(None, tokenizer)
+    changed_template = ChatTemplate(
+        template.source + " ", "t", tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos
+    )
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    for file in tiny_tokenizer_dir.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes() + b" ")
+    choices = [
+        Renderer(tokenizer, template, 128),
+        Renderer(tokenizer, changed_template, 128),
+        Renderer(load_tokenizer(folder), template, 128),
+        Renderer(tokenizer, template, 127),
+        Renderer(tokenizer, template, 128, overlong="truncate"),
+        Renderer(tokenizer, template, 128, train_on="all"),
+    ]
+    for choice in choices:
+        built.clear()
+        assert not opened(*three, renderer=choice).report.cached
+        assert built == ["a", "b", "c"]
+        assert opened(*three, renderer=choice).report.cached
+        assert built == ["a", "b", "c"]
+
+
+def test_one_damaged_entry_is_replaced_and_the_others_stay(
+    opened: Open, three: list[Path], tmp_path: Path, built: list[str]
+) -> None:
+    before = opened(*three)
+    cache = tmp_path / "cache-1"
+    entry = sorted(cache.iterdir())[1]
+    raw = bytearray((entry / "examples.arrow").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (entry / "examples.arrow").write_bytes(raw)
+    kept = {name: stamp for name, stamp in stamps(cache).items() if not name.startswith(entry.name)}
+    built.clear()
+    after = opened(*three)
+    assert len(built) == 1
+    assert after.fingerprint == before.fingerprint
+    assert sum("damaged" in note for note in after.report.notes) == 1
+    assert {name: stamp for name, stamp in stamps(cache).items() if name in kept} == kept
+    assert opened(*three).report.cached
+
+
+# ---- memory, and the key -----------------------------------------------------------------------------------------------
+
+_PEAK = """
+import sys
+from pathlib import Path
+from weft.data.render import Renderer
+from weft.data.store import SourceFile, open_store
+from weft.data.template import load_template
+from weft.data.tokenizer import load_tokenizer
+tokenizer = load_tokenizer(Path(sys.argv[1]))
+renderer = Renderer(tokenizer, load_template(None, tokenizer), 512)
+file = SourceFile(path=sys.argv[2], name="records")
+store = open_store([file], renderer, Path(sys.argv[3]), on_bad_row="drop", system_prompt=None)
+assert len(store) > 0
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) * 1024)
+"""
+"""Prints its peak memory: not ``ru_maxrss``, which a process inherits from the one that started it."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_does_not_grow_with_the_records(tmp_path: Path, tiny_tokenizer_dir: Path) -> None:
+    peaks = {}
+    few, many = 4_000, 20_000
+    for count in (few, many):
+        path = write(tmp_path / f"{count}.jsonl", [qa(number % 1000) for number in range(count)])
+        command = [sys.executable, "-c", _PEAK, str(tiny_tokenizer_dir), str(path), str(tmp_path / "cache")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peaks[count] = int(found.stdout)
+    assert (peaks[many] - peaks[few]) / (many - few) < 300
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", "1.5"])
+def test_a_number_of_processes_that_makes_no_sense_is_refused(jobs: str) -> None:
+    with pytest.raises(Problems, match=r"data\.jobs must be auto or a whole number of at least 1"):
+        load_config(None, [f"data.jobs={jobs}"])
+
+
+def test_auto_shares_large_sources_only(
+    opened: Open, three: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def together(path: Path, work: Work, *, progress: Any, jobs: int) -> Any:
+        asked.append(jobs)
+        return work.do(path, progress=progress)
+
+    monkeypatch.setattr("weft.data.store_entry.do_together", together)
+    monkeypatch.setattr("weft.data.store._cores", lambda: 5)
+    large = three[0].stat().st_size
+    monkeypatch.setattr("weft.data.store._SHARED_FROM", large + 1)
+    opened(three[0], jobs="auto")
+    assert asked == []
+    monkeypatch.setattr("weft.data.store._SHARED_FROM", large)
+    opened(three[0], jobs="auto", system_prompt="Be brief.")
+    assert asked == [5]
