@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.examples import CONTEXT, fingerprint
+from benchmarks.stopwatch import peak_bytes
 
 MAX_LENGTH = 2048
 
@@ -53,7 +53,7 @@ class PrepareJob:
             "seconds": seconds,
             "rows": rows,
             "tokens": tokens,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_bytes": peak_bytes(),
             **more,
         }
         if self.record:

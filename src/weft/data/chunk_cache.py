@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -82,22 +82,22 @@ class ChunkCache:
     def _encoded(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
-        found = [self._numbers(run) for run in runs]
-        counts = np.array([len(numbers) for numbers in found], np.int64)
-        numbers = _joined(found)
+        found: list[int] = []
+        ends = [0]
+        for run in runs:
+            self._add_numbers(run, found)
+            ends.append(len(found))
+        numbers, borders = np.array(found, np.int64), np.array(ends)
         self.looked_up += len(numbers)
-        odd = self._cut_beside_space(numbers, counts)
-        if len(odd):
-            for place in odd.tolist():
-                found[place] = self._numbers_with_care(runs[place])
-                counts[place] = len(found[place])
-            numbers = _joined(found)
+        odd = self._cut_beside_space(numbers, borders)
+        if odd:
+            careful = {place: self._numbers_with_care(runs[place]) for place in odd}
+            numbers, borders = _replaced(numbers, borders, careful)
         self._encode_new()
-        return self._ids(numbers, counts)
+        return self._ids(numbers, borders)
 
-    def _numbers(self, run: Sequence[str]) -> list[int]:
-        """The chunks of a run, cut at every space."""
-        numbers: list[int] = []
+    def _add_numbers(self, run: Sequence[str], numbers: list[int]) -> None:
+        """Append the chunks of a run, cut at every space."""
         for part in run:
             if type(part) is ControlToken:
                 numbers.append(self._tokens[part])
@@ -105,9 +105,8 @@ class ChunkCache:
                 words = iter(part.split(" "))
                 numbers.append(self._whole[next(words)])
                 numbers += map(self._following.__getitem__, words)
-        return numbers
 
-    def _numbers_with_care(self, run: Sequence[str]) -> list[int]:
+    def _numbers_with_care(self, run: Sequence[str]) -> np.ndarray:
         """The chunks of a run, cut only where no other white space is beside the space."""
         numbers: list[int] = []
         for part in run:
@@ -115,22 +114,22 @@ class ChunkCache:
                 numbers.append(self._tokens[part])
             else:
                 numbers += map(self._whole.__getitem__, _BORDER.split(part))
-        return numbers
+        return np.array(numbers, np.int64)
 
-    def _cut_beside_space(self, numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    def _cut_beside_space(self, numbers: np.ndarray, borders: np.ndarray) -> list[int]:
         """The runs that were cut where white space stands on a side."""
         kinds = np.frombuffer(self._kinds, np.uint8)[numbers]
         before = np.append(np.uint8(0), kinds[:-1])
         wrong = ((kinds & _FOLLOWS) != 0) & (((kinds & _BEGINS_WITH_SPACE) | (before & _ENDS_WITH_SPACE)) != 0)
-        return np.unique(np.searchsorted(np.cumsum(counts), np.flatnonzero(wrong), side="right"))
+        found: list[int] = np.unique(np.searchsorted(borders[1:], np.flatnonzero(wrong), side="right")).tolist()
+        return found
 
-    def _ids(self, numbers: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+    def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> list[np.ndarray]:
         lengths = self._lengths[numbers]
-        ends = np.cumsum(lengths)
-        places = np.repeat(self._starts[numbers] - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+        ends = np.append(0, np.cumsum(lengths))
+        places = np.repeat(self._starts[numbers] - ends[:-1], lengths) + np.arange(ends[-1])
         ids = self._table[places]
-        borders = np.append(0, ends)[np.append(0, np.cumsum(counts))].tolist()
-        return [ids[start:end] for start, end in pairwise(borders)]
+        return [ids[start:end] for start, end in pairwise(ends[borders].tolist())]
 
     def _new_token(self, token: str) -> int:
         number = self._new("", 0)
@@ -202,8 +201,18 @@ def _edges(chunk: str) -> int:
     return _BEGINS_WITH_SPACE * chunk[0].isspace() | _ENDS_WITH_SPACE * chunk[-1].isspace()
 
 
-def _joined(found: Iterable[list[int]]) -> np.ndarray:
-    return np.array(list(chain.from_iterable(found)), np.int64)
+def _replaced(
+    numbers: np.ndarray, borders: np.ndarray, others: Mapping[int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers and borders of runs, some of which have ``others``."""
+    parts: list[np.ndarray] = []
+    lengths = np.diff(borders)
+    last = 0
+    for place, other in others.items():
+        parts += [numbers[last : borders[place]], other]
+        last = borders[place + 1]
+        lengths[place] = len(other)
+    return np.concatenate([*parts, numbers[last:]]), np.append(0, np.cumsum(lengths))
 
 
 _NORMALIZERS = frozenset({"NFC", "NFD", "NFKC", "NFKD", "Lowercase"})

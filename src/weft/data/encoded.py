@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Encoded:
     """What became of an example's text."""
 
@@ -41,6 +41,8 @@ def counted(
             nothing before it could predict.
     """
     runs, given = list(runs), list(given)
+    if not given and not beside:
+        return _counted_plainly(ids, borders, runs)
     weights = np.full(len(ids), beside, np.float32)
     for start, end in runs:
         weights[start:end] = 1
@@ -60,6 +62,15 @@ def counted(
         runs=runs,
         borders=[border for border in borders if border < len(ids)],
     )
+
+
+def _counted_plainly(ids: np.ndarray, borders: Sequence[int], runs: list[tuple[int, int]]) -> Encoded:
+    """Where what the model says counts 1, and nothing else counts."""
+    end = runs[-1][1] if runs else len(ids)
+    weights = np.zeros(end, np.float32)
+    for start, stop in runs:
+        weights[start:stop] = 1
+    return Encoded(ids=ids[:end], weights=weights, runs=runs, borders=[border for border in borders if border < end])
 
 
 def _stretches(weights: np.ndarray) -> list[tuple[int, int]]:

@@ -99,7 +99,7 @@ _SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.item
 _NEEDED = frozenset(field for _, fields, _ in _SHAPES for field in fields)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Parsed:
     """What a record turned out to be."""
 

@@ -57,7 +57,7 @@ class NothingTrained(RowError):
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Rendering:
     """What became of one conversation or document."""
 
@@ -148,7 +148,10 @@ class Renderer:
 
     def render_batch(self, materials: Sequence[Material]) -> list[Rendering]:
         """What becomes of each conversation or document; problems are returned, not raised. Many at once are faster."""
-        talks = iter(self._render_talks([one for one in materials if isinstance(one, Conversation)]))
+        conversations = [one for one in materials if isinstance(one, Conversation)]
+        if len(conversations) == len(materials):
+            return self._render_talks(conversations)
+        talks = iter(self._render_talks(conversations))
         documents = iter(self._render_documents([one for one in materials if isinstance(one, Document)]))
         return [next(documents if isinstance(one, Document) else talks) for one in materials]
 
@@ -214,25 +217,43 @@ class Renderer:
         printed = [self._print(conversation) for conversation in conversations]
         runs = [stretch.run for texts, _ in printed for _, stretches in texts for stretch in stretches]
         encoded = iter(self.tokenizer.encode_batch(runs))
-        renderings = []
-        for conversation, (texts, error) in zip(conversations, printed, strict=True):
-            found = [
-                self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), conversation.location)
-                for text, stretches in texts
-            ]
-            fitting = [example for example, _ in found if isinstance(example, Encoded)]
-            renderings.append(
-                Rendering(
-                    location=conversation.location,
-                    examples=tuple(_example(one, conversation.location) for one in fitting),
-                    borders=tuple(tuple(one.borders) for one in fitting),
-                    overlong=tuple(problem for problem, _ in found if isinstance(problem, Overlong)),
-                    shortened=tuple(how for _, how in found if how),
-                    error=error,
-                    notes=tuple(note for text, _ in texts for note in text.notes),
-                )
-            )
-        return renderings
+        return [
+            self._rendering(conversation.location, texts, error, encoded)
+            for conversation, (texts, error) in zip(conversations, printed, strict=True)
+        ]
+
+    def _rendering(
+        self,
+        location: Location,
+        texts: Sequence[tuple[Printed, list[Stretch]]],
+        error: WeftError | None,
+        encoded: Iterator[np.ndarray],
+    ) -> Rendering:
+        """What became of a conversation; its runs are the next of those that are ``encoded``."""
+        examples: list[Example] = []
+        borders: list[tuple[int, ...]] = []
+        overlong: list[Overlong] = []
+        shortened: list[str] = []
+        notes: list[str] = []
+        for text, stretches in texts:
+            fitted, how = self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), location)
+            if isinstance(fitted, Overlong):
+                overlong.append(fitted)
+            else:
+                examples.append(Example(ids=fitted.ids, loss_weights=fitted.weights, location=location))
+                borders.append(tuple(fitted.borders))
+            if how:
+                shortened.append(how)
+            notes += text.notes
+        return Rendering(
+            location=location,
+            examples=tuple(examples),
+            borders=tuple(borders),
+            overlong=tuple(overlong),
+            shortened=tuple(shortened),
+            error=error,
+            notes=tuple(notes),
+        )
 
     def texts(self, material: Material) -> tuple[Printed, ...]:
         """The examples of a conversation as text, whatever their length; those of which nothing is trained are left out. Or a
@@ -253,9 +274,9 @@ class Renderer:
 
     def _is_trained(self, stretch: Stretch) -> bool:
         """Whether something in a stretch counts."""
-        usual = stretch.trained or self._beside > 0
         if not stretch.weights:
-            return usual
+            return stretch.trained or self._beside > 0
+        usual = stretch.trained or self._beside > 0
         if usual and sum(end - start for start, end, _ in stretch.weights) < len(stretch.run.text) - stretch.shift:
             return True
         return any(weight for *_, weight in stretch.weights)
@@ -328,10 +349,6 @@ class Renderer:
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 
 
-def _example(encoded: Encoded, location: Location) -> Example:
-    return Example(ids=encoded.ids, loss_weights=encoded.weights, location=location)
-
-
 def _unusable(document: Document) -> RowError | None:
     """Why a document cannot be encoded."""
     try:
@@ -348,7 +365,7 @@ def _encodable(stretches: list[Stretch]) -> list[Stretch]:
     Raises:
         RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
     """
-    for part in (part for stretch in stretches for part in stretch.run.parts):
+    for part in (part for stretch in stretches for part in stretch.run.parts if not part.isascii()):
         try:
             part.encode()
         except UnicodeEncodeError as error:

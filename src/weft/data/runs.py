@@ -9,7 +9,7 @@ from weft.data.encoding import Run
 from weft.types import Segment
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # as Run
 class Stretch:
     """A run to encode, and how many of its first ids belong to the stretch before."""
 

@@ -342,7 +342,7 @@ def _openings(printer: Printer, messages: Sequence[Message], count: int) -> Iter
             yield from prompt[len(before) : len(before) + 1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Filled:
     """An example by plan (:class:`weft.data.derive.Printed`), put together when it is asked for."""
 

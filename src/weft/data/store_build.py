@@ -12,6 +12,7 @@ from weft.data.example_file import Columns, ExampleWriter
 from weft.data.render import Renderer
 from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import BlockAccount
+from weft.garbage import collecting_seldom
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,7 @@ class Work:
         blocks: dict[int, tuple[BlockAccount, bool]] = {}
         rows = 0
         known = self.renderer.disproved
-        with ExampleWriter(path, self.source.reader.files) as writer:
+        with collecting_seldom(), ExampleWriter(path, self.source.reader.files) as writer:
             for number, account, columns in encoded(self.source, self.renderer, self.on_bad_row, mine):
                 if (reason := self.renderer.disproved) and reason != known:
                     raise ShortcutWrong(reason)
