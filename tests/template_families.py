@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import weft.data.template
-from weft.config.schema import PromptMismatch
+from weft.config.data_schema import PromptMismatch
 from weft.data.template import ChatTemplate, Rendered
 from weft.types import Conversation, Location, Message, Role
 

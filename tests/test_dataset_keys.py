@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from weft.config.data_schema import of_configuration
 from weft.config.load import Loaded, load_config
-from weft.config.schema import Config, of_configuration
+from weft.config.schema import Config
 from weft.data.inputs import training_files
 from weft.errors import DataError, Problems, WeftError
 

@@ -11,8 +11,8 @@ import pytest
 from template_families import CHATML, from_source
 from test_formats import TURN, A, S, U, messages, parse, said, turns
 from test_tools import TOOLS
+from weft.config.data_schema import DataConfig
 from weft.config.load import load_config
-from weft.config.schema import DataConfig
 from weft.data.conversations import read_conversations
 from weft.data.formats import RowError, detect, parse_as
 from weft.data.reading import Reading, reading_of

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from weft.cli import main
-from weft.config.schema import FilterConfig, ModelConfig
+from weft.config.data_schema import FilterConfig
+from weft.config.schema import ModelConfig
 from weft.data.lengths import by_length
 from weft.data.tokenizer import load_tokenizer
 from weft.types import Conversation, Location, Message, ToolCall

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.cli import main
-from weft.config.schema import NormaliseConfig
+from weft.config.data_schema import NormaliseConfig
 from weft.data.formats import parse_record
 from weft.data.normalise import Normaliser
 from weft.types import Conversation, Location, Message, Record

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
 from weft.cli import main
-from weft.config.schema import DatasetConfig
+from weft.config.data_schema import DatasetConfig
 from weft.data.conversations import read_conversations
 from weft.data.places import exists, find_parts, reads
 from weft.data.render import Renderer

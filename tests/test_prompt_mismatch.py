@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conftest import CHATML
 from template_families import FAMILIES, PLACE, chat, from_source, messages, shown, source, template
 from weft.cli import main
-from weft.config.schema import PromptMismatch
+from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens
 from weft.data.derive import derive
 from weft.data.jinja import JinjaTemplate

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from weft.config.data_schema import DataConfig, DatasetConfig
 from weft.config.keys import find_key
 from weft.config.layers import Layer
-from weft.config.schema import Config, DataConfig, DatasetConfig, Paths
+from weft.config.schema import Config
+from weft.config.section import Paths
 from weft.config.values import plain_value
 from weft.errors import ConfigError
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from weft.config.schema import Config, Section
+from weft.config.schema import Config
+from weft.config.section import Section
 
 Kind = Literal["null", "choice", "bool", "int", "float", "text", "list", "map", "sections"]
 
@@ -84,7 +85,7 @@ def _keys(section: type[Section], prefix: str = "") -> Iterator[Key]:
 
 def _key(name: str, field: FieldInfo) -> Key:
     marks = field.json_schema_extra
-    assert isinstance(marks, dict), f"{name} is not declared with schema.key()"
+    assert isinstance(marks, dict), f"{name} is not declared with section.key()"
     return Key(
         name=name,
         shapes=tuple(_shapes(field.annotation, tuple(field.metadata))),

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from weft.config.data_schema import DatasetConfig
 from weft.config.foreign import NAMES
 from weft.config.keys import KEYS, Key
 from weft.config.scalars import dump
-from weft.config.schema import Config, DatasetConfig, Section
+from weft.config.schema import Config
+from weft.config.section import Section
 
 ROOT = Path(__file__).parents[3]
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from weft.config.schema import Config, MixBy, ModelConfig, PackingMethod
+from weft.config.data_schema import MixBy
+from weft.config.schema import Config, ModelConfig, PackingMethod
 from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
 from weft.data.documents import require_both_kinds

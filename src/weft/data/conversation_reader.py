@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, compress, count, islice, pairwise
 from typing import TYPE_CHECKING, Literal
 
-from weft.config.schema import RecordFormat
+from weft.config.data_schema import RecordFormat
 from weft.data import oasst
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from weft.config.schema import RecordFormat
+from weft.config.data_schema import RecordFormat
 from weft.data.conversation_reader import ConversationReader
 from weft.data.formats import SETTING
 from weft.data.places import Paths

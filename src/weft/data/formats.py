@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn
 
-from weft.config.schema import RecordFormat
+from weft.config.data_schema import RecordFormat
 from weft.data import oasst
 from weft.data.format_readers import (
     read_alpaca,

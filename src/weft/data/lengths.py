@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from weft.config.data_schema import FilterConfig
 from weft.config.locate import model_directory
-from weft.config.schema import FilterConfig, ModelConfig
+from weft.config.schema import ModelConfig
 from weft.data.conversations import canonical
 from weft.data.rows import BadRow
 from weft.data.said import said

@@ -21,7 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from weft.config.schema import EpochLength, MixBy
+from weft.config.data_schema import EpochLength, MixBy
 from weft.data.seeds import derive_seed
 from weft.errors import ConfigError
 

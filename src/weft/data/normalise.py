@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from weft.config.schema import NormaliseConfig
+from weft.config.data_schema import NormaliseConfig
 from weft.data.row_error import EMPTY_DOCUMENT, RowError
 from weft.data.turn_order import check_turns
 from weft.types import Document, Material, Message

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weft.config.schema import DataConfig, DatasetConfig, Mode, OasstPaths, RecordFormat
+from weft.config.data_schema import DataConfig, DatasetConfig, OasstPaths, RecordFormat
+from weft.config.schema import Mode
 
 TREES: tuple[RecordFormat, ...] = ("auto", "chat", "oasst")
 """The formats under which messages of trees are read."""

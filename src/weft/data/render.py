@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.config.schema import OverlongPolicy, TrainOn
+from weft.config.data_schema import OverlongPolicy, TrainOn
 from weft.data.documents import CUT, DocumentForm
 from weft.data.encoded import Encoded, counted
 from weft.data.encoding import Run

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from weft.config.schema import PromptMismatch
+from weft.config.data_schema import PromptMismatch
 from weft.data.call_ids import with_call_ids
 from weft.data.chunk_cache import ControlToken
 from weft.data.control import ControlTokens

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from weft.config.schema import RecordFormat
+from weft.config.data_schema import RecordFormat
 from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.places import Part, Paths

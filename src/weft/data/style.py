@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weft.config.schema import Config, StyleMode
+from weft.config.data_schema import StyleMode
+from weft.config.schema import Config
 from weft.data.conversations import canonical, read_conversations
 from weft.data.files import StagedFiles, json_lines
 from weft.data.places import exists, named, spelled

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from weft.config.schema import StyleMode
+from weft.config.data_schema import StyleMode
 from weft.data.files import StagedFiles, sync_directory, writing
 from weft.disk import file_digest
 from weft.errors import DataError

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from weft.config.schema import PromptMismatch
+from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate

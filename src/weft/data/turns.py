@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weft.config.schema import PromptMismatch
+from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens
 from weft.data.pieces import REASONING_TAGS, Printed, locate
 from weft.data.printer import VARIANTS, Printer, Variant

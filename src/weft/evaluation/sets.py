@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from weft.config.schema import Config, DatasetConfig
+from weft.config.data_schema import DatasetConfig
+from weft.config.schema import Config
 from weft.data.conversations import read_conversations
 from weft.data.inputs import dataset_portion
 from weft.data.places import exists, named

@@ -88,7 +88,7 @@ def _block_starts(size: int) -> Iterable[int]:
 def _identity_keys(section: BaseModel, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
     for name, field in type(section).model_fields.items():
         marks = field.json_schema_extra
-        assert isinstance(marks, dict), f"{name} was not made by weft.config.schema.key"
+        assert isinstance(marks, dict), f"{name} was not made by weft.config.section.key"
         if not marks["identity"]:
             continue
         value, here = getattr(section, name), (*path, name)
