@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.examples import CONTEXT, fingerprint
-from benchmarks.stopwatch import peak_bytes
 
 MAX_LENGTH = 2048
 
@@ -42,18 +41,27 @@ class PrepareJob:
     def report_of(
         self,
         seconds: float,
+        peak: int,
         *,
         rows: int,
         tokens: int,
         examples: Iterable[tuple[Sequence[int], Sequence[int]]],
         **more: Any,
     ) -> None:
-        """Write the report. ``seconds``: from the records' file to packed rows; ``examples``: ids and labels."""
+        """Write the report.
+
+        Args:
+            seconds: from the records' file to packed rows.
+            peak: bytes, of the process up to then.
+            rows, tokens: what was made.
+            examples: ids and labels.
+            more: what else there is to report.
+        """
         found = {
             "seconds": seconds,
             "rows": rows,
             "tokens": tokens,
-            "peak_bytes": peak_bytes(),
+            "peak_bytes": peak,
             **more,
         }
         if self.record:

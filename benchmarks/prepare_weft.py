@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.prepare_job import MAX_LENGTH, PrepareJob
 from benchmarks.run_weft import labels_of
+from benchmarks.stopwatch import peak_bytes
 from weft.data.packing import pack
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
@@ -32,6 +33,7 @@ def main(job: PrepareJob) -> None:
         return seconds, store, len(rows), tokenizer.known_chunks
 
     seconds, store, rows, known = prepare()
+    peak = peak_bytes()
     started = time.monotonic()
     prepare()
     again = time.monotonic() - started  # with the tokenizer
@@ -39,6 +41,7 @@ def main(job: PrepareJob) -> None:
     tokens = int(store.lengths.sum())
     job.report_of(
         seconds,
+        peak,
         rows=rows,
         tokens=tokens,
         examples=((example.ids.tolist(), labels_of(example)) for example in examples),

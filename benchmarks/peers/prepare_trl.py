@@ -7,6 +7,7 @@ import time
 
 from benchmarks.examples import split_row
 from benchmarks.prepare_job import MAX_LENGTH, PrepareJob
+from benchmarks.stopwatch import peak_bytes
 
 
 def main(job: PrepareJob) -> None:
@@ -49,6 +50,7 @@ def main(job: PrepareJob) -> None:
     lengths = rows["seq_lengths"]
     job.report_of(
         reading + prepared[0],
+        peak_bytes(),
         rows=len(rows),
         tokens=sum(map(sum, lengths)),
         examples=(
