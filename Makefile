@@ -130,10 +130,10 @@ format: $(READY) ## Format the code and regenerate docs/config.md and configs/co
 	$(BIN)/python -m weft.config.reference --write
 
 test: $(READY) ## The test suite, under ten minutes on two cores
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
 
 test-all: $(READY) ## ... with the slow tests and new random examples, under an hour
-	$(BIN)/python -m pytest -m '' --hypothesis-profile=explore $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope -m '' --hypothesis-profile=explore $(ARGS)
 
 bench-step: $(READY) ## weft's step against the machine's peak, by tokens and by part; on an idle machine
 	$(BIN)/python -m benchmarks.bench_step $(ARGS)

@@ -53,7 +53,8 @@ class PrepareJob:
         Args:
             seconds: from the records' file to packed rows.
             peak: bytes, of the process up to then.
-            rows, tokens: what was made.
+            rows: how many were made.
+            tokens: how many they hold.
             examples: ids and labels.
             more: what else there is to report.
         """
