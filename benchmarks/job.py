@@ -5,10 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
+
+
+class JsonFile:
+    """A dataclass of plain values that travels as a file."""
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        """What :meth:`write` wrote."""
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(JsonFile):
     """A training run; all paths are absolute."""
 
     model: str
@@ -27,12 +41,3 @@ class Job:
     """Where the trainer may write."""
     report: str
     """The file for the stopwatch's report."""
-
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: str) -> Job:
-        """What :meth:`write` wrote."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.examples import CONTEXT, fingerprint
+from benchmarks.job import JsonFile
 
 MAX_LENGTH = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareJob:
+class PrepareJob(JsonFile):
     """A file of records to render, encode, mask and pack; all paths are absolute."""
 
     kind: str
@@ -28,15 +29,6 @@ class PrepareJob:
     folder: str
     """Where the program may write."""
     report: str
-
-    def write(self, path: Path) -> None:
-        """As JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: str) -> PrepareJob:
-        """What :meth:`write` wrote."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
 
     def report_of(
         self,

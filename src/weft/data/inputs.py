@@ -128,6 +128,11 @@ def load_renderer(config: Config) -> Renderer:
     template = chosen_template(config, tokenizer)
     if config.mode != "sft":
         _check_positions(config)
+    return renderer_of(config, tokenizer, template)
+
+
+def renderer_of(config: Config, tokenizer: Tokenizer, template: ChatTemplate | None) -> Renderer:
+    """The renderer that a configuration asks for, of this tokenizer and template."""
     return Renderer(
         tokenizer,
         template,

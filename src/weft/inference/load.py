@@ -7,9 +7,7 @@ from pathlib import Path
 
 from weft.config.locate import model_directory, output_dir
 from weft.config.schema import Config
-from weft.data.documents import document_form
-from weft.data.inputs import check_ids, chosen_template, configured_template, configured_tokenizer
-from weft.data.render import Renderer
+from weft.data.inputs import check_ids, chosen_template, configured_template, configured_tokenizer, renderer_of
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import load_tokenizer
 from weft.inference.generate import Answerer
@@ -61,14 +59,7 @@ def load_answerer(config: Config, *, untuned: bool = False, answers: bool = True
         model=model,
         tokenizer=tokenizer,
         template=template,
-        renderer=Renderer(
-            tokenizer,
-            template,
-            config.model.max_seq_len,
-            overlong=config.data.overlong,
-            train_on=config.data.train_on,
-            documents=document_form(config, tokenizer, template),
-        ),
+        renderer=renderer_of(config, tokenizer, template),
         name=config.model.name,
         directory=tuned or base,
         tuned=tuned is not None,
