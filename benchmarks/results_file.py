@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from benchmarks.child import ROOT, machine
 
 
 def measured(module: str, words: Sequence[str]) -> dict[str, Any]:
-    """Today, on this machine, by ``python -m benchmarks.<module> <words>``."""
-    command = shlex.join(["python", "-m", f"benchmarks.{module}", *(word.removeprefix(f"{ROOT}/") for word in words)])
+    """Today, on this machine, by ``python -m benchmarks.<module> <words>``; where files were kept meanwhile is left out."""
+    told = [
+        word.removeprefix(f"{ROOT}/") for before, word in pairwise(["", *words]) if "--folder" not in (before, word)
+    ]
+    command = shlex.join(["python", "-m", f"benchmarks.{module}", *told])
     return {"date": date.today().isoformat(), "command": command, "machine": machine()}
 
 

@@ -408,3 +408,8 @@ def test_no_path_of_the_machine_is_kept() -> None:
 
 def test_a_table_is_markdown() -> None:
     assert table.markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_where_files_were_kept_is_not_recorded() -> None:
+    words = ["--rounds", "2", "--folder", "/somewhere/else", "--only", "growth"]
+    assert measured("bench_prepare", words)["command"] == "python -m benchmarks.bench_prepare --rounds 2 --only growth"
