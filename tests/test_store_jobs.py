@@ -493,7 +493,7 @@ def test_auto_shares_large_sources_only(
         return work.do(path, progress=progress)
 
     monkeypatch.setattr("weft.data.store_entry.do_together", together)
-    monkeypatch.setattr("weft.data.store._cores", lambda: 5)
+    monkeypatch.setattr("weft.data.store.cores", lambda: 5)
     large = three[0].stat().st_size
     monkeypatch.setattr("weft.data.store._SHARED_FROM", large + 1)
     opened(three[0], jobs="auto")

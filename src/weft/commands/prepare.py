@@ -23,7 +23,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -67,14 +66,11 @@ def run(args: argparse.Namespace) -> int:
             args, {"removed": removed}, "\n".join(["removed:", *removed] if removed else ["there is nothing to remove"])
         )
         return 0
-    report = prepare(config, jobs=_cores() if args.jobs is None else args.jobs)
+    from weft.data.in_parallel import cores
+
+    report = prepare(config, jobs=cores() if args.jobs is None else args.jobs)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 0
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _lines(report: PrepareReport) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from weft.config.data_schema import DataConfig, DatasetConfig
+from weft.config.data_schema import CUSTOM_FIELDS, DataConfig, DatasetConfig
 from weft.config.keys import find_key
 from weft.config.layers import Layer
 from weft.config.schema import Config
@@ -27,9 +27,6 @@ class Finding:
 
 
 Check = Callable[[Config], Iterator[Finding]]
-
-_CUSTOM_FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
-"""The keys that say how `format: custom` is read, of the section data and of each data set."""
 
 
 def split_is_whole(config: Config) -> Iterator[Finding]:
@@ -197,7 +194,7 @@ def fields_are_those_of_custom_records(config: Config) -> Iterator[Finding]:
     """A data set's own names of fields say how `format: custom` is read, and nothing else."""
     for number, dataset in enumerate(config.datasets):
         format = dataset.format or config.data.format
-        for field in _CUSTOM_FIELDS:
+        for field in CUSTOM_FIELDS:
             if getattr(dataset, field) is not None and format != "custom":
                 yield Finding(
                     keys=(f"datasets[{number}].{field}",),
@@ -249,7 +246,7 @@ def custom_fields_are_apart(config: Config) -> Iterator[Finding]:
     own += [(f"datasets[{n}]", dataset) for n, dataset in enumerate(config.datasets) if dataset.format == "custom"]
     for section, dataset in own:
         named: dict[str, str] = {}
-        for key in _CUSTOM_FIELDS:
+        for key in CUSTOM_FIELDS:
             chosen = getattr(dataset, key, None)
             field = chosen or getattr(config.data, key)
             name = f"{section}.{key}" if chosen else f"data.{key}"

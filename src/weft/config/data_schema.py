@@ -19,6 +19,10 @@ def of_configuration(path: Paths, configuration: str | None) -> Paths:
     return path if match is None or configuration is None else f"{match[1]}:{configuration}{match[2]}"
 
 
+CUSTOM_FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
+"""The keys that say how `format: custom` is read, of the section data and of each data set."""
+
+
 class NormaliseConfig(Section):
     """How preparation writes the texts of documents and of system, user and assistant messages. What tools are given and give is
     not touched.

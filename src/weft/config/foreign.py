@@ -138,7 +138,7 @@ NEEDLESS: dict[str, str] = {
     "do_train": "the command says what is done: weft train, weft eval",
     "do_eval": "the command says what is done: weft train, weft eval",
     "model_type": "the architecture is read from the model's directory",
-    "tokenizer_type": "the tokenizer is read from the model's directory",
+    "tokenizer_type": "the tokenizer is read from the model's directory, or from model.tokenizer",
     "flash_attention": "attention is chosen from the hardware",
     "flash_attn": "attention is chosen from the hardware",
     "attn_implementation": "attention is chosen from the hardware",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationFile:
-    """What files hold. Every record read is in ``conversations`` or in ``bad_rows``."""
+    """What files hold. Every record of the portion is in ``conversations`` or in ``bad_rows``."""
 
     conversations: tuple[Material, ...]
     """In the order of the files; documents among them where the mode trains documents."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weft.config.data_schema import DataConfig, DatasetConfig, OasstPaths, RecordFormat
+from weft.config.data_schema import CUSTOM_FIELDS, DataConfig, DatasetConfig, OasstPaths, RecordFormat
 from weft.config.schema import Mode
 
 TREES: tuple[RecordFormat, ...] = ("auto", "chat", "oasst")
 """The formats under which messages of trees are read."""
 DOCUMENTS: tuple[RecordFormat, ...] = ("text", "lines")
 """The formats of documents."""
-_FIELDS = ("instruction_field", "response_field", "system_field", "context_field")
 
 
 class Reading(NamedTuple):
@@ -57,9 +56,9 @@ def reading_of(
     """The format ``format`` with those settings of a configuration that matter to it; a data set's own come first."""
     reading = Reading(format=format, mode=mode, include_system_prompt=data.include_system_prompt)
     if format == "custom":
-        own = {name: getattr(dataset, name, None) for name in _FIELDS}
+        own = {name: getattr(dataset, name, None) for name in CUSTOM_FIELDS}
         own = {name: field for name, field in own.items() if field is not None}
-        return reading._replace(**{name: getattr(data, name) for name in _FIELDS} | own, own=tuple(own))
+        return reading._replace(**{name: getattr(data, name) for name in CUSTOM_FIELDS} | own, own=tuple(own))
     if format in TREES:
         return reading._replace(oasst_paths=data.oasst_paths, oasst_lang=tuple(data.oasst_lang))
     return reading

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 from weft.config.data_schema import RecordFormat
 from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
+from weft.data.in_parallel import cores
 from weft.data.places import Part, Paths
 from weft.data.readers import kind
 from weft.data.reading import Reading
@@ -229,11 +229,12 @@ class _Source:
     ) -> Entry:
         """Its examples, from the cache where they are there and there is no ``doubt`` about them."""
         place = cache_dir / self._key
-        entry, damage = find_entry(place, self._reader.files)
         if doubt:
-            damage = f"everything was encoded again, because {doubt}"
-        elif entry:
-            return entry
+            damage: str | None = f"everything was encoded again, because {doubt}"
+        else:
+            found, damage = find_entry(place, self._reader.files)
+            if found:
+                return found
         portion = self._file.portion
         source = Source(
             reader=self._reader,
@@ -252,25 +253,20 @@ class _Source:
 
     def count_rows(self) -> int | None:
         """How many rows there are, where that is quickly told: of lines that are all read."""
-        are_lines = all(path.suffix in (".jsonl", ".ndjson") for path in self.paths)
+        are_lines = all(path.suffix.lower() in (".jsonl", ".ndjson") for path in self.paths)
         if not are_lines or self._file.portion or any(part.sample is not None for part in self._reader.parts):
             return None
         return sum(map(_count_lines, self.paths))
 
     def _jobs(self) -> int:
         enough = sum(path.stat().st_size for path in self.paths) >= _SHARED_FROM
-        return _cores() if enough else 1
+        return cores() if enough else 1
 
     def _check(self) -> None:
         """Raise if a file changed since its content was taken for the key."""
         for path, content in zip(self.paths, self._contents, strict=True):
             if _content(path) != content:
                 raise DataError("the file changed while it was being read", where=str(path), fix="run this again")
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _paths_of(sources: Sequence[_Source]) -> str:

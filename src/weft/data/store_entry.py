@@ -113,7 +113,7 @@ def build_entry(
         return entry
 
 
-def _write_examples(path: Path, work: Work, *, progress: Callable[[int], None], jobs: int = 1) -> tuple[Account, str]:
+def _write_examples(path: Path, work: Work, *, progress: Callable[[int], None], jobs: int) -> tuple[Account, str]:
     """Encode the conversations of a source, in order, into the file ``path``; what became of its records, and the digest of the
     examples.
 

@@ -4,8 +4,8 @@ Each reads all of its rows, and encodes those blocks that it is the first to cla
 only one can make. So nobody waits for anybody, and a process that starts late, or is slow, does less. Each writes a file of its
 own; in the end the blocks are put together in their order, which is that of one process.
 
-A helper is a fresh interpreter (``python -m weft.data.store_helper``) that is told its work through a pipe: it imports neither
-torch nor the program's main module, and inherits no threads.
+A helper is a fresh interpreter (``python -m weft.data.store_helper``) that is told its work by its standard input: it imports
+neither torch nor the program's main module, and inherits no threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import pyarrow as pa
 
@@ -79,16 +79,15 @@ class _Helper:
         # It finds what this process finds, and nothing else: not the modules of the directory that weft was started in.
         command = [sys.executable, "-P", "-m", "weft.data.store_helper"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        with (
+            TemporaryFile() as told
+        ):  # not a pipe, which holds less than a tokenizer: nobody waits until the helper reads
+            pickle.dump(share, told)
+            told.seek(0)
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
         running.callback(self._stop)
-        assert self._process.stdin
-        try:
-            pickle.dump(share, self._process.stdin)
-            self._process.stdin.flush()
-        except BrokenPipeError:  # its end says why
-            pass
 
     def result(self) -> Done:
         """What it made, or the error that it met."""

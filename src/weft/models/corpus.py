@@ -1,4 +1,6 @@
-"""Plain text out of the files that a tokenizer learns from.
+"""Plain text out of the files that `weft init-model --text` learns a tokenizer from.
+
+It is not :mod:`weft.data.texts`, of `weft train-tokenizer`: that one reads line ends otherwise.
 
 Records serve as text too: of JSON, JSON lines and CSV every string inside is read. What is not JSON although the file's
 ending says so is read as the text it is: judging records is not this module's business.

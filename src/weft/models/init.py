@@ -67,7 +67,7 @@ class GivenTokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class InitReport:
-    """What :func:`init_model` made."""
+    """What :func:`init_model` or :func:`init_model_for` made."""
 
     directory: Path
     size: str

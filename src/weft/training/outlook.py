@@ -134,7 +134,8 @@ def _refused(config: Config, shape: ModelShape) -> Iterator[Warn]:
             fix="set model.dtype to auto, float32 or bfloat16",
         )
     for name in targets if tuning.mode == "lora" and targets != "auto" else ():
-        if not any(is_named(module, name) for module in shape.matrices):
+        is_tied_head = shape.tied and name.rpartition(".")[2] == "lm_head"  # its weights are the embedding's
+        if not is_tied_head and not any(is_named(module, name) for module in shape.matrices):
             last = {module.name.rpartition(".")[2] for module in shape.matrices}
             yield Warn(
                 name="cannot-train",

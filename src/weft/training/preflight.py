@@ -88,7 +88,8 @@ def open_inputs(loaded: Loaded) -> Inputs:
     validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
     shape = check_model(base)
-    _check_vocab(shape.get("text_config") or shape, renderer.tokenizer)
+    text = shape.get("text_config")
+    _check_vocab(text if isinstance(text, dict) and text else shape, renderer.tokenizer)
     return Inputs(
         base=base,
         files=(
