@@ -243,6 +243,10 @@ def test_settings_that_training_would_refuse_are_warned_of(
     assert checked(*words).warnings == ()
 
 
+def test_a_head_that_shares_the_weights_of_the_embedding_can_be_named(checked: Callable[..., RunCheck]) -> None:
+    assert checked("tuning.lora.target_modules=[lm_head]").warnings == ()
+
+
 def test_of_a_model_of_the_hub_whose_weights_are_not_here_memory_is_unknown(
     project: Path, checked: Callable[..., RunCheck], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,9 @@
 """Deriving once for many conversations: a plan per sequence of roles.
 
-Most conversations of the same roles are printed alike but for their contents. So the derivation runs once on placeholders. A
-record whose contents are proved to be printed as they are (:mod:`weft.data.watch`) then costs no render, but for a sample. Another
-costs one per example and one per generation prompt, each of which must equal the plan's text with the record's contents in it.
-Where one does not, and for contents that a template may look into, the derivation runs in full. The results are the same.
+Most conversations of the same roles are printed alike but for their contents. So the derivation runs once on placeholders.
+A record whose contents are proved to be printed as they are (:mod:`weft.data.watch`) then costs no render, but for a sample.
+Another costs one per example and one per generation prompt, each of which must equal the plan's text with the record's contents
+in it. Where one does not, and for contents that a template may look into, the derivation runs in full. The results are the same.
 """
 
 from __future__ import annotations
