@@ -279,7 +279,7 @@ def _check_control(examples: Sequence[Derived], harmless: Sequence[Derived]) -> 
     """
     if [_outline(example.rendered) for example in examples] != [_outline(example.rendered) for example in harmless]:
         raise TemplateError(
-            "a message holds control tokens as text, and the chat template treats them as more than text",
+            "the record holds control tokens as text, and the chat template treats them as more than text",
             fix="remove the control tokens from the record",
         )
 

@@ -134,7 +134,8 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
         else:
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
-        raise DataError(f"the path cannot be read: {error.strerror}", where=text) from None
+        what = f"the path cannot be read: {error.strerror}"
+        raise DataError(what, where=text, fix="look at the permissions of the file and its directory") from None
     return Part(name=name, files=found[0], skipped=found[1], sample=sample)
 
 
