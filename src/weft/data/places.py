@@ -245,4 +245,5 @@ def _nearest(path: Path, fix: str | None) -> str:
     if near:
         return f"did you mean {path.parent / near[0]}?" + (f" Otherwise {fix}" if fix else "")
     on_the_hub = f"; or, for a dataset of the hub, write {path}@train" if is_dataset(f"{path}@train") else ""
-    return (fix or f"look into {path.parent}") + ("" if kind(path) else on_the_hub)
+    directory = "the working directory" if path.parent == Path() else path.parent
+    return (fix or f"look into {directory}") + ("" if kind(path) else on_the_hub)
