@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, add_json, emit, load
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_json, emit
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 if TYPE_CHECKING:
     from weft.models.init import GivenTokenizer

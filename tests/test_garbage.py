@@ -1,4 +1,4 @@
-"""The garbage collector sleeps during large imports, and only then."""
+"""The garbage collector sleeps during large imports, and is called seldom while records are read; only then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from weft.imports import collecting_later
+from weft.garbage import collecting_later, collecting_seldom
 
 
 def test_it_sleeps_inside_and_forgets_what_was_made_there():
@@ -37,3 +37,11 @@ def test_who_has_turned_it_off_finds_it_off():
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def test_it_comes_seldom_while_records_are_read_and_as_before_afterwards():
+    before = gc.get_threshold()
+    with pytest.raises(ValueError, match="bad"), collecting_seldom():
+        assert gc.get_threshold() == (200_000, *before[1:])
+        raise ValueError("bad")
+    assert gc.get_threshold() == before
