@@ -41,7 +41,9 @@ def test_who_has_turned_it_off_finds_it_off():
 
 def test_it_comes_seldom_while_records_are_read_and_as_before_afterwards():
     before = gc.get_threshold()
-    with pytest.raises(ValueError, match="bad"), collecting_seldom():
+    with collecting_seldom():
         assert gc.get_threshold() == (200_000, *before[1:])
-        raise ValueError("bad")
+    assert gc.get_threshold() == before
+    with pytest.raises(ImportError), collecting_seldom():
+        raise ImportError
     assert gc.get_threshold() == before
