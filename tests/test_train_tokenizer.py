@@ -134,6 +134,7 @@ def test_a_vocabulary_that_does_not_hold_the_characters(command: Command, kind: 
             b"one\ntwo\nna\xefve\n",
             "latin1.txt:3: the text is not valid UTF-8: byte 3 of the line is 0xef",
         ),
+        ("broken.jsonl", b'\n{"a": \n\x89PNG\n', "broken.jsonl:2: broken JSON"),
         ("numbers.jsonl", b'{"a": 1}\n', "there is no text to learn from"),
         ("cut.txt.gz", gzip.compress(TEXT.encode())[:-20], "cut.txt.gz"),
         ("image.png", b"\x89PNG", "image.png: files that end in '.png' cannot be read"),

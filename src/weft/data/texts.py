@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def read_texts(paths: Paths, notices: list[str]) -> Iterator[str]:
         notices: what lies there and is not read is added to it, and which rows are bad.
 
     Raises:
-        DataError: a file is missing, of another kind, damaged, not UTF-8, or without text; or a sample is asked for.
+        DataError: a file is missing, of another kind, damaged, without text or a row that can be read, or a document that is not
+            UTF-8; or a sample is asked for.
     """
     for part in find_parts(paths, fix="name files of text or records; a relative path starts at the working directory"):
         if part.sample is not None:
@@ -58,20 +60,21 @@ def _lines_of_document(path: Path) -> Iterator[str]:
 
 
 def _strings_of_records(path: Path, notices: list[str]) -> Iterator[str]:
-    bad: list[str] = []
-    headed = kind(path) in HEADED
+    good, bad = 0, list[BadRow]()
     for row in read_file(path):
         if isinstance(row, BadRow):  # preparing stops for it; learning words need not
-            bad.append(f"{row.location}: {row.reason}")
+            bad.append(replace(row, raw=""))
             yield row.raw
             continue
-        if headed:
+        if not good and kind(path) in HEADED:
             yield from row.data
-            headed = False
         yield from _strings(row.data)
+        good += 1
+    if bad and not good:  # as in a file whose ending is wrong
+        raise bad[0].error()
     if bad:
         rows = "one row cannot be read and counts" if len(bad) == 1 else f"{len(bad):,} rows cannot be read and count"
-        notices.append(f"{path}: {rows} as the text that stands there: {bad[0]}")
+        notices.append(f"{path}: {rows} as the text that stands there: {bad[0].location}: {bad[0].reason}")
 
 
 def _strings(value: Any) -> Iterator[str]:
