@@ -1,4 +1,4 @@
-"""The garbage collector sleeps during large imports, and is called seldom while records are read; only then."""
+"""The garbage collector is called seldom while records are read, and as before afterwards."""
 
 from __future__ import annotations
 
@@ -6,44 +6,18 @@ import gc
 
 import pytest
 
-from weft.garbage import collecting_later, collecting_seldom
+from weft.garbage import collecting_seldom
 
 
-def test_it_sleeps_inside_and_forgets_what_was_made_there():
-    try:
-        with collecting_later():
-            assert not gc.isenabled()
-            made: list[object] = []
-            made.append(made)
-        assert gc.isenabled()
-        assert not any(found is made for found in gc.get_objects())  # it is frozen
-    finally:
-        gc.unfreeze()
-
-
-def test_it_wakes_after_an_error_too():
-    with pytest.raises(ImportError), collecting_later():
-        raise ImportError
-    gc.unfreeze()
-    assert gc.isenabled()
-
-
-def test_who_has_turned_it_off_finds_it_off():
-    gc.disable()
-    try:
-        with collecting_later():
-            pass
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-        gc.unfreeze()
-
-
-def test_it_comes_seldom_while_records_are_read_and_as_before_afterwards():
+def test_it_comes_seldom_and_then_as_before():
     before = gc.get_threshold()
     with collecting_seldom():
         assert gc.get_threshold() == (200_000, *before[1:])
     assert gc.get_threshold() == before
+
+
+def test_it_comes_as_before_after_an_error_too():
+    before = gc.get_threshold()
     with pytest.raises(ImportError), collecting_seldom():
         raise ImportError
     assert gc.get_threshold() == before
