@@ -19,10 +19,12 @@ import re
 import threading
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
+
+from weft.data.flat_ids import FlatIds
 
 Spec = Mapping[str, Any]
 """A ``tokenizer.json``, parsed."""
@@ -66,8 +68,8 @@ class ChunkCache:
         self.looked_up = self.encoded = 0
         self._forget()
 
-    def encode(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """The ids of each run, int32.
+    def encode(self, runs: Sequence[Sequence[str]]) -> FlatIds:
+        """The ids of the runs.
 
         Raises:
             ForbiddenIds: text turned into a control token.
@@ -79,15 +81,10 @@ class ChunkCache:
                 self._forget()  # of some chunks it is not known what they are
                 raise
 
-    def _encoded(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    def _encoded(self, runs: Sequence[Sequence[str]]) -> FlatIds:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
-        found: list[int] = []
-        ends = [0]
-        for run in runs:
-            self._add_numbers(run, found)
-            ends.append(len(found))
-        numbers, borders = np.array(found, np.int64), np.array(ends)
+        numbers, borders = self._numbers(runs)
         self.looked_up += len(numbers)
         odd = self._cut_beside_space(numbers, borders)
         if odd:
@@ -96,15 +93,21 @@ class ChunkCache:
         self._encode_new()
         return self._ids(numbers, borders)
 
-    def _add_numbers(self, run: Sequence[str], numbers: list[int]) -> None:
-        """Append the chunks of a run, cut at every space."""
-        for part in run:
-            if type(part) is ControlToken:
-                numbers.append(self._tokens[part])
-            else:
-                words = iter(part.split(" "))
-                numbers.append(self._whole[next(words)])
-                numbers += map(self._following.__getitem__, words)
+    def _numbers(self, runs: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """The chunks of the runs, cut at every space: int64; and where each run begins and ends among them."""
+        numbers: list[int] = []
+        ends = [0]
+        tokens, whole, following = self._tokens, self._whole, self._following.__getitem__
+        for run in runs:
+            for part in run:
+                if type(part) is ControlToken:
+                    numbers.append(tokens[part])
+                else:
+                    words = iter(part.split(" "))
+                    numbers.append(whole[next(words)])
+                    numbers += map(following, words)
+            ends.append(len(numbers))
+        return np.array(numbers, np.int64), np.array(ends)
 
     def _numbers_with_care(self, run: Sequence[str]) -> np.ndarray:
         """The chunks of a run, cut only where no other white space is beside the space."""
@@ -124,12 +127,11 @@ class ChunkCache:
         found: list[int] = np.unique(np.searchsorted(borders[1:], np.flatnonzero(wrong), side="right")).tolist()
         return found
 
-    def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> list[np.ndarray]:
+    def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> FlatIds:
         lengths = self._lengths[numbers]
         ends = np.append(0, np.cumsum(lengths))
         places = np.repeat(self._starts[numbers] - ends[:-1], lengths) + np.arange(ends[-1])
-        ids = self._table[places]
-        return [ids[start:end] for start, end in pairwise(ends[borders].tolist())]
+        return FlatIds(self._table[places], ends[borders[1:]])
 
     def _new_token(self, token: str) -> int:
         number = self._new("", 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from weft.data.columns import Columns
 from weft.types import Example, Location
 
 _SCHEMA = pa.schema(
@@ -26,38 +27,6 @@ _SCHEMA = pa.schema(
         ("record", pa.int64()),
     ]
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
-    """Examples one after the other.
-
-    Attributes:
-        examples: the examples.
-        ids: int32 [T].
-        weights: float32 [T].
-        ends: int64 [n], where each example ends.
-    """
-
-    examples: Sequence[Example]
-    ids: np.ndarray
-    weights: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def of(cls, examples: Sequence[Example]) -> Columns:
-        """At least one example, none of them empty."""
-        return cls(
-            examples=examples,
-            ids=np.concatenate([example.ids for example in examples]),
-            weights=np.concatenate([example.loss_weights for example in examples]),
-            ends=np.cumsum([len(example.ids) for example in examples]),
-        )
-
-    @property
-    def starts(self) -> np.ndarray:
-        """int64 [n], where each example begins."""
-        return np.append(0, self.ends[:-1])
 
 
 class ExampleWriter:
@@ -82,7 +51,7 @@ class ExampleWriter:
     def write(self, columns: Columns) -> None:
         """Append examples as one batch."""
         offsets = np.append(columns.starts, columns.ends[-1])
-        places = [example.location for example in columns.examples]
+        places = columns.locations
         arrays = [
             pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.ids)),
             pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.weights)),

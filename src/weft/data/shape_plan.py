@@ -16,9 +16,9 @@ from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
 from weft.data.printer import VARIANTS, Printer, Variant, placeholder
-from weft.data.runs import Stretch
+from weft.data.runs import Runs, Stretch
 from weft.data.said import is_text_only
-from weft.data.shape_pattern import Pattern, SegmentPattern, StretchPattern, Weights
+from weft.data.shape_pattern import Pattern, RunsPattern, SegmentPattern, StretchPattern, Weights
 from weft.data.turns import Chat
 from weft.data.watch import LookedInto, Watch
 from weft.data.weighing import weighing_notes
@@ -185,7 +185,8 @@ class _ExamplePlan:
 
     segments: tuple[SegmentPattern, ...]
     stretches: tuple[StretchPattern, ...]
-    append_eos: bool
+    runs: RunsPattern
+    """The same as the stretches."""
     notes: tuple[str, ...]
     count: int
     dialogue: Pattern
@@ -203,7 +204,7 @@ class _ExamplePlan:
         return cls(
             tuple(map(SegmentPattern, rendered.segments)),
             tuple(map(StretchPattern, rendered.stretches)),
-            rendered.append_eos,
+            RunsPattern(rendered.stretches, append_eos=rendered.append_eos),
             rendered.notes,
             derived.count,
             Pattern(printer.dialogue(messages[: derived.count])),
@@ -280,7 +281,7 @@ class _Filled:
 
     @property
     def append_eos(self) -> bool:
-        return self.plan.append_eos
+        return self.plan.runs.frame.append_eos
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -293,3 +294,9 @@ class _Filled:
     @property
     def stretches(self) -> list[Stretch]:
         return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
+
+    def runs(self) -> Runs:
+        """As :meth:`weft.data.derive.Rendered.runs`."""
+        if self.weights is not None:
+            return Runs.of(self.stretches, append_eos=self.append_eos)
+        return self.plan.runs.fill(self.contents)
