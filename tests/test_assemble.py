@@ -15,7 +15,8 @@ from chatml_by_hand import PLACE, conversation
 from weft.data.assemble import assemble
 from weft.data.columns import Columns, Part, joined, whole
 from weft.data.flat_ids import FlatIds
-from weft.data.render import Renderer, Rendering
+from weft.data.render import Renderer
+from weft.data.rendering import Rendering
 from weft.data.runs import Frame
 from weft.data.template import load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
 from itertools import accumulate, compress
 from typing import TYPE_CHECKING
@@ -24,67 +24,18 @@ from weft.config.data_schema import OverlongPolicy, TrainOn
 from weft.data.assemble import assemble
 from weft.data.columns import Columns, Part, whole
 from weft.data.documents import CUT, DocumentForm
+from weft.data.draft import Batch, Draft, encodable, is_unicode, require_unicode
 from weft.data.encoded import Encoded, counted
-from weft.data.flat_ids import FlatIds
 from weft.data.overlong import SPLIT, split, truncate
+from weft.data.rendering import NothingTrained, Overlong, Rendering
 from weft.data.row_error import RowError
 from weft.data.runs import Runs, Stretch, stretches_of
-from weft.errors import DataError, WeftError
+from weft.errors import WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message
 
 if TYPE_CHECKING:
     from weft.data.template import ChatTemplate, Printed
     from weft.data.tokenizer import Tokenizer
-
-
-class Overlong(DataError):
-    """An example of more tokens than ``model.max_seq_len`` allows, which is left out."""
-
-    def __init__(self, tokens: int, limit: int, where: Location):
-        self.tokens, self.limit = tokens, limit
-        super().__init__(
-            f"the example has {tokens:,} tokens; {limit:,} are allowed",
-            where=where,
-            fix=f"set model.max_seq_len to {tokens} or more, or shorten the record (data.overlong can do that)",
-        )
-
-
-class NothingTrained(RowError):
-    """A conversation of which nothing is trained."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "nothing in it is trained",
-            fix='give it an answer that is trained (no "train": false, no "weight": 0), or remove it',
-        )
-
-
-@dataclass(kw_only=True, slots=True)
-class Rendering:
-    """What became of one conversation or document."""
-
-    location: Location
-    parts: tuple[Part, ...] = ()
-    """Its examples."""
-    overlong: tuple[Overlong, ...] = ()
-    shortened: tuple[str, ...] = ()
-    """How examples were made to fit, for each that was."""
-    error: WeftError | None = None
-    """Why it gives no example at all, where it is not for length."""
-    notes: tuple[str, ...] = ()
-    """What the template's derivation found worth counting."""
-    document: bool = False
-    """Whether it is a document, so that the examples are its blocks."""
-
-    @property
-    def examples(self) -> tuple[Example, ...]:
-        """Each by itself."""
-        return tuple(example for part in self.parts for example in part.examples())
-
-    @property
-    def borders(self) -> tuple[tuple[int, ...], ...]:
-        """For each example, the ids with which the runs begin that were encoded apart."""
-        return tuple(part.columns.borders_of(number) for part in self.parts for number in range(part.first, part.end))
 
 
 class Renderer:
@@ -224,8 +175,8 @@ class Renderer:
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         drafts = [self._print(conversation) for conversation in conversations]
-        if not _is_unicode(part for draft in drafts for part in draft.parts):
-            drafts = list(map(_encodable, drafts))
+        if not is_unicode(part for draft in drafts for part in draft.parts):
+            drafts = list(map(encodable, drafts))
         texts = [text for draft in drafts for text in draft.texts]
         if not texts:
             return [Rendering(location=draft.location, error=draft.error) for draft in drafts]
@@ -242,14 +193,14 @@ class Renderer:
             beside=self._beside,
         )
         is_apart = is_open | (np.diff(columns.ends, prepend=0) > self.max_seq_len)
-        batch = _Batch(columns, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, runs, encoded)
+        batch = Batch(columns, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, runs, encoded)
         ends = list(accumulate(len(draft.texts) for draft in drafts))
         return [
             self._rendering(draft, batch, start, end)
             for draft, start, end in zip(drafts, [0, *ends], ends, strict=False)
         ]
 
-    def _rendering(self, draft: _Draft, batch: _Batch, start: int, end: int) -> Rendering:
+    def _rendering(self, draft: Draft, batch: Batch, start: int, end: int) -> Rendering:
         """What became of a conversation; its texts are those from ``start`` to ``end``."""
         notes = draft.texts[0].notes if end - start == 1 else tuple(note for text in draft.texts for note in text.notes)
         if True not in batch.is_apart[start:end]:
@@ -311,12 +262,12 @@ class Renderer:
         """
         assert self.template, "conversations are printed by a template"
         stretches = stretches_of(self.template.prompt(messages))
-        _require_unicode(part for stretch in stretches for part in stretch.run.parts)
+        require_unicode(part for stretch in stretches for part in stretch.run.parts)
         encoded = self.tokenizer.encode_batch([stretch.run for stretch in stretches])
         runs = [run[stretch.skip :] for stretch, run in zip(stretches, encoded, strict=True)]
         return np.concatenate([np.empty(0, np.int32), *runs])
 
-    def _print(self, conversation: Conversation) -> _Draft:
+    def _print(self, conversation: Conversation) -> Draft:
         """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
             texts = self._printed(conversation)
@@ -327,8 +278,8 @@ class Renderer:
             if not texts:
                 raise NothingTrained
         except WeftError as error:
-            return _Draft(conversation.location).refused(error)
-        return _Draft(conversation.location, texts, runs)
+            return Draft(conversation.location).refused(error)
+        return Draft(conversation.location, texts, runs)
 
     def _trains(self, text: Printed, runs: Runs) -> bool:
         """Whether something of an example counts."""
@@ -386,84 +337,11 @@ class Renderer:
         return Overlong(len(encoded.ids), self.max_seq_len, location), None
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A conversation as it is printed."""
-
-    location: Location
-    texts: Sequence[Printed] = ()
-    runs: Sequence[Runs] = ()
-    """Of each text."""
-    error: WeftError | None = None
-    """Why there are none."""
-
-    @property
-    def parts(self) -> Iterator[str]:
-        """Of all runs."""
-        return (part for runs in self.runs for parts in runs.parts for part in parts)
-
-    def refused(self, error: WeftError) -> _Draft:
-        """The same, left out."""
-        error.where = error.where or self.location
-        return _Draft(self.location, error=error)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Texts that were encoded together."""
-
-    columns: Columns
-    """Their examples."""
-    is_apart: list[bool]
-    """Of which of them that is not what they become: they are too long, or count what their records say."""
-    texts: Sequence[Printed]
-    runs: Sequence[Runs]
-    encoded: FlatIds
-
-    def ids_of(self, number: int) -> list[np.ndarray]:
-        """The ids of the runs of one text."""
-        first = sum(len(each.parts) for each in self.runs[:number])
-        return [self.encoded.run(first + place) for place in range(len(self.runs[number].parts))]
-
-
 def _unusable(document: Document) -> RowError | None:
     """Why a document cannot be encoded."""
     try:
-        _require_unicode([document.text])
+        require_unicode([document.text])
     except RowError as error:
         error.where = document.location
         return error
     return None
-
-
-def _encodable(draft: _Draft) -> _Draft:
-    """The draft, or that it is left out because its text is no Unicode that can be written."""
-    try:
-        _require_unicode(draft.parts)
-    except RowError as error:
-        return draft.refused(error)
-    return draft
-
-
-def _is_unicode(texts: Iterable[str]) -> bool:
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _require_unicode(texts: Iterable[str]) -> None:
-    r"""Raise where text is no Unicode that can be written.
-
-    Raises:
-        RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
-    """
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            half = text[error.start]
-            raise RowError(
-                "half a surrogate pair is no character", detail=repr(half), fix="correct its \\u escape"
-            ) from None

@@ -12,7 +12,7 @@ import numpy as np
 from weft.data.columns import Columns
 from weft.data.conversation_reader import Block
 from weft.data.formats import RowError
-from weft.data.render import Overlong, Rendering
+from weft.data.rendering import Overlong, Rendering
 from weft.data.rows import BadRow
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Location
