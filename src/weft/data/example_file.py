@@ -1,13 +1,14 @@
 """Examples on disk: an Arrow IPC file that is mapped into memory, so that reading one example touches only its own pages.
 
-Columns: ``ids`` list<int32> and ``weights`` list<float32> of equal lengths, ``target`` float64 (the sum of the weights), and
-where the record lies: ``file`` (the place of its file in a list that the reader brings along), ``line``, ``record``.
+Columns: ``ids`` list<int32>; ``spans``, the stretches of neighbouring ids that count, each with what all of them count, as
+start, end and weight; ``target`` float64 (the sum of the weights), and where the record lies: ``file`` (the place of its file in
+a list that the reader brings along), ``line``, ``record``. A weight for every id would make the file twice as large.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import pyarrow as pa
 from weft.data.columns import Columns
 from weft.types import Example, Location
 
+_SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float32())])
 _SCHEMA = pa.schema(
     [
         ("ids", pa.list_(pa.int32())),
-        ("weights", pa.list_(pa.float32())),
+        ("spans", pa.list_(_SPAN)),
         ("target", pa.float64()),
         ("file", pa.int32()),
         ("line", pa.int64()),
@@ -40,7 +42,7 @@ class ExampleWriter:
     def __init__(self, path: Path, files: Sequence[str]):
         self._numbers = {file: number for number, file in enumerate(files)}
         self._writer = pa.ipc.new_file(str(path), _SCHEMA)
-        self._lengths, self._ids, self._weights = (hashlib.sha256() for _ in range(3))
+        self._digests = [hashlib.sha256() for _ in _HASHED]
 
     def __enter__(self) -> ExampleWriter:
         return self
@@ -54,7 +56,7 @@ class ExampleWriter:
         places = columns.locations
         arrays = [
             pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.ids)),
-            pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.weights)),
+            _spans(columns),
             pa.array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
             pa.array([self._numbers[place.path] for place in places], pa.int32()),
             pa.array([place.line for place in places], pa.int64()),
@@ -65,15 +67,13 @@ class ExampleWriter:
     def append(self, batch: pa.RecordBatch) -> None:
         """Append a batch as :meth:`write` makes it."""
         views = _views(batch)
-        self._lengths.update(np.diff(views.offsets).astype("<i8").data)
-        self._ids.update(views.ids.astype("<i4", copy=False).data)
-        self._weights.update(views.weights.astype("<f4", copy=False).data)
+        for digest, (kind, values) in zip(self._digests, _HASHED, strict=True):
+            digest.update(values(views).astype(kind, copy=False).data)
         self._writer.write_batch(batch)
 
     def digest(self) -> str:
-        """SHA-256 over the lengths, the ids and the weights written so far, in order."""
-        parts = (self._lengths, self._ids, self._weights)
-        return hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()
+        """SHA-256 over the ids and the spans written so far, in order, however they were divided into batches."""
+        return hashlib.sha256(b"".join(digest.digest() for digest in self._digests)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,31 @@ class _Batch:
     """One batch of the file, as views of mapped memory."""
 
     ids: np.ndarray
-    weights: np.ndarray
     offsets: np.ndarray
+    span_starts: np.ndarray
+    span_ends: np.ndarray
+    span_weights: np.ndarray
+    span_offsets: np.ndarray
     columns: pa.RecordBatch
+
+    def weights(self, row: int) -> np.ndarray:
+        """What each id of an example counts: float32, read-only."""
+        weights = np.zeros(self.offsets[row + 1] - self.offsets[row], np.float32)
+        for span in range(self.span_offsets[row], self.span_offsets[row + 1]):
+            weights[self.span_starts[span] : self.span_ends[span]] = self.span_weights[span]
+        weights.flags.writeable = False
+        return weights
+
+
+_HASHED: tuple[tuple[str, Callable[[_Batch], np.ndarray]], ...] = (
+    ("<i8", lambda batch: np.diff(batch.offsets)),
+    ("<i4", lambda batch: batch.ids),
+    ("<i8", lambda batch: np.diff(batch.span_offsets)),
+    ("<i4", lambda batch: batch.span_starts),
+    ("<i4", lambda batch: batch.span_ends),
+    ("<f4", lambda batch: batch.span_weights),
+)
+"""What a digest is of: each with a hash of its own, which no border between batches shows in."""
 
 
 class ExampleFile:
@@ -121,19 +143,39 @@ class ExampleFile:
         file, line, record = (batch.columns[name][row].as_py() for name in ("file", "line", "record"))
         return Example(
             ids=batch.ids[start:end],
-            loss_weights=batch.weights[start:end],
+            loss_weights=batch.weights(row),
             location=Location(path=self._files[file], line=line, record=record),
         )
 
 
 def _views(batch: pa.RecordBatch) -> _Batch:
-    ids, weights = batch["ids"], batch["weights"]
+    ids, spans = batch["ids"], batch["spans"]
+    starts, ends, weights = (spans.values.field(number).to_numpy() for number in range(_SPAN.num_fields))
     return _Batch(
         ids=ids.values.to_numpy(),
-        weights=weights.values.to_numpy(),
         offsets=ids.offsets.to_numpy(),
+        span_starts=starts,
+        span_ends=ends,
+        span_weights=weights,
+        span_offsets=spans.offsets.to_numpy(),
         columns=batch,
     )
+
+
+def _spans(columns: Columns) -> pa.ListArray:
+    """The stretches of ids that count, for each example."""
+    weights = columns.weights
+    begins = np.append(True, weights[1:] != weights[:-1])
+    begins[columns.starts] = True
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], len(weights))
+    counts = weights[starts] != 0
+    starts, ends = starts[counts], ends[counts]
+    offsets = np.searchsorted(starts, np.append(columns.starts, len(weights)))
+    moved = np.repeat(columns.starts, np.diff(offsets))
+    fields = [(starts - moved).astype(np.int32), (ends - moved).astype(np.int32), weights[starts]]
+    spans = pa.StructArray.from_arrays(list(map(pa.array, fields)), fields=list(_SPAN))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), spans)
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
