@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, compress, count, islice, pairwise
 from typing import TYPE_CHECKING, Literal
 
-from weft.config.data_schema import RecordFormat
 from weft.data import oasst
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem
@@ -20,6 +19,7 @@ from weft.errors import DataError, Problems, WeftError
 from weft.types import Material, Record
 
 if TYPE_CHECKING:
+    from weft.config.data_schema import RecordFormat
     from weft.data.split import Portion
 
 ROWS_IN_BLOCK = 512

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from weft.config.data_schema import RecordFormat
 from weft.data import oasst
 from weft.data.format_readers import text_at
 from weft.data.format_table import (
@@ -35,6 +34,9 @@ from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
 from weft.types import Conversation, Document, Material, Message, Record, Setting
+
+if TYPE_CHECKING:
+    from weft.config.data_schema import RecordFormat
 
 __all__ = [
     "CANONICAL",

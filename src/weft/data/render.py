@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.config.data_schema import OverlongPolicy, TrainOn
 from weft.data.assemble import assemble
 from weft.data.columns import Columns, Part, whole
 from weft.data.documents import CUT, DocumentForm
@@ -34,6 +33,7 @@ from weft.errors import WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message
 
 if TYPE_CHECKING:
+    from weft.config.data_schema import OverlongPolicy, TrainOn
     from weft.data.template import ChatTemplate, Printed
     from weft.data.tokenizer import Tokenizer
 
