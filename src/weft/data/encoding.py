@@ -19,6 +19,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import chain
 from typing import Any
 
@@ -80,8 +81,6 @@ class Encoder:
         stops: those among them that end an answer.
 
     Attributes:
-        whole_because: why texts are encoded whole, in words; None where they are encoded by the chunk
-            (:mod:`weft.data.chunk_cache`), with the same ids.
         disproved: what a sample showed, where encoding by the chunk gave other ids. From then on texts are encoded whole, and
             what was encoded before should be encoded again.
 
@@ -99,8 +98,6 @@ class Encoder:
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
         self.disproved: str | None = None
-        self.whole_because = self._why_whole()
-        self._chunks = None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
         self._sampled = 0
 
     def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
@@ -130,10 +127,22 @@ class Encoder:
         """From now on, encode texts whole."""
         self._chunks, self.whole_because, self.disproved = None, reason, reason
 
+    @cached_property
+    def whole_because(self) -> str | None:
+        """Why texts are encoded whole, in words; None where they are encoded by the chunk (:mod:`weft.data.chunk_cache`), with
+        the same ids. It is found out when the first text is encoded: a run from the cache encodes none.
+        """
+        return self._why_whole()
+
+    @cached_property
+    def _chunks(self) -> ChunkCache | None:
+        return None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
+
     @property
     def known_chunks(self) -> float:
         """The share of the chunks of text encoded so far whose ids were known."""
-        return 1 - self._chunks.encoded / self._chunks.looked_up if self._chunks and self._chunks.looked_up else 0.0
+        chunks: ChunkCache | None = self.__dict__.get("_chunks")  # not made, if there was nothing to encode
+        return 1 - chunks.encoded / chunks.looked_up if chunks and chunks.looked_up else 0.0
 
     def _agrees_in_a_sample(self, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
         """Encode one of the runs whole as well, each time another."""
@@ -157,9 +166,9 @@ class Encoder:
             return "it puts a space before a text"
         if reason := why_whole(self._spec, self._control):
             return reason
-        texts = probes()
+        texts, cut = probes(), cache(self._cut)
         for text in texts:
-            if not pieces_by_chunk(self._cut, text):
+            if not pieces_by_chunk(cut, text):
                 return f"by the chunk, {text!r} is cut otherwise"
         by_chunk = ChunkCache(self._encode_texts, {}, ()).encode([(text,) for text in texts])
         for text, ids, expected in zip(texts, by_chunk.each(), self._encode_texts(texts), strict=True):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from weft.data.arrow_arrays import number_array, values_of
 from weft.data.columns import Columns
 from weft.types import Example, Location
 
@@ -55,12 +56,12 @@ class ExampleWriter:
         offsets = np.append(columns.starts, columns.ends[-1])
         places = columns.locations
         arrays = [
-            pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.ids)),
+            _lists(offsets, number_array(columns.ids)),
             _spans(columns),
-            pa.array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
-            pa.array([self._numbers[place.path] for place in places], pa.int32()),
-            pa.array([place.line for place in places], pa.int64()),
-            pa.array([place.record for place in places], pa.int64()),
+            number_array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
+            number_array(np.array([self._numbers[place.path] for place in places], np.int32)),
+            _or_null([place.line for place in places]),
+            _or_null([place.record for place in places]),
         ]
         self.append(pa.record_batch(arrays, schema=_SCHEMA))
 
@@ -128,7 +129,7 @@ class ExampleFile:
         sizes = [len(batch.offsets) - 1 for batch in self._batches]
         self._ends = np.cumsum(sizes, dtype=np.int64)
         self.lengths = _joined([np.diff(batch.offsets) for batch in self._batches], np.int32)
-        self.targets = _joined([batch.columns["target"].to_numpy() for batch in self._batches], np.float64)
+        self.targets = _joined([values_of(batch.columns["target"]) for batch in self._batches], np.float64)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -150,14 +151,14 @@ class ExampleFile:
 
 def _views(batch: pa.RecordBatch) -> _Batch:
     ids, spans = batch["ids"], batch["spans"]
-    starts, ends, weights = (spans.values.field(number).to_numpy() for number in range(_SPAN.num_fields))
+    starts, ends, weights = (values_of(spans.values.field(number)) for number in range(_SPAN.num_fields))
     return _Batch(
-        ids=ids.values.to_numpy(),
-        offsets=ids.offsets.to_numpy(),
+        ids=values_of(ids.values),
+        offsets=values_of(ids.offsets),
         span_starts=starts,
         span_ends=ends,
         span_weights=weights,
-        span_offsets=spans.offsets.to_numpy(),
+        span_offsets=values_of(spans.offsets),
         columns=batch,
     )
 
@@ -174,8 +175,16 @@ def _spans(columns: Columns) -> pa.ListArray:
     offsets = np.searchsorted(starts, np.append(columns.starts, len(weights)))
     moved = np.repeat(columns.starts, np.diff(offsets))
     fields = [(starts - moved).astype(np.int32), (ends - moved).astype(np.int32), weights[starts]]
-    spans = pa.StructArray.from_arrays(list(map(pa.array, fields)), fields=list(_SPAN))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), spans)
+    return _lists(offsets, pa.StructArray.from_arrays(list(map(number_array, fields)), fields=list(_SPAN)))
+
+
+def _lists(offsets: np.ndarray, values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(number_array(offsets.astype(np.int32)), values)
+
+
+def _or_null(numbers: Sequence[int | None]) -> pa.Array:
+    is_there = np.array([number is not None for number in numbers])
+    return number_array(np.array([number or 0 for number in numbers], np.int64), is_there)
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
