@@ -47,13 +47,13 @@ class Batch:
     is_apart: list[bool]
     """Of which of them that is not what they become: they are too long, or count what their records say."""
     texts: Sequence[Printed]
-    runs: Sequence[Runs]
     encoded: FlatIds
+    """Of the runs of all texts: as many as they have borders."""
 
     def ids_of(self, number: int) -> list[np.ndarray]:
         """The ids of the runs of one text."""
-        first = sum(len(each.parts) for each in self.runs[:number])
-        return [self.encoded.run(first + place) for place in range(len(self.runs[number].parts))]
+        first = int(self.columns.border_ends[number - 1]) if number else 0
+        return [self.encoded.run(place) for place in range(first, int(self.columns.border_ends[number]))]
 
 
 def encodable(draft: Draft) -> Draft:

@@ -193,7 +193,7 @@ class Renderer:
             beside=self._beside,
         )
         is_apart = is_open | (np.diff(columns.ends, prepend=0) > self.max_seq_len)
-        batch = Batch(columns, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, runs, encoded)
+        batch = Batch(columns, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, encoded)
         ends = list(accumulate(len(draft.texts) for draft in drafts))
         return [
             self._rendering(draft, batch, start, end)
