@@ -65,6 +65,18 @@ def test_answers_that_nothing_closes_do_not_train_each_others_headers() -> None:
     ]
 
 
+def test_a_few_letters_in_common_do_not_make_white_space_a_part_of_the_prompt() -> None:
+    call_on_a_line = (
+        "{% for call in message.tool_calls or [] %}\n<tool>{{ call.function.name }}</tool>{% endfor %}<|end|>"
+    )
+    turn = "{{ '<|head|>' + message.role + '<|/head|>' + message.content }}" + call_on_a_line
+    prompt = "{% if add_generation_prompt %}<|head|>assistant<|/head|><think>\n{% endif %}"
+    template = from_source("{% for message in messages %}" + turn + "{% endfor %}" + prompt, HEADS)
+    assert examples(template, U("Q"), A("", call())) == [
+        "<|head|>user<|/head|>Q<|end|><|head|>assistant<|/head|>⟦\n<tool>weather</tool><|end|>⟧"
+    ]
+
+
 def test_a_template_that_needs_tools_is_tried_with_one() -> None:
     source = (
         "{% for tool in tools %}{{ tool.function.name }}{% endfor %}"

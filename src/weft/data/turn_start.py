@@ -7,6 +7,7 @@ Where it is only the prompt that differs, ``data.prompt_mismatch`` chooses among
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from weft.data.control import Span
@@ -88,7 +89,7 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     own = [piece.start for index in turn.messages if index in contents for piece in contents[index].pieces]
     earlier = [piece.end for index in range(turn.first) if index in contents for piece in contents[index].pieces]
     shared = shared_length(prompt, text)
-    at_prompt, start = _beyond_space(prompt, text, shared)
+    at_prompt, start = _parting(chat, prompt, text[: min(own, default=len(text))])
     if at_prompt < len(prompt.rstrip()) and shared < len(chat.history(turn.first)):
         aligned = _start_after_one_question(chat, turn) if shared >= max(earlier, default=0) else None
         if aligned is None:
@@ -96,10 +97,6 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
         start = aligned
     elif shared < max(earlier, default=0):
         raise _told_apart(turn)
-    else:
-        within = [span[0] for span in _indivisible(chat, text) if span[0] < start < span[1]]
-        within += [start + span[0] - at_prompt for span in _indivisible(chat, prompt) if span[0] < at_prompt < span[1]]
-        start = min([start, *within])
     return PlacedTurn(text=text, start=min([start, *own]), contents=contents, variant=())
 
 
@@ -111,27 +108,46 @@ def _told_apart(turn: Turn) -> TemplateError:
     )
 
 
-def _indivisible(chat: Chat, text: str) -> list[Span]:
-    return [*chat.control.find(text), *(tag.span() for tag in _TAG.finditer(text))]
+def _parting(chat: Chat, prompt: str, text: str) -> tuple[int, int]:
+    """Where, in each of the two, they part for more than white space; not inside a token or a tag."""
+    indivisible = [[*chat.control.find(each), *(tag.span() for tag in _TAG.finditer(each))] for each in (prompt, text)]
+    *again, first = reversed(_stretches_alike(prompt, text))
+    for here, there, length in again:
+        holds_token = any(here <= begin and end <= here + length for begin, end in indivisible[0])
+        if holds_token or length >= len(prompt[here:].split(maxsplit=1)[0]):  # and not only a few letters
+            return _snapped((here, there), length, indivisible)
+    return _snapped((0, 0), first[2], indivisible)
 
 
-def _beyond_space(prompt: str, text: str, shared: int) -> tuple[int, int]:
-    """How far the two go on alike, but for white space, behind the ``shared`` characters that they begin with."""
-    reached = here, there = shared, shared
-    alike = False
-    while here < len(prompt) and there < len(text):
-        if prompt[here] == text[there]:
-            alike = alike or not prompt[here].isspace()
-            here, there = here + 1, there + 1
-            if alike:
-                reached = here, there
-        elif prompt[here].isspace():
-            here, alike = here + 1, False
-        elif text[there].isspace():
-            there, alike = there + 1, False
-        else:
-            break
-    return reached
+def _stretches_alike(prompt: str, text: str) -> list[tuple[int, int, int]]:
+    """What the two go on alike with, where white space that only one has is left out: where in each, and how long.
+
+    The first is what they begin with.
+    """
+    here = there = shared_length(prompt, text)
+    stretches = [(0, 0, here)]
+    while True:
+        while here < len(prompt) and prompt[here].isspace():
+            here += 1
+        while there < len(text) and text[there].isspace():
+            there += 1
+        length = shared_length(prompt[here:], text[there:])
+        if not length:
+            return stretches
+        stretches.append((here, there, length))
+        here, there = here + length, there + length
+
+
+def _snapped(starts: Span, length: int, indivisible: Sequence[Sequence[Span]]) -> Span:
+    """The ends of two stretches of that ``length``, or where a token or a tag begins that they would cut."""
+    back = [
+        start + length - begin
+        for start, spans in zip(starts, indivisible, strict=True)
+        for begin, end in spans
+        if begin < start + length < end
+    ]
+    length -= max(back, default=0)
+    return starts[0] + length, starts[1] + length
 
 
 def _start_after_one_question(chat: Chat, turn: Turn) -> int | None:
