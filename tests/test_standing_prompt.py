@@ -67,7 +67,7 @@ def test_answers_that_nothing_closes_do_not_train_each_others_headers() -> None:
 
 def test_a_few_letters_in_common_do_not_make_white_space_a_part_of_the_prompt() -> None:
     call_on_a_line = (
-        "{% for call in message.tool_calls or [] %}\n<tool>{{ call.function.name }}</tool>{% endfor %}<|end|>"
+        "{% for call in message.tool_calls or [] %}{{ '\n<tool>' + call.function.name + '</tool>' }}{% endfor %}<|end|>"
     )
     turn = "{{ '<|head|>' + message.role + '<|/head|>' + message.content }}" + call_on_a_line
     prompt = "{% if add_generation_prompt %}<|head|>assistant<|/head|><think>\n{% endif %}"
