@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens
 from weft.data.pieces import REASONING_TAGS, Printed, locate
 from weft.data.printer import VARIANTS, Printer, Variant, placeholder
 from weft.errors import TemplateError
 from weft.types import Message
+
+if TYPE_CHECKING:
+    from weft.config.data_schema import PromptMismatch
 
 _SWITCH = re.compile(r"/\w+")
 
