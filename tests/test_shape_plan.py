@@ -88,7 +88,7 @@ def test_plans_are_the_derivation(family: str) -> None:
     more = [*sorted(pair.control.control)[:3], *(f"x{token}y" for token in sorted(pair.control.control)[:3])]
     for name in TEXT_SHAPES if family in TEXT_ONLY else SHAPES:
         random = Random(name)
-        for _ in range(8):
+        for _ in range(5):
             messages = varied(shaped(family, name), random, more)
             assert compared.agrees(messages), messages
     assert compared.planner.disproved is None
@@ -358,7 +358,7 @@ def test_more_random_templates_are_not_proved_wrongly(start: int) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(24))
 def test_plans_of_random_templates_are_the_derivation(seed: int) -> None:
     compared = planner_of(RecordTemplateMaker(seed).template(is_chat=True).replace("random", "first"))
     for number in range(12):

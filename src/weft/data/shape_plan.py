@@ -237,7 +237,7 @@ def _noted(derived: Derived, usual: Mapping[int, _Start], notes: tuple[str, ...]
 
 
 def _outcome(example: Printed) -> tuple[object, ...]:
-    return tuple(example.segments), example.append_eos, tuple(example.notes)
+    return tuple(example.segments), example.append_eos, frozenset(example.notes)
 
 
 def _are_alike(plan: Plan, first: Sequence[Derived], again: Sequence[Derived], words: Sequence[str]) -> bool:
