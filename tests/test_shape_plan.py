@@ -42,7 +42,7 @@ def _hardly_any_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 def printed(example: Any) -> tuple[Any, ...]:
     """Everything that decides on the ids and weights of an example, and what is counted."""
     runs = [(stretch, [type(part) for part in stretch.run.parts]) for stretch in example.stretches]
-    return tuple(example.segments), runs, example.append_eos, tuple(example.notes)
+    return tuple(example.segments), runs, example.runs(), example.append_eos, tuple(example.notes)
 
 
 class Compared:

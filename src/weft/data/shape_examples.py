@@ -13,7 +13,7 @@ from weft.data.derive import Derived, Rendered
 from weft.data.jinja import to_json
 from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
-from weft.data.shape_pattern import Pattern, SegmentPattern, StretchPattern
+from weft.data.shape_pattern import Pattern, RunsPattern, SegmentPattern, StretchPattern
 from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
 from weft.data.watched import Written
 from weft.errors import TemplateError
@@ -167,7 +167,8 @@ class ExamplePlan:
 
     segments: tuple[SegmentPattern, ...]
     stretches: tuple[StretchPattern, ...]
-    append_eos: bool
+    runs: RunsPattern
+    """The same as the stretches."""
     notes: tuple[str, ...]
 
     @classmethod
@@ -176,7 +177,7 @@ class ExamplePlan:
         return cls(
             tuple(map(SegmentPattern, rendered.segments)),
             tuple(map(StretchPattern, rendered.stretches)),
-            rendered.append_eos,
+            RunsPattern(rendered.stretches, append_eos=rendered.append_eos),
             rendered.notes,
         )
 

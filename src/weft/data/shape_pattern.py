@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from weft.data.chunk_cache import ControlToken
 from weft.data.encoding import Run
-from weft.data.runs import Stretch
+from weft.data.runs import Frame, Runs, Stretch
 from weft.types import Segment
 
 WORD = re.compile(r"Qz([0-9]{5})zQ")
@@ -81,6 +81,34 @@ class SegmentPattern:
         )
 
 
+class RunsPattern:
+    """All runs of an example, with places for contents."""
+
+    def __init__(self, stretches: Sequence[Stretch], *, append_eos: bool) -> None:
+        self.frame = Frame.of(stretches, append_eos=append_eos)
+        self._fixed = [list(stretch.run.parts) for stretch in stretches]
+        self._simple: list[tuple[int, int, str, int, str]] = []
+        """Run and part where one content stands, the text before it, its number, the text behind it."""
+        self._others: list[tuple[int, int, Pattern]] = []
+        for number, parts in enumerate(self._fixed):
+            for place, part in enumerate(parts):
+                pattern = None if type(part) is ControlToken else Pattern(part)
+                if pattern and len(pattern.numbers) == 1:
+                    before, _, after = WORD.split(part)
+                    self._simple.append((number, place, before, pattern.numbers[0], after))
+                elif pattern and pattern.numbers:
+                    self._others.append((number, place, pattern))
+
+    def fill(self, contents: Sequence[str]) -> Runs:
+        """The runs with these contents."""
+        runs = list(map(list.copy, self._fixed))
+        for run, place, before, number, after in self._simple:
+            runs[run][place] = f"{before}{contents[number]}{after}"
+        for run, place, pattern in self._others:
+            runs[run][place] = pattern.fill(contents)
+        return Runs(self.frame, runs)
+
+
 class StretchPattern:
     """A run to encode, with places for contents."""
 
@@ -93,6 +121,6 @@ class StretchPattern:
         """The run with these contents."""
         parts = [part.fill(contents) if isinstance(part, Pattern) else part for part in self._parts]
         stretch = self._stretch
-        run = Run(parts=parts, continues=stretch.run.continues)
+        run = Run(parts, stretch.run.continues)
         given = _weighed(run.text, self._numbers, weights) if weights and stretch.trained else ()
         return Stretch(run=run, trained=stretch.trained, skip=stretch.skip, shift=stretch.shift, weights=given)

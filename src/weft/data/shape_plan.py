@@ -20,7 +20,7 @@ from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
 from weft.data.printer import Printer, Variant, placeholder
-from weft.data.runs import Stretch
+from weft.data.runs import Runs, Stretch
 from weft.data.said import is_text_only
 from weft.data.shape import Depth, examples, shape_of, stand_ins, without_place
 from weft.data.shape_examples import ExamplePlan, Plan, trials_of
@@ -267,7 +267,7 @@ class _Filled:
 
     @property
     def append_eos(self) -> bool:
-        return self.plan.append_eos
+        return self.plan.runs.frame.append_eos
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -280,3 +280,9 @@ class _Filled:
     @property
     def stretches(self) -> list[Stretch]:
         return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
+
+    def runs(self) -> Runs:
+        """As :meth:`weft.data.derive.Rendered.runs`."""
+        if self.weights is not None:
+            return Runs.of(self.stretches, append_eos=self.append_eos)
+        return self.plan.runs.fill(self.contents)
