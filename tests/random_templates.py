@@ -272,3 +272,109 @@ class TemplateMaker:
             f"{one} is sameas {other}",
             f"({one}, {other}) == ('a', {self._word()})",
         )
+
+
+_RECORD_CONTENTS = (
+    *(
+        "m.content",
+        "m.reasoning_content",
+        "m.reasoning_content",
+        "(m.thinking or '')",
+        "m.name",
+        "m.tool_call_id",
+        "ns.kept",
+    ),
+    *(
+        "c.function.name",
+        "c.function['name']",
+        "c.id",
+        "(c.function.arguments | tojson)",
+        "(c.function.arguments | tojson)",
+    ),
+    *(
+        "(c.function | tojson)",
+        "(m.tool_calls | tojson)",
+        "(tools | tojson)",
+        "(c.function.arguments | tojson(indent=2))",
+    ),
+    *("(messages[1].reasoning_content or '')", "({'a': c.function.arguments, 'n': c.function.name} | tojson)", "kept"),
+    *(
+        "(c.function.arguments.city or '')",
+        "c.function.arguments['city']",
+        "(tools[0].function.name)",
+        "(tools[0] | tojson)",
+    ),
+    *("(tools[0].function | tojson(ensure_ascii=true))", "([c.id, m.content] | tojson)", "said(m)", "block"),
+)
+_OBJECTS = (
+    *("c.function.arguments", "c.function", "c", "tools[0]", "tools[0].function", "tools[0].function.parameters"),
+    *("(m.tool_calls or [])", "(tools or [])", "(messages | map(attribute='tool_calls') | list)", "m"),
+)
+_OBJECT_TESTS = (
+    "string",
+    "mapping",
+    "iterable",
+    "sequence",
+    "defined",
+    "none",
+    "number",
+    "boolean",
+    "callable",
+    "sameas 1",
+    "in []",
+)
+
+
+class RecordTemplateMaker(TemplateMaker):
+    """Makes templates that print reasoning, calls of tools, their results and definitions."""
+
+    def template(self, *, is_chat: bool = False) -> str:
+        """A template with a loop over messages, and over the calls of each.
+
+        Args:
+            is_chat: whether it prints all that is said, between control tokens, whatever else it does.
+        """
+        body, calls = ("".join(self._statement(2) for _ in range(self._random.randint(0, 2))) for _ in range(2))
+        printed = self._pick(
+            "{{ m.content }}", "{{ m.content | trim }}", "{{ m.reasoning_content }}{{ m.content }}", ""
+        )
+        called = self._pick("{{ c.function.name }}{{ c.function.arguments | tojson }}", "{{ c.function | tojson }}", "")
+        if is_chat:
+            printed, called = "{{ m.content }}", "{{ c.function.name }}{{ c.function.arguments | tojson }}"
+        begin, end = ("<|im_start|>{{ m.role }}\n", "<|im_end|>\n") if is_chat else ("<{{ m.role }}>", "\n")
+        prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}" if is_chat else ""
+        return (
+            "{% macro said(m) %}{{ m.content }}{{ m.reasoning_content }}{% endmacro %}"
+            "{% macro wrapped() %}[{{ caller() }}]{% endmacro %}"
+            "{% set ns = namespace(kept='', n=0) %}{% set cycle = cycler('a', 'b') %}{% set comma = joiner(', ') %}"
+            "{% for m in messages %}{% set kept = m.content %}{% set c = (m.tool_calls or messages[1].tool_calls)[0] %}"
+            "{% set block %}{{ m.content }}{{ m.reasoning_content }}{% endset %}"
+            f"{begin}{body}{printed}{{% for c in m.tool_calls or [] %}}{calls}{called}{{% endfor %}}{end}{{% endfor %}}{prompt}"
+        )
+
+    def _text(self, depth: int) -> str:
+        if self._random.random() < 0.6:
+            field = self._pick(*_RECORD_CONTENTS)
+            return self._pick(field, field, f"({field} | {self._pick(*_FILTERS)})", f"{field}.{self._pick(*_METHODS)}")
+        if self._random.random() < 0.1:
+            thing = self._pick(*_OBJECTS)
+            return self._pick(
+                f"({thing} | tojson({self._pick('indent=2', 'sort_keys=true', 'ensure_ascii=true', '')}))",
+                f"({thing} | {self._pick('length', 'string', 'list | length', 'items | list', 'first', 'tojson | length')})",
+                f"({thing} | tojson)[{self._pick('0', ':5', '1:-1')}]",
+                f"({thing}.{self._pick('items()', 'keys()', 'city', 'name', 'text', 'get(0)')} | string)",
+                f"({thing} ~ '')",
+            )
+        return super()._text(depth)
+
+    def _bool(self, depth: int) -> str:
+        if self._random.random() < 0.3:
+            thing = self._pick(*_OBJECTS)
+            return self._pick(
+                f"{thing} is {self._pick('', 'not ')}{self._pick(*_OBJECT_TESTS)}",
+                thing,
+                f"{thing} == {self._pick('{}', 'none', *_OBJECTS)}",
+                f"{self._word()} in {thing}",
+                f"({thing} | length) > 1",
+            )
+        return super()._bool(depth)

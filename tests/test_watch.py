@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,11 +17,15 @@ from random_templates import TemplateMaker
 from weft.data.control import ControlTokens
 from weft.data.derive import derive
 from weft.data.jinja import JinjaTemplate
-from weft.data.printer import Printer, placeholder
-from weft.data.shape_pattern import Pattern
-from weft.data.shape_plan import Planner, _ExamplePlan, _Proof
+from weft.data.printer import Printer
+from weft.data.shape_pattern import Pattern, word
+from weft.data.shape_plan import Planner
+from weft.data.shape_proof import Proof
 from weft.data.template import BUILT_IN, built_in_source
 from weft.data.turns import Chat
+from weft.data.watch import WatchingTemplate
+from weft.data.watched import LookedInto, Watch
+from weft.data.watching import WatchingPrinter
 from weft.errors import TemplateError
 from weft.types import Message, Role
 
@@ -97,20 +101,45 @@ def printer_of(source: str) -> Printer:
     return Printer(JinjaTemplate(source, "template"), bos="<s>", eos="</s>")
 
 
-def proved(printer: Printer, count: int = 2) -> _ExamplePlan | None:
-    """The plan of what is printed for ``count`` messages, if it is proved."""
-    messages = [placeholder(role, number) for number, role in enumerate(ROLES[:count])]
-    pattern = Pattern(printer.dialogue(messages))
-    if any(number >= count for number in pattern.numbers):
+@dataclass(frozen=True)
+class Proved:
+    """What a template prints for messages, where that is proved."""
+
+    pattern: Pattern
+    proof: Proof
+
+    def is_wrong(self, printer: Printer, contents: Sequence[str]) -> bool:
+        """Whether it is proved for these contents, and they are printed otherwise."""
+        if not self.proof.covers(contents):
+            return False
+        try:
+            return printer.dialogue(chat(*contents)) != self.pattern.fill(contents)
+        except TemplateError:
+            return True
+
+
+def watching(printer: Printer, watch: Watch, examples: Mapping[int, Any] | None = None) -> WatchingPrinter:
+    template = printer.template
+    return WatchingPrinter(printer, WatchingTemplate(template.source, template.name), watch, examples or {})
+
+
+def proved(printer: Printer, count: int = 2) -> Proved | None:
+    """What is printed for ``count`` messages, if it is proved."""
+    words = list(map(word, range(count)))
+    others = list(map(str.swapcase, words))
+    pattern, watch = Pattern(printer.dialogue(chat(*words))), Watch()
+    try:
+        text = watching(printer, watch).dialogue(chat(*others))
+    except (TemplateError, LookedInto):
         return None
-    plan = _ExamplePlan((), (), False, (), count, pattern, (), ())
-    proof = plan.prove(printer.watching, messages)
-    return None if proof is None else replace(plan, proof=proof)
+    if watch.looked_into or any(number >= count for number in pattern.numbers) or pattern.fill(others) != text:
+        return None
+    return Proved(pattern, Proof.of(watch))
 
 
-def disagreements(plan: _ExamplePlan, printer: Printer, contents: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """The contents that the plan covers, and that are printed otherwise than it says."""
-    return [each for each in contents if plan.covers(each) and not plan.holds(printer, chat(*each), each)]
+def disagreements(plan: Proved, printer: Printer, contents: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The contents that are proved, and that are printed otherwise."""
+    return [each for each in contents if plan.is_wrong(printer, each)]
 
 
 def exchange(content: str) -> str:
@@ -131,11 +160,11 @@ LOOKING = {
     "a chain of comparisons": "{{ 'X' if 'a' in 'abc' == m.content }}{{ m.content }}",
     "static methods": "{{ 'X' if 60 in ''.maketrans(m.content, m.content) }}{{ m.content }}",
     "chance": "{{ ['', '']|random }}{{ m.content }}",
-    "the words of placeholders": "{{ m.content }}Qz0zQ",
+    "the words of placeholders": "{{ m.content }}Qz00000zQ",
     "length": "{{ 'X' if m.content|length > 9 }}{{ m.content }}",
     "letters": "{% for letter in m.content %}{{ letter }}{% endfor %}",
     "a slice": "{{ m.content[:99] }}",
-    "JSON": "{{ (m.content|tojson)[1:-1] }}",
+    "JSON": "{{ (m.content|tojson)[2:-1] }}",
     "a format": "{{ '%s' % m.content }}",
     "another format": "{{ '{}'.format(m.content) }}",
     "a format's filter": "{{ '%s'|format(m.content) }}",
@@ -187,16 +216,18 @@ def test_what_is_asked_for_is_all_that_must_be_absent(content: str, absent: tupl
     printer = printer_of(macro + exchange(content))
     plan = proved(printer)
     assert plan is not None
-    assert plan.proof is not None
-    assert plan.proof.absent == absent
+    assert {text for _, texts in plan.proof.absent for text in texts} == set(absent)
     assert disagreements(plan, printer, [(one, "hello") for one in CONTENTS]) == []
 
 
 def test_very_long_contents_are_printed_rather_than_proved() -> None:
-    plan = proved(printer_of(exchange("{{ m.content }}")))
-    assert plan is not None
-    assert plan.covers(["x" * 2**17, "y"])
-    assert not plan.covers(["x" * 2**18, "y"])
+    control = ControlTokens(frozenset({"<|im_start|>", "<|im_end|>"}), frozenset({"<|im_end|>"}))
+    planner = Planner(printer_of(FORCED), control)
+    planner.examples(chat("q", "a"))
+    (plan,) = planner._plans.values()
+    assert plan
+    assert plan.covered(["x" * 2**17, "y"], control)
+    assert not plan.covered(["x" * 2**18, "y"], control)
 
 
 # ---- templates that people use -----------------------------------------------------------------------------------------
@@ -213,7 +244,10 @@ def _sources() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("source", [pytest.param(source, id=name) for name, source in _sources().items()])
-def test_real_templates_are_proved_and_plans_are_the_derivation(source: str, request: pytest.FixtureRequest) -> None:
+def test_real_templates_are_proved_and_plans_are_the_derivation(
+    source: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.data.shape_plan._TRIED_FIRST", 0)
     tokens = {*re.findall(r"<\|[^|>\s]*\|>|<(?:start|end)_of_turn>|\[/?INST\]|<[｜][^>]*>", source), "</s>"}
     control = ControlTokens(frozenset(tokens), frozenset(tokens))
     printer = printer_of(source)
@@ -221,11 +255,10 @@ def test_real_templates_are_proved_and_plans_are_the_derivation(source: str, req
     random = Random(0)
     is_proved = []
     for roles in SHAPES:
-        plans = planner._plan_for(roles)
-        is_proved.append(plans is not None and all(plan.proof is not None for plan in plans))
         for _ in range(12):
             messages = chat(*random.choices(CONTENTS, k=len(roles)), roles=roles)
             assert outcome(planner, printer, control, messages)
+        is_proved.append(any(plan and plan.proof for (_, shape), plan in planner._plans.items() if shape == roles))
     assert planner.disproved is None
     if not any(name in request.node.name for name in NOT_PROVED):
         assert is_proved[0]
@@ -262,15 +295,16 @@ def test_an_answer_that_begins_as_the_prompt_ends_is_derived_in_full(answer: str
 
 
 def test_a_template_with_the_words_of_placeholders_is_derived_in_full() -> None:
-    source = FORCED.replace("<think>", "Qz0zQ Qz7zQ")
+    source = FORCED.replace("<think>", "Qz00000zQ Qz00007zQ")
     control = ControlTokens(frozenset({"<|im_start|>", "<|im_end|>"}), frozenset({"<|im_end|>"}))
     printer = printer_of(source)
     assert outcome(Planner(printer, control), printer, control, chat("q", "yes"))
 
 
 def test_a_proof_that_a_sample_disproves_is_used_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ExamplePlan, "prove", lambda *_: _Proof(absent=(), trimmed=False))
-    source = FORCED.replace("<think>\n", "").replace("{{ m.content }}", "{{ m.content | replace('<', '') }}")
+    no_facts = Proof(absent=(), trimmed=(), lengths=(), plain=(), written=())
+    monkeypatch.setattr(Proof, "of", lambda _: no_facts)
+    source = FORCED.replace("<think>\n", "").replace("{{ m.content }}", "{{ m.content.replace('<', '') }}")
     control = ControlTokens(frozenset({"<|im_start|>", "<|im_end|>"}), frozenset({"<|im_end|>"}))
     printer = printer_of(source)
     planner = Planner(printer, control)

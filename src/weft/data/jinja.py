@@ -46,7 +46,7 @@ class ChatSandbox(LimitedSandbox):
 
     def __init__(self, moment: datetime) -> None:
         super().__init__(
-            filters={"tojson": _tojson},
+            filters={"tojson": to_json},
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=[_GenerationTag, jinja2.ext.loopcontrols],
@@ -193,13 +193,14 @@ def _is_generation_tag(block: nodes.CallBlock) -> bool:
     return isinstance(block.call.node, nodes.ExtensionAttribute)
 
 
-def _tojson(
+def to_json(
     value: Any,
     ensure_ascii: bool = False,
     indent: int | str | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
+    """The filter ``tojson``."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

@@ -65,6 +65,11 @@ def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
     return unused
 
 
+def without_marks(text: str) -> str:
+    """The text without any private-use character."""
+    return _ANY_MARK.sub("", text)
+
+
 def locate(
     print_messages: Callable[[Sequence[Message]], str],
     messages: Sequence[Message],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +13,6 @@ from weft.data.messages import REASONING
 from weft.data.pieces import shared_length, unused_marks
 from weft.data.said import is_text_only
 from weft.data.tools import as_openai
-from weft.data.watch import WatchingTemplate
 from weft.errors import TemplateError
 from weft.types import Message, Role, Setting, ToolCall
 
@@ -70,7 +68,7 @@ class _Form:
     arguments_as_text: bool = False
     """Whether the arguments of a call are JSON text instead of an object."""
 
-    def variables(self, message: Message) -> Mapping[str, object]:
+    def variables(self, message: Message, as_json: Callable[[object], str]) -> Mapping[str, object]:
         """The message as the template sees it; fields that hold nothing are left out."""
         content: object = message.content
         if self.contents_as_parts:
@@ -81,15 +79,15 @@ class _Form:
         if message.reasoning:
             variables |= dict.fromkeys(REASONING, message.reasoning)
         if message.tool_calls:
-            variables["tool_calls"] = [as_openai(call, self._arguments(call)) for call in message.tool_calls]
+            variables["tool_calls"] = [
+                as_openai(call, as_json(call.arguments) if self.arguments_as_text else call.arguments)
+                for call in message.tool_calls
+            ]
         if message.tool_call_id is not None:
             variables["tool_call_id"] = message.tool_call_id
         if message.name is not None:
             variables["name"] = message.name
         return variables
-
-    def _arguments(self, call: ToolCall) -> object:
-        return json.dumps(call.arguments, ensure_ascii=False) if self.arguments_as_text else call.arguments
 
 
 _CALL_FORMS = tuple(
@@ -117,13 +115,6 @@ class Printer:
         """… and leaves it to the caller to put the answer behind the prompt."""
         self._headers: dict[tuple[tuple[Role, bool], ...], _Header] = {}
         self._taken_ids: dict[str | None, bool] = {}
-
-    @cached_property
-    def watching(self) -> Printer:
-        """The same, for messages whose contents are under watch (:mod:`weft.data.watch`)."""
-        printer = copy(self)  # with what this one found out about the template so far
-        printer.template = WatchingTemplate(self.template.source, self.template.name, self.template.moment)
-        return printer
 
     def dialogue(self, messages: Sequence[Message], generation_marks: Marks = NO_MARKS) -> str:
         """The messages as the template prints them, without a generation prompt.
@@ -239,7 +230,7 @@ class Printer:
     def _print_list(self, messages: Sequence[Message], form: _Form, marks: Marks = NO_MARKS, **arguments: bool) -> str:
         setting = (messages[0].setting if messages else None) or Setting()
         given = {
-            "messages": [form.variables(message) for message in messages],
+            "messages": [form.variables(message, self._as_json) for message in messages],
             "tools": list(setting.tools) or None,
             "documents": None,
         }
@@ -247,6 +238,10 @@ class Printer:
 
     def _render(self, variables: Mapping[str, object], marks: Marks) -> str:
         return self.template.render({**variables, **self._tokens}, marks)
+
+    def _as_json(self, arguments: object) -> str:
+        """The arguments of a call for templates that print them as they get them."""
+        return json.dumps(arguments, ensure_ascii=False)
 
     @cached_property
     def _form(self) -> _Form:

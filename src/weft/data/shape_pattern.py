@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from weft.data.chunk_cache import ControlToken
 from weft.data.encoding import Run
-from weft.data.printer import PLACEHOLDER
 from weft.data.runs import Frame, Runs, Stretch
 from weft.types import Segment
+
+WORD = re.compile(r"Qz([0-9]{5})zQ")
+"""What :func:`word` makes, and no other placeholder; the group is the number."""
+
+
+def word(number: int) -> str:
+    """The text that stands for a value: as long as the ids that Mistral's templates ask for."""
+    return f"Qz{number:05}zQ"
+
 
 Weights = Sequence[float | None] | None
 """What each message says that it counts; None where none says anything."""
@@ -24,11 +33,11 @@ class Pattern:
     """A text with places for contents.
 
     Args:
-        text: with placeholders in these places.
+        text: with words in these places.
     """
 
     def __init__(self, text: str) -> None:
-        self._parts = PLACEHOLDER.split(text)
+        self._parts = WORD.split(text)
         self.numbers = [int(number) for number in self._parts[1::2]]
         """Which message's content stands in each place."""
 
@@ -46,7 +55,7 @@ class SegmentPattern:
 
     def __init__(self, segment: Segment) -> None:
         self._trained, self._pattern = segment.trained, Pattern(segment.text)
-        places = [match.span() for match in PLACEHOLDER.finditer(segment.text)]
+        places = [match.span() for match in WORD.finditer(segment.text)]
         self._control = []
         """For each control token: how many contents stand before it, and its span were they all empty."""
         for start, end in segment.control:
@@ -85,7 +94,7 @@ class RunsPattern:
             for place, part in enumerate(parts):
                 pattern = None if type(part) is ControlToken else Pattern(part)
                 if pattern and len(pattern.numbers) == 1:
-                    before, _, after = PLACEHOLDER.split(part)
+                    before, _, after = WORD.split(part)
                     self._simple.append((number, place, before, pattern.numbers[0], after))
                 elif pattern and pattern.numbers:
                     self._others.append((number, place, pattern))

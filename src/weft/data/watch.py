@@ -4,8 +4,9 @@ A chat template puts contents between its own words. Whether it prints *these* w
 prints for one: it may look for ``</think>`` and print something else. So it prints contents under watch: strings that know
 everything that is done with them. Joining and printing them, asking whether there is one, and trimming white space that is not
 there, tell a template nothing. Asking whether a content holds, begins with or equals a text tells it one thing, which is
-noted (:attr:`Watch.absent`): contents without that text are all alike to it. Whatever else is done with a content, or with a
-text that holds one, is looking into it, and proves nothing (:class:`LookedInto`).
+noted (:class:`weft.data.watched.Watch`): contents without that text are all alike to it. Whatever else is done with a content, or
+with a text that holds one, is looking into it, and proves nothing (:class:`weft.data.watched.LookedInto`). The same holds for
+whatever else a record says; and for objects, as calls of tools have for arguments: writing them as JSON tells nothing.
 
 Every value that a template makes passes through its environment (:mod:`weft.data.sandbox`), which is where texts with contents in
 them stay under watch: where parts are joined, functions, filters and tests called. What Python would do there without a trace
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, SupportsIndex
+from typing import Any
 
 from jinja2 import nodes
 from jinja2.compiler import Frame
@@ -27,155 +28,8 @@ from markupsafe import Markup
 
 from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
-
-
-class LookedInto(Exception):
-    """The template did something with a content that depends on what it says."""
-
-
-class Watch:
-    """What a template learns of the contents that it prints.
-
-    Attributes:
-        absent: texts that it was told are not in a content. For other contents without them it prints the same.
-        trimmed: whether it was told that there is no white space at the ends of a content.
-        looked_into: whether it learnt more than that.
-    """
-
-    def __init__(self) -> None:
-        self.absent: set[str] = set()
-        self.trimmed = False
-        self.looked_into = False
-
-    def content(self, text: str) -> str:
-        """A content under watch; no empty one, and none with white space at its ends: where the template asks for that, it is
-        noted.
-        """
-        return Watched(text, self, is_content=True)
-
-    def look(self) -> Any:
-        """The template looks into a content."""
-        self.looked_into = True
-        raise LookedInto
-
-    def lacks(self, content: str, text: object) -> None:
-        """The template is told that ``text`` is not in ``content``."""
-        if type(text) is not str or not text or unwatched(text) in unwatched(content):
-            self.look()
-        else:
-            self.absent.add(text)
-
-
-class Watched(str):
-    """A text under watch: a content, or one that holds contents."""
-
-    watch: Watch
-    is_content: bool
-
-    def __new__(cls, text: str, watch: Watch, *, is_content: bool = False) -> Watched:
-        """``text``, under ``watch``."""
-        made = super().__new__(cls, text)
-        made.watch, made.is_content = watch, is_content
-        return made
-
-    def __str__(self) -> str:
-        return self
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __add__(self, other: str) -> str:
-        return Watched(unwatched(self) + unwatched(other), self.watch)
-
-    def __radd__(self, other: str) -> str:
-        return Watched(unwatched(other) + unwatched(self), self.watch)
-
-    def __contains__(self, text: object) -> bool:
-        self._lacks(text)
-        return False
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, str) and other != "":
-            self._lacks(other)
-        return False
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return int(self.watch.look())
-
-    def startswith(self, prefix: Any, *places: Any) -> bool:
-        """Whether it begins so: it does not."""
-        for text in self._alternatives(prefix, places):
-            self._begins_or_ends(text, text[:1])
-        return False
-
-    def endswith(self, suffix: Any, *places: Any) -> bool:
-        """Whether it ends so: it does not."""
-        for text in self._alternatives(suffix, places):
-            self._begins_or_ends(text, text[-1:])
-        return False
-
-    def strip(self, characters: str | None = None, /) -> str:
-        """Itself: there is nothing to trim."""
-        return self._trimmed(characters)
-
-    def lstrip(self, characters: str | None = None, /) -> str:
-        """Itself: there is nothing to trim."""
-        return self._trimmed(characters)
-
-    def rstrip(self, characters: str | None = None, /) -> str:
-        """Itself: there is nothing to trim."""
-        return self._trimmed(characters)
-
-    def split(self, separator: str | None = None, limit: SupportsIndex = -1) -> list[str]:
-        """One part, itself: the separator is not in it."""
-        self._lacks(separator)
-        return [self]
-
-    def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
-        """Itself: there is nothing to replace."""
-        self._lacks(old)
-        return self
-
-    def _lacks(self, text: object) -> None:
-        if not self.is_content:
-            self.watch.look()
-        self.watch.lacks(self, text)
-
-    def _begins_or_ends(self, text: str, edge: str) -> None:
-        if edge.isspace():
-            self.watch.trimmed = True
-        else:
-            self._lacks(text)
-
-    def _alternatives(self, texts: Any, places: tuple[Any, ...]) -> tuple[str, ...]:
-        if places or not self.is_content:
-            self.watch.look()
-        return texts if isinstance(texts, tuple) else (texts,)
-
-    def _trimmed(self, characters: str | None) -> str:
-        if not self.is_content or (characters is not None and not characters.isspace()):
-            self.watch.look()
-        self.watch.trimmed = True
-        return self
-
-
-def _looking(self: Watched, *_: Any, **__: Any) -> Any:
-    return self.watch.look()
-
-
-for _name in dir(str):
-    if _name not in Watched.__dict__ and _name not in dir(object):
-        setattr(Watched, _name, _looking)
-for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
-    setattr(Watched, _name, _looking)
-
-
-def unwatched(text: str) -> str:
-    """The plain string."""
-    return str.__getitem__(text, slice(None))
+from weft.data.watched import LookedInto, Watch, Watched, WatchedObject, Written, unwatched
+from weft.errors import TemplateError
 
 
 class _WatchingCodeGenerator(ChargingCodeGenerator):
@@ -263,9 +117,21 @@ class WatchingSandbox(ChatSandbox):
         """A text under watch has the attributes of any other."""
         return super().is_safe_attribute(obj, attr, value) and not (isinstance(obj, Watched) and not hasattr(str, attr))
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """What ``a.b`` is."""
+        if isinstance(obj, WatchedObject):
+            obj.open()
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """What ``a[b]`` is."""
+        if isinstance(obj, WatchedObject):
+            obj.open()
+        return super().getitem(obj, argument)
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """What Jinja computes the intercepted operators with."""
-        if operator != "+":
+        if operator != "+" or isinstance(left, WatchedObject) or isinstance(right, WatchedObject):
             _look_for_watched((left, right))
         return super().call_binop(context, operator, left, right)
 
@@ -286,8 +152,16 @@ class WatchingSandbox(ChatSandbox):
             value, *others = args[hasattr(function, "jinja_pass_arg") :] or (None,)
             if name == "trim" and isinstance(value, Watched) and not kwargs:
                 return value.strip(*others)
-            if name in ("string", "default", "d") and isinstance(value, Watched):
+            if name in ("default", "d") and isinstance(value, Watched | WatchedObject):
                 return value
+            if name == "string" and isinstance(value, Watched):
+                return value
+            if name in ("count", "length") and isinstance(value, Watched):
+                return value.watch.measures(value)
+            if name == "tojson" and (watch := watch_of(value)):
+                _look_for_watched((others, kwargs))
+                how = Written(tuple(others), tuple(sorted(kwargs.items())))
+                return watch.writes(value, how, lambda each: limited(each, *others, **kwargs))
             if not (name in _OF_LISTS and isinstance(value, list | tuple | dict)):
                 _look_for_watched((value, others, kwargs))
             result = limited(*args, **kwargs)
@@ -304,6 +178,8 @@ class WatchingSandbox(ChatSandbox):
 def _tested(name: str, test: Callable[..., bool], *args: Any) -> bool:
     if name in _OF_KINDS and isinstance(args[0], Watched):
         return test(unwatched(args[0]))
+    if name in _OF_KINDS and isinstance(args[0], WatchedObject):
+        return test(args[0].example)
     if name not in _OF_KINDS | _SEEN:
         _look_for_watched(args)
     return test(*args)
@@ -314,6 +190,14 @@ def _counted(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [unwatched(item) if isinstance(item, Watched) else item for item in value]
     return value
+
+
+def watch_of(value: Any) -> Watch | None:
+    """The watch under which something in a value stands that may become JSON."""
+    if isinstance(value, Watched | WatchedObject):
+        return value.watch
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return next(filter(None, map(watch_of, items)), None)
 
 
 def _look_for_watched(value: Any) -> None:
@@ -335,5 +219,14 @@ class WatchingTemplate(JinjaTemplate):
     sandbox = WatchingSandbox
 
     def render(self, variables: Mapping[str, Any], *marks: Any) -> str:
-        """As :meth:`weft.data.jinja.JinjaTemplate.render`; raises in addition where the template looks into a content."""
-        return unwatched(super().render(variables, *marks))
+        """As :meth:`weft.data.jinja.JinjaTemplate.render`.
+
+        Raises:
+            LookedInto: where the template looks into a value.
+        """
+        try:
+            return unwatched(super().render(variables, *marks))
+        except TemplateError as error:
+            if isinstance(error.__cause__, LookedInto):
+                raise LookedInto from error
+            raise

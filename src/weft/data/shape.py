@@ -1,0 +1,203 @@
+"""What conversations have in common, and what tells them apart: their shape, and the values in it.
+
+A shape is the roles, and which fields each message has. The values are the contents, by the numbers of their messages, and behind
+them whatever else the messages say, in the order in which they stand: texts, and objects that a template may write as JSON.
+Conversations of one shape are the same but for their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+from weft.data.said import is_text_only
+from weft.data.shape_pattern import word
+from weft.data.watching import StandIn
+from weft.types import Message, Setting, ToolCall
+
+Shape = tuple[Hashable, ...]
+_LONG, _LONGEST = 2**8, 2**16
+"""Characters of what a shape holds as it is: longer values it knows by their digest, and the longest not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How far a shape goes into what is no text."""
+
+    argument_names: bool = False
+    """Whether the names of arguments are part of it; else all the arguments of a call are one value."""
+    definitions: bool = False
+    """Whether the definitions of tools are part of it; else each is a value."""
+
+
+class _HasNone(Exception):
+    """A conversation has no shape."""
+
+
+def shape_of(messages: Sequence[Message], depth: Depth) -> tuple[Shape, list[Any]] | None:
+    """The shape of a conversation, and its values; None where it has none, as the values mean more than themselves."""
+    values: list[Any] = [message.content for message in messages]
+    shape: list[Hashable] = []
+    try:
+        for message in messages:
+            if not is_text_only(message):
+                shape.append(_fields(message, depth, values))
+            else:
+                shape.append(message.role if message.content else (message.role,))
+    except _HasNone:
+        return None
+    return tuple(shape), values
+
+
+def _fields(message: Message, depth: Depth, values: list[Any]) -> Hashable:
+    fields: list[Hashable] = [message.role, message.content != "", message.reasoning != ""]
+    if message.reasoning:
+        values.append(message.reasoning)
+    for call in message.tool_calls:
+        if not call.name or call.id == "" or call.name in (call.id or ""):  # such an id may stand for the name
+            raise _HasNone
+        values += [call.name] if call.id is None else [call.name, call.id]
+        fields.append((call.id is not None, _arguments(call, depth, values)))
+    for text in (message.tool_call_id, message.name):
+        fields.append(text and True)
+        if text:
+            values.append(text)
+    if message.setting:
+        fields.append(_setting(message.setting, depth, values))
+    return tuple(fields)
+
+
+def _arguments(call: ToolCall, depth: Depth, values: list[Any]) -> Hashable:
+    if not isinstance(call.arguments, dict):
+        raise _HasNone
+    if not call.arguments:
+        return ()
+    if not depth.argument_names:
+        values.append(call.arguments)
+        return "object"
+    found: list[Hashable] = []
+    for name, value in call.arguments.items():
+        if _is_value(value):
+            values.append(value)
+            found.append((_exactly(name), type(value).__name__))
+        else:
+            found.append((_exactly(name), _exactly(value)))
+    return tuple(found)
+
+
+def _setting(setting: Setting, depth: Depth, values: list[Any]) -> Hashable:
+    arguments = _exactly(setting.arguments) if setting.arguments else ""
+    if depth.definitions:
+        return arguments, _exactly(setting.tools)
+    found = []
+    for tool in setting.tools:
+        if not isinstance(tool, dict) or not tool:
+            raise _HasNone
+        inner = _function(tool)
+        values.append(tool if inner is None else inner)
+        found.append(inner is None)
+    return arguments, tuple(found)
+
+
+def _exactly(value: Any) -> str | bytes:
+    """What only an equal value of the same types gives."""
+    words = repr(value)
+    if len(words) > _LONGEST or any(
+        each in words for each in ("Qz", "qZ", "\\U")
+    ):  # what may be taken for stand-ins and marks
+        raise _HasNone
+    return words if len(words) < _LONG else sha256(words.encode("utf-8", "surrogatepass")).digest()
+
+
+def _function(tool: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a definition defines, if it is of the usual form."""
+    inner = tool.get("function")
+    is_usual = list(tool) == ["type", "function"] and tool["type"] == "function" and isinstance(inner, dict) and inner
+    return inner if is_usual else None
+
+
+def _is_value(value: Any) -> bool:
+    return type(value) in (str, int, float, list, dict) and bool(value)
+
+
+# ---- the same with stand-ins -------------------------------------------------------------------------------------------
+
+
+def stand_ins(
+    messages: Sequence[Message], depth: Depth, word: Callable[[int], str], *, have_strings: bool = True
+) -> list[Message]:
+    """A conversation of the same shape.
+
+    Args:
+        messages: a conversation that has a shape.
+        depth: of the shape.
+        word: the text that stands for the value of each number.
+        have_strings: whether arguments that are one value are to be taken for what holds a string, or for what holds none.
+    """
+    numbers = count(len(messages))
+
+    def text() -> str:
+        return word(next(numbers))
+
+    def thing() -> Any:
+        return text() if have_strings else StandIn(text())
+
+    def in_place_of(message: Message, number: int) -> Message:
+        content = message.content and word(number)
+        if is_text_only(message):
+            return Message(role=message.role, content=content)
+        setting = message.setting
+        return Message(
+            role=message.role,
+            content=content,
+            reasoning=message.reasoning and text(),
+            tool_calls=tuple(call_in_place_of(call) for call in message.tool_calls),
+            tool_call_id=message.tool_call_id and text(),
+            name=message.name and text(),
+            setting=setting and replace(setting, tools=tuple(map(tool_in_place_of, setting.tools))),
+        )
+
+    def call_in_place_of(call: ToolCall) -> ToolCall:
+        name = text()
+        ident = text() if call.id is not None else None
+        arguments: Any = call.arguments
+        if depth.argument_names:
+            arguments = {
+                name: (text() if type(value) is str else thing()) if _is_value(value) else value
+                for name, value in arguments.items()
+            }
+        elif arguments:
+            arguments = thing()
+        return ToolCall(name=name, id=ident, arguments=arguments)
+
+    def tool_in_place_of(tool: Any) -> Any:
+        if depth.definitions:
+            return tool
+        return StandIn(text()) if _function(tool) is None else {"type": "function", "function": StandIn(text())}
+
+    return [in_place_of(message, number) for number, message in enumerate(messages)]
+
+
+_EXAMPLES: dict[type, Any] = {dict: {"": None}, list: [None], int: 1, float: 1.5}
+
+
+def examples(values: Sequence[Any]) -> dict[int, Any]:
+    """For each number of a value that is no text, a value of its kind."""
+    return {
+        number: next((example for kind, example in _EXAMPLES.items() if isinstance(value, kind)), {"": None})
+        for number, value in enumerate(values)
+        if not isinstance(value, str)
+    }
+
+
+def without_place(messages: Sequence[Message], depth: Depth) -> list[int]:
+    """The numbers of those texts that a derivation does not look for: the ids of calls, and who speaks."""
+    return [
+        int(text[2:-2])
+        for message in stand_ins(messages, depth, word)
+        for text in (message.tool_call_id, message.name, *(call.id for call in message.tool_calls))
+        if text
+    ]

@@ -1,0 +1,186 @@
+"""What is derived once for all conversations of a shape, and for which of them it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from weft.data.control import ControlTokens
+from weft.data.derive import Derived, Rendered
+from weft.data.jinja import to_json
+from weft.data.pieces import without_marks
+from weft.data.printer import Printer, Variant
+from weft.data.shape_pattern import Pattern, RunsPattern, SegmentPattern, StretchPattern
+from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
+from weft.data.watched import Written
+from weft.errors import TemplateError
+from weft.types import Message
+
+_LONGEST_PROVED = 2**18
+"""Characters of the values that a proof is used for: longer ones may meet the limits of the sandbox."""
+
+_AS_IT_IS = Written()
+_IN_A_TAG = re.compile(r"</?\w*Qz[0-9]{5}zQ")
+
+Trial = tuple[int, Variant | None, Pattern]
+"""How many messages are printed, with the prompt of a variant or (None) without one, and the text."""
+
+
+def trials_of(printer: Printer, derived: Sequence[Derived], messages: Sequence[Message]) -> Iterator[Trial]:
+    """What must be printed for contents as it is for these: what the model reads and says in each turn."""
+    last = max(one.count for one in derived)
+    for number, message in enumerate(messages[:last], 1):
+        if message.role == "assistant":
+            yield number, None, Pattern(printer.dialogue(messages[:number]))
+    for count, variant in dict.fromkeys(prompt for one in derived for prompt in one.prompts):
+        yield count, variant, Pattern(printer.prompt(messages[:count], variant))
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """What is derived from conversations of one shape."""
+
+    examples: tuple[ExamplePlan, ...]
+    partings: Partings
+    objects: tuple[int, ...]
+    """The values that are no texts."""
+    spoken: tuple[int, ...]
+    """The values that are more than white space: of that no place is found."""
+    ending: tuple[int, ...]
+    """The values behind which an EOS may follow, so that white space at their end is left out."""
+    size: int
+    """Its characters."""
+    proof: Proof | None = None
+    """None where nothing is proved."""
+    trials: tuple[Trial, ...] = ()
+    """By which contents that it is not proved for may be tried; none where there is more than contents."""
+    uses: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        derived: Sequence[Derived],
+        printed: Iterable[str],
+        values: Sequence[object],
+        messages: Sequence[Message],
+    ) -> Plan | None:
+        """The plan from examples ``derived`` from stand-ins; None where the template has such words of its own.
+
+        Args:
+            derived: the examples.
+            printed: all that was printed for them.
+            values: those of a conversation of this shape.
+            messages: that conversation.
+        """
+        texts = list(printed)
+        rendered = [one.rendered for one in derived]
+        if any(number >= len(values) for text in texts for number in Pattern(text).numbers):
+            return None
+        if any(without_marks(segment.text) != segment.text for one in rendered for segment in one.segments):
+            return None  # what was printed with such characters in it was not remembered
+        notes = {note for one in rendered for note in one.notes}
+        if "prompt-mismatch" in notes and any(
+            map(_IN_A_TAG.search, texts)
+        ):  # a value may make a tag, which is never cut
+            return None
+        answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
+        spoken = (*(number for number in answers if values[number]), *range(len(messages), len(values)))
+        return cls(
+            examples=tuple(map(ExamplePlan.of, rendered)),
+            partings=Partings.of(texts, from_behind=not notes.isdisjoint(("spliced", "prompt-mismatch"))),
+            objects=tuple(number for number, value in enumerate(values) if not isinstance(value, str)),
+            spoken=spoken,
+            ending=spoken if any(one.append_eos for one in rendered) else (),
+            size=sum(map(len, texts)),
+        )
+
+    def covered(self, values: Sequence[Any], control: ControlTokens) -> list[str] | None:
+        """The values as they are printed; None where they are not proved to be printed as the stand-ins are."""
+        if self.proof is None:
+            return None
+        texts = list(values)
+        if self.objects and not self._write(texts, control):
+            return None
+        characters = 0
+        for text in texts:
+            characters += len(text)
+            if control.occur_in(text):
+                return None
+        if characters > _LONGEST_PROVED:
+            return None
+        for number in self.spoken:
+            if texts[number].isspace():
+                return None
+        for number in self.ending:
+            if has_space_at_ends(texts[number]):
+                return None
+        return texts if self.partings.hold(texts) and self.proof.covers(texts) else None
+
+    def _write(self, values: list[Any], control: ControlTokens) -> bool:
+        """Put in place of objects what is written for them; not where that is no JSON, or holds control tokens."""
+        try:
+            for number in self.objects:
+                value = values[number]
+                values[number] = to_json(value)
+                how = self._written.get(number, _AS_IT_IS)
+                if how != _AS_IT_IS:
+                    if control.occur_in(values[number]):  # what is written otherwise may hide it
+                        return False
+                    values[number] = written(value, how)
+        except (TypeError, ValueError, RecursionError):  # an error of the template's, too
+            return False
+        return True
+
+    @cached_property
+    def _written(self) -> dict[int, Written]:
+        assert self.proof
+        return dict(self.proof.written)
+
+    def holds_on_trial(
+        self, printer: Printer, messages: Sequence[Message], contents: Sequence[Any], control: ControlTokens
+    ) -> bool:
+        """Whether these contents, for which nothing is proved, are printed as the stand-ins are."""
+        if not self.trials or any(has_space_at_ends(content) or control.occur_in(content) for content in contents):
+            return False
+        return self.partings.hold(contents) and self.is_printed(printer, messages, contents)
+
+    def is_printed(self, printer: Printer, messages: Sequence[Message], contents: Sequence[str]) -> bool:
+        """Whether these contents are printed as the stand-ins are, wherever that is tried."""
+        try:
+            return all(
+                pattern.fill(contents)
+                == (
+                    printer.dialogue(messages[:count]) if variant is None else printer.prompt(messages[:count], variant)
+                )
+                for count, variant, pattern in self.trials
+            )
+        except TemplateError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplePlan:
+    """One example of a plan."""
+
+    segments: tuple[SegmentPattern, ...]
+    stretches: tuple[StretchPattern, ...]
+    runs: RunsPattern
+    """The same as the stretches."""
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rendered: Rendered) -> ExamplePlan:
+        """The plan of what is rendered for stand-ins."""
+        return cls(
+            tuple(map(SegmentPattern, rendered.segments)),
+            tuple(map(StretchPattern, rendered.stretches)),
+            RunsPattern(rendered.stretches, append_eos=rendered.append_eos),
+            rendered.notes,
+        )
+
+    def is_turn(self, number: int) -> bool:
+        """Whether a message is a turn of its own that is trained."""
+        return any(segment.is_turn(number) for segment in self.segments)
