@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
 
-from architectures import EXACT, NEGATIVE, ONE_BY_ONE, PACKED_MASK, SEGMENTS, VOCABULARY, Architecture
+from architectures import ALL, EXACT, NEGATIVE, ONE_BY_ONE, PACKED_MASK, SEGMENTS, VOCABULARY, Architecture
 from weft.config.schema import LoraConfig
 from weft.errors import ModelError
 from weft.models.adapters import add_lora
@@ -30,7 +30,6 @@ from weft.models.parts import Head, Parts, split_model
 from weft.models.probe import probe_lengths, thresholds
 from weft.models.quiet import quiet_transformers
 
-ALL = {**EXACT, **NEGATIVE}
 LENGTHS = (5, 1, 20, 3, 11)  # longer than every window and chunk, and than the context of dynamic frequencies
 CANNOT_ADAPT_ALL = {"Llama4": ["q_proj", "v_proj"], "Mamba": ["in_proj", "x_proj"]}
 """Where PEFT cannot wrap some linear layers: a router that returns a tuple, an output that a scan reads by itself."""

@@ -63,7 +63,7 @@ def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_ro
     """
     lengths = probe_lengths(
         thresholds(base.config.to_dict()),
-        longest_document=min(longest_document or _UNBOUNDED, _most_positions(base.config) or _UNBOUNDED),
+        longest_document=min(longest_document or _UNBOUNDED, most_positions(base.config) or _UNBOUNDED),
         longest_row=longest_row or _UNBOUNDED,
     )
     embeddings = base.get_input_embeddings().weight
@@ -134,12 +134,13 @@ def _clearly_beyond(threshold: int) -> int:
     return threshold + threshold // 4 + 4
 
 
-def _most_positions(config: PreTrainedConfig) -> int | None:
+def most_positions(config: PreTrainedConfig) -> int | None:
     """The positions that a model has, or None where it can go on beyond them because its frequencies change then."""
     text = config.get_text_config()
     if ("rope_type", "dynamic") in _settings(text.to_dict()):
         return None
-    return getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
+    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((length for length in named if isinstance(length, int) and length > 0), None)
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
