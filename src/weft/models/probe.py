@@ -51,6 +51,16 @@ class Row:
         starts = accumulate((0, *self.lengths[:-1]))
         return torch.cat([start + positions for start, positions in zip(starts, self.watched, strict=True)])
 
+    def last(self, documents: int) -> Row:
+        """The row of its last documents."""
+        tokens = sum(self.lengths[-documents:])
+        return Row(
+            input_ids=self.input_ids[:, -tokens:],
+            position_ids=self.position_ids[:, -tokens:],
+            lengths=self.lengths[-documents:],
+            watched=self.watched[-documents:],
+        )
+
 
 def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_row: int | None) -> Row:
     """Short documents, and where a threshold of ``base`` can be met, a document and a row that are longer than it.
