@@ -31,8 +31,6 @@ from weft.models.probe import probe_lengths, thresholds
 from weft.models.quiet import quiet_transformers
 
 LENGTHS = (5, 1, 20, 3, 11)  # longer than every window and chunk, and than the context of dynamic frequencies
-CANNOT_ADAPT_ALL = {"Llama4": ["q_proj", "v_proj"], "Mamba": ["in_proj", "x_proj"]}
-"""Where PEFT cannot wrap some linear layers: a router that returns a tuple, an output that a scan reads by itself."""
 BOUNDS = {"longest_document": 40, "longest_row": 60}
 
 
@@ -45,8 +43,7 @@ def checkpointed(architecture: Architecture) -> nn.Module:
 
 
 def adapted(architecture: Architecture) -> nn.Module:
-    targets = CANNOT_ADAPT_ALL.get(architecture.name, "auto")
-    model = add_lora(architecture.build(), LoraConfig(r=4, dropout=0, target_modules=targets), seed=1)
+    model = add_lora(architecture.build(), LoraConfig(r=4, dropout=0), seed=1)
     generator = torch.Generator().manual_seed(2)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
