@@ -244,7 +244,7 @@ def _counting_calls() -> Iterator[list[nn.Module]]:
 
 
 def _takes_any_keyword(base: PreTrainedModel, parts: Parts) -> bool:
-    called = base.base_model if parts.rung == "body and head" else base
+    called = parts.body if isinstance(parts.body, nn.Module) else base
     parameters = inspect.signature(called.forward).parameters.values()
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
 
