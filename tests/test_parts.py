@@ -132,6 +132,15 @@ def test_weights_that_are_not_numbers_are_named() -> None:
         split_model(model)
 
 
+def test_weights_that_an_evaluation_changes_are_refused() -> None:
+    """RWKV halves weights in place in evaluation mode, and would be saved so."""
+    small = {"vocab_size": 97, "hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2}
+    with pytest.raises(ModelError, match="changes its weights in order to evaluate") as caught:
+        split_model(transformers.RwkvForCausalLM(transformers.RwkvConfig(**small)))
+    assert '"rescale_every": 0' in caught.value.fix
+    split_model(transformers.RwkvForCausalLM(transformers.RwkvConfig(**small, rescale_every=0)))
+
+
 def test_the_probe_leaves_dropout_as_it_was() -> None:
     model = tiny("GPT2").train()
     model.transformer.h[0].eval()
