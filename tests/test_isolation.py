@@ -347,8 +347,11 @@ def test_thresholds_are_found_on_all_levels_of_a_configuration() -> None:
         "text_config": {"attention_chunk_size": 128, "rope_parameters": {"original_max_position_embeddings": 512}},
         "layers": [{"sliding_window": 16}, {"sliding_window": [32, 64]}],
         "window_size": -1,
+        "log_scaling_n_floor": 1000,
+        "indexer_budget": 256,
+        "position_bias_max_distance": 99,
     }
-    assert thresholds(config) == {2048, 128, 512, 16, 32, 64}
+    assert thresholds(config) == {2048, 128, 512, 16, 32, 64, 1000, 256, 99}
     assert {4, 64} <= thresholds(EXACT["mistral-window"].build().config.to_dict())
 
 

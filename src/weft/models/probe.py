@@ -27,7 +27,8 @@ _ROWS_AT_ONCE = 512
 _AT_ENDS, _BETWEEN = 8, 32
 
 _THRESHOLD = re.compile(
-    r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk"
+    r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|model_max_length|max_target|max_distance"
+    r"|context_length|floor_scale|n_floor|rel_extent|index_topk|budget"
 )
 """Names in configurations for lengths at which models change their ways: windows, chunks, long context."""
 
