@@ -198,3 +198,5 @@ NEGATIVE: dict[str, Architecture] = {
         "Mpt", {**LARGE, "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64}, rung=ONE_BY_ONE
     ),
 }
+
+ALL = {**EXACT, **NEGATIVE}

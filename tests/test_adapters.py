@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from architectures import NEGATIVE
 from weft.config.schema import LoraConfig
 from weft.errors import ConfigError, ModelError
 from weft.models.adapters import add_lora, save_model, trainable_parameters
@@ -64,6 +65,26 @@ def test_auto_adapts_every_linear_layer_but_the_head(tiny_model_dir: Path) -> No
     assert sum(parameter.numel() for parameter in trainable_parameters(model).values()) == expected
     config = model.active_peft_config
     assert (config.lora_alpha, config.lora_dropout) == (8, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "adapted"),
+    [
+        ("llama4", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),  # not the router
+        ("mamba", {"in_proj", "x_proj", "dt_proj"}),  # not out_proj, which PEFT refuses
+        (
+            "falcon",
+            {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"},
+        ),  # a class of its own, but it multiplies
+    ],
+)
+def test_auto_leaves_out_what_does_more_than_multiply(name: str, adapted: set[str], tmp_path: Path) -> None:
+    architecture = NEGATIVE[name]
+    model = shake(add_lora(architecture.build(), LoraConfig(r=4), seed=1))
+    assert adapted_layers(model) == adapted
+    save_model(model, tmp_path, base_name="org/base")
+    again = PeftModel.from_pretrained(architecture.build(), tmp_path)
+    assert torch.equal(again(input_ids=IDS).logits, model(input_ids=IDS).logits)
 
 
 def test_gpt2_keeps_its_weights_transposed(recwarn: pytest.WarningsRecorder) -> None:

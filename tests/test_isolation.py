@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPast
 
-from architectures import EXACT, NEGATIVE, ONE_BY_ONE, PACKED_MASK, SEGMENTS, VOCABULARY, Architecture
+from architectures import ALL, EXACT, NEGATIVE, ONE_BY_ONE, PACKED_MASK, SEGMENTS, VOCABULARY, Architecture
 from weft.config.schema import LoraConfig
 from weft.errors import ModelError
 from weft.models.adapters import add_lora
@@ -30,10 +30,7 @@ from weft.models.parts import Head, Parts, split_model
 from weft.models.probe import probe_lengths, thresholds
 from weft.models.quiet import quiet_transformers
 
-ALL = {**EXACT, **NEGATIVE}
 LENGTHS = (5, 1, 20, 3, 11)  # longer than every window and chunk, and than the context of dynamic frequencies
-CANNOT_ADAPT_ALL = {"Llama4": ["q_proj", "v_proj"], "Mamba": ["in_proj", "x_proj"]}
-"""Where PEFT cannot wrap some linear layers: a router that returns a tuple, an output that a scan reads by itself."""
 BOUNDS = {"longest_document": 40, "longest_row": 60}
 
 
@@ -46,8 +43,7 @@ def checkpointed(architecture: Architecture) -> nn.Module:
 
 
 def adapted(architecture: Architecture) -> nn.Module:
-    targets = CANNOT_ADAPT_ALL.get(architecture.name, "auto")
-    model = add_lora(architecture.build(), LoraConfig(r=4, dropout=0, target_modules=targets), seed=1)
+    model = add_lora(architecture.build(), LoraConfig(r=4, dropout=0), seed=1)
     generator = torch.Generator().manual_seed(2)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -351,8 +347,11 @@ def test_thresholds_are_found_on_all_levels_of_a_configuration() -> None:
         "text_config": {"attention_chunk_size": 128, "rope_parameters": {"original_max_position_embeddings": 512}},
         "layers": [{"sliding_window": 16}, {"sliding_window": [32, 64]}],
         "window_size": -1,
+        "log_scaling_n_floor": 1000,
+        "indexer_budget": 256,
+        "position_bias_max_distance": 99,
     }
-    assert thresholds(config) == {2048, 128, 512, 16, 32, 64}
+    assert thresholds(config) == {2048, 128, 512, 16, 32, 64, 1000, 256, 99}
     assert {4, 64} <= thresholds(EXACT["mistral-window"].build().config.to_dict())
 
 

@@ -120,6 +120,14 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: edit(model / "config.json", attn_implementation="someone/kernel"),
         "`attn_implementation`",
     ),
+    "kernel from the hub, within": (
+        lambda model: edit(model / "config.json", text_config={"_attn_implementation": "someone/kernel"}),
+        "`text_config._attn_implementation`",
+    ),
+    "attention of our own": (
+        lambda model: edit(model / "config.json", attn_implementation="weft_segments"),
+        "`attn_implementation`",
+    ),
     "impossible size": (lambda model: edit(model / "config.json", hidden_size=-1), "cannot be loaded"),
     "no weights": (lambda model: (model / WEIGHTS).unlink(), "has no weights"),
     "pickle": (pickled, "pickle only (pytorch_model.bin)"),

@@ -32,13 +32,25 @@ ARCHITECTURES = {
     "Granite": {"logits_scaling": 7.0},
     "Phi": {"partial_rotary_factor": 0.5},  # a head with a bias
 }
+UNUSUAL = {
+    "HyperCLOVAX": {"head_dim": 8, "logits_scaling": 3.0},  # multiplies by what Granite divides by
+    "FalconH1": {
+        "lm_head_multiplier": 0.5,
+        "mamba_d_ssm": 64,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_d_state": 8,
+    },
+    "RecurrentGemma": {"logits_soft_cap": 3.0, "lru_width": 32, "block_types": ["recurrent", "attention"]},
+    "Qwen2": {"logit_scale": 0.25, "final_logit_softcapping": 3.0},  # left over from elsewhere, and without effect
+}
 GPT2 = {"vocab_size": 97, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}
 
 
 def tiny(name: str, **settings: object) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(
-        **(GPT2 if name == "GPT2" else {**COMMON, **ARCHITECTURES[name]}), **settings
+        **(GPT2 if name == "GPT2" else {**COMMON, **ARCHITECTURES.get(name, {})}), **settings
     )
     model = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")(config)
     for parameter in model.parameters():  # no bias or scale stays where it does not show
@@ -61,6 +73,13 @@ def assert_same_logits(model: nn.Module, rung: str) -> None:
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "GPT2"])
 def test_body_and_head_give_the_models_own_logits(name: str) -> None:
     assert_same_logits(tiny(name), "body and head")
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_other_scales_and_caps_are_found(name: str) -> None:
+    model = tiny(name, **UNUSUAL[name])
+    assert_same_logits(model, "body and head")
+    assert split_model(model).head.linear is model.get_output_embeddings()
 
 
 @pytest.mark.parametrize("name", ["Llama", "Gemma2", "GPT2"])
@@ -111,6 +130,15 @@ def test_weights_that_are_not_numbers_are_named() -> None:
         model.get_input_embeddings().weight.fill_(float("nan"))
     with pytest.raises(ModelError, match="not a number"):
         split_model(model)
+
+
+def test_weights_that_an_evaluation_changes_are_refused() -> None:
+    """RWKV halves weights in place in evaluation mode, and would be saved so."""
+    small = {"vocab_size": 97, "hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2}
+    with pytest.raises(ModelError, match="changes its weights in order to evaluate") as caught:
+        split_model(transformers.RwkvForCausalLM(transformers.RwkvConfig(**small)))
+    assert '"rescale_every": 0' in caught.value.fix
+    split_model(transformers.RwkvForCausalLM(transformers.RwkvConfig(**small, rescale_every=0)))
 
 
 def test_the_probe_leaves_dropout_as_it_was() -> None:

@@ -22,21 +22,26 @@ from weft.models.directory import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from weft.models.quiet import quiet_transformers
 
 _ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
+_SCAN_READS = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+"""Where the scan's kernel reads the weight of ``out_proj`` without calling it; PEFT refuses to adapt it there."""
 
 
 def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int, *, new_ids: Sequence[int] = ()) -> PeftModel:
     """Freeze ``model`` and give its linear layers adapters W + (alpha / r)·B·A (Hu et al. 2021, arXiv:2106.09685).
 
     A is random by ``seed`` and B zero, so that the model computes what it did before. Adapters are float32 also on a
-    half-precision model. ``target_modules: auto`` takes every linear layer but the output head. The rows of ``new_ids``, tokens
+    half-precision model. ``target_modules: auto`` takes every linear layer but the output head, and but those that do more
+    or other than multiply, such as routers of experts. The rows of ``new_ids``, tokens
     that the model was not trained with (:func:`weft.models.vocab.add_rows`), are trained too, in embedding and head.
 
     Raises:
         ConfigError: ``target_modules`` names what the model does not have or what cannot be adapted, or PEFT cannot adapt
             this model.
     """
+    left_out = None
     if settings.target_modules == "auto":
         targets: str | list[str] = "all-linear"
+        left_out = _not_plain(model) or None
         adapted = [module for _, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
     else:
         targets = list(settings.target_modules)
@@ -47,6 +52,7 @@ def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int, *, new_ids
         lora_alpha=int(settings.alpha) if float(settings.alpha).is_integer() else settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
+        exclude_modules=left_out,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in adapted),  # GPT-2 keeps its weights transposed
         trainable_token_indices={name: list(new_ids) for name in _vocabulary_tables(model)} if new_ids else None,
     )
@@ -89,6 +95,35 @@ def save_model(model: PreTrainedModel | PeftModel, directory: Path, *, base_name
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that training changes, by name, in the model's order; tied ones once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _not_plain(model: PreTrainedModel) -> list[str]:
+    """The names of layers that are linear by their class, but give something else than a product, or are never called."""
+    scanned = model.config.model_type in _SCAN_READS
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and ((scanned and name.endswith(".out_proj")) or (_of_an_architecture(module) and not _multiplies(module)))
+    ]
+
+
+def _of_an_architecture(module: nn.Linear) -> bool:
+    """Whether Transformers redefines what ``module`` computes for one architecture; a quantised layer is none of these."""
+    kind = type(module)
+    return kind.__module__.startswith("transformers.models.") and kind.forward is not nn.Linear.forward
+
+
+@torch.no_grad()
+def _multiplies(module: nn.Linear) -> bool:
+    """Whether it does, as an adapter beside it takes for granted: Falcon's layers do, routers of experts do not."""
+    weight = module.weight
+    given = torch.linspace(-1, 1, 2 * weight.shape[1], dtype=weight.dtype, device=weight.device).view(1, 2, -1)
+    try:
+        found = module(given)
+        return torch.allclose(found, nn.functional.linear(given, weight, module.bias), rtol=1e-2, atol=1e-2)
+    except (AttributeError, RuntimeError, TypeError):  # not a tensor, or not of that shape
+        return False
 
 
 def _vocabulary_tables(model: PreTrainedModel) -> list[str]:

@@ -7,6 +7,7 @@ pickle is opened and no code is run.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,13 +57,12 @@ def check_model(directory: Path) -> dict[str, Any]:
         raise ModelError(
             "has no `model_type`", where=str(directory / CONFIG), fix="restore the model's own config.json"
         )
-    for name in _REDIRECTS:
-        if "/" in str(config.get(name, "")) or (name == "transformers_weights" and name in config):
-            raise ModelError(
-                f"`{name}` takes a part of the model from somewhere else, which weft never does",
-                where=str(directory / CONFIG),
-                fix=f"delete `{name}` if you trust the rest of the directory",
-            )
+    for name in _redirects(config):
+        raise ModelError(
+            f"`{name}` takes a part of the model from somewhere else, which weft never does",
+            where=str(directory / CONFIG),
+            fix=f"delete `{name}` if you trust the rest of the directory",
+        )
     weight_files(directory)
     return config
 
@@ -116,6 +116,19 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
         if not (directory / name).is_file():
             raise ModelError(f"lacks its shard {name}", where=str(directory), fix="download the model again")
     return tuple(directory / name for name in names)
+
+
+def _redirects(config: Any, inside: str = "") -> Iterator[str]:
+    """The keys, also of a configuration within, by which something would come from elsewhere: files, or kernels of a hub.
+
+    Names without a slash are those of code that is loaded already, such as `sdpa`; that of weft's own is for no file.
+    """
+    if not isinstance(config, dict):
+        return
+    for name, value in config.items():
+        if name == "transformers_weights" or (name in _REDIRECTS and ("/" in str(value) or "weft" in str(value))):
+            yield inside + name
+        yield from _redirects(value, f"{inside}{name}.")
 
 
 def _no_weights(directory: Path, expected: str) -> ModelError:

@@ -27,11 +27,15 @@ from weft.models.hardware import is_out_of_memory
 from weft.models.parts import Parts, evaluating
 from weft.models.probe import Row, complaint, probe_row
 from weft.models.quiet import quiet_transformers
+from weft.models.trial import pass_backwards
 
 Rung = Literal["segments", "the model's own packed mask", "one document per forward"]
 
 Implementation = str | dict[str, Any]
 """What a model's attention is called; of models within it as well, by the names of their configurations."""
+
+_TRIED = 3
+"""How many documents of a probe are tried in training mode; its last ones are short."""
 
 _original: WeakKeyDictionary[PreTrainedModel, Implementation] = WeakKeyDictionary()
 
@@ -113,7 +117,7 @@ def isolate(
             run there, but it is too coarse to be the only comparison.
 
     Raises:
-        ModelError: the model shares its configuration object with one that was isolated before.
+        ModelError: the model shares its configuration object with one that was isolated before, or fails in training mode.
     """
     base = _base(model)
     if base not in _original:
@@ -141,9 +145,16 @@ def isolate(
             _switch(base, implementation)
             found = (_problem(isolation, row, hidden, dtype) for dtype, hidden in alone.items())
             problem = next(filter(None, found), None)  # the first one, if any
+            problem = problem or _problem_in_training(isolation, model, row, autocast)
             if problem is None:
                 return replace(isolation, reason="; ".join([*problems, "packed rows equal each document alone"]))
             problems.append(f"{isolation.rung}: {problem}")
+        if problem := _problem_in_training(one_by_one, model, row, autocast):
+            raise ModelError(
+                f"cannot be trained on single examples: {problem}",
+                where=base.name_or_path or type(base).__name__,
+                fix="use another model, or other adapters (tuning.lora.target_modules)",
+            )
     return replace(one_by_one, reason="; ".join(problems))
 
 
@@ -167,15 +178,34 @@ def _problem(isolation: Isolation, row: Row, alone: Tensor, autocast: torch.dtyp
     try:
         with _counting_calls() as layers, _computing_in(autocast, row):
             problem = complaint(isolation.parts.head, _packed(isolation, row), alone, row)
-    except UnsupportedAttention as error:
-        return str(error)
     except Exception as error:  # whatever a model makes of a packed row, there is another way to run it
-        if is_out_of_memory(error):
-            raise
-        return textwrap.shorten(f"{type(error).__name__}: {error}", 120)
+        return _in_words(error)
     if isolation.rung == "segments" and not layers:
         return "the attention function was never called"
     return problem
+
+
+def _problem_in_training(isolation: Isolation, model: nn.Module, row: Row, autocast: torch.dtype | None) -> str | None:
+    """Why ``model`` cannot be trained in that way, which evaluation mode does not show; None if it can."""
+
+    def forward() -> Tensor:
+        with _computing_in(autocast, row):
+            return isolation.parts.head(_packed(isolation, row.last(_TRIED)))
+
+    try:
+        pass_backwards(model, forward)
+    except Exception as error:  # a model's own code, or that of a kernel
+        return f"in training mode, {_in_words(error)}"
+    return None
+
+
+def _in_words(error: Exception) -> str:
+    """What a failed way of running rows raised, in one line."""
+    if is_out_of_memory(error):
+        raise error
+    if isinstance(error, UnsupportedAttention):
+        return str(error)
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 120)
 
 
 def _packed(isolation: Isolation, row: Row) -> Tensor:
@@ -214,7 +244,7 @@ def _counting_calls() -> Iterator[list[nn.Module]]:
 
 
 def _takes_any_keyword(base: PreTrainedModel, parts: Parts) -> bool:
-    called = base.base_model if parts.rung == "body and head" else base
+    called = parts.body if isinstance(parts.body, nn.Module) else base
     parameters = inspect.signature(called.forward).parameters.values()
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,9 @@ from weft.errors import ModelError
 Rung = Literal["body and head", "logits_to_keep", "full logits"]
 
 _PROBE_LENGTH = 16
+_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier")
+"""What configurations call a number that logits are multiplied by, or divided by."""
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 RELATIVE_TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """By which logits of two ways of computing them may differ, relative to the largest."""
 
@@ -88,7 +92,8 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
     Wrappers of PEFT are seen through; their adapters take part. Call it before the model is wrapped for distribution.
 
     Raises:
-        ModelError: the model fails on token ids alone, or gives logits that are not numbers.
+        ModelError: the model fails on token ids alone, gives logits that are not numbers, or changes its weights to
+            evaluate (RWKV).
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     rows = base.get_input_embeddings().weight.shape[0]
@@ -97,14 +102,19 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
     positions = torch.arange(1, _PROBE_LENGTH, 2, device=device)
     with evaluating(model), torch.no_grad():
         expected = _own_logits(base, probe)[0, positions]
+        if getattr(base.base_model, "layers_are_rescaled", False) and base.config.rescale_every:
+            raise ModelError(
+                "changes its weights in order to evaluate, so that what is saved after it would not be what was trained",
+                where=base.name_or_path or type(base).__name__,
+                fix='set "rescale_every": 0 in its config.json',
+            )
         if not expected.isfinite().all():
             raise ModelError(
                 "its output is not a number (NaN or infinite), so nothing can be learned",
                 where=base.name_or_path or type(base).__name__,
                 fix="download or make the model again: its weights are damaged",
             )
-        for build in (_body_and_head, _logits_to_keep, _full_logits):
-            parts = build(base)
+        for parts in (*_bodies_with_heads(base), _logits_to_keep(base), _full_logits(base)):
             if _agrees(parts, probe, positions, expected):
                 return parts
     raise ModelError(
@@ -126,14 +136,16 @@ def _own_logits(base: PreTrainedModel, ids: Tensor) -> Tensor:
         ) from problem
 
 
-def _body_and_head(base: PreTrainedModel) -> Parts:
+def _bodies_with_heads(base: PreTrainedModel) -> Iterator[Parts]:
+    """Guesses, the likeliest first: what the configuration names counts, or is left over from another architecture."""
     config = base.config.get_text_config()
-    head = Head(
-        module=base.get_output_embeddings(),
-        scale=getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1),
-        soft_cap=getattr(config, "final_logit_softcapping", None),
-    )
-    return Parts(body=base.base_model, head=head, rung="body and head")
+    named = [value for name in _SCALES if (value := getattr(config, name, None))]
+    scales = dict.fromkeys(scale for value in (*named, 1.0) for scale in (value, 1 / value))
+    caps = dict.fromkeys([*filter(None, (getattr(config, name, None) for name in _SOFT_CAPS)), None])
+    body = base.base_model if base.base_model is not base else getattr(base, "model", None)  # Llama 4 misnames it
+    for soft_cap, scale in product(caps, scales) if body is not None else ():
+        head = Head(module=base.get_output_embeddings(), scale=scale, soft_cap=soft_cap)
+        yield Parts(body=body, head=head, rung="body and head")
 
 
 def _logits_to_keep(base: PreTrainedModel) -> Parts:

@@ -27,7 +27,8 @@ _ROWS_AT_ONCE = 512
 _AT_ENDS, _BETWEEN = 8, 32
 
 _THRESHOLD = re.compile(
-    r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|floor_scale|index_topk"
+    r"window|chunk|block_size|local_attention|max_position|n_positions|max_seq|model_max_length|max_target|max_distance"
+    r"|context_length|floor_scale|n_floor|rel_extent|index_topk|budget"
 )
 """Names in configurations for lengths at which models change their ways: windows, chunks, long context."""
 
@@ -51,6 +52,16 @@ class Row:
         starts = accumulate((0, *self.lengths[:-1]))
         return torch.cat([start + positions for start, positions in zip(starts, self.watched, strict=True)])
 
+    def last(self, documents: int) -> Row:
+        """The row of its last documents."""
+        tokens = sum(self.lengths[-documents:])
+        return Row(
+            input_ids=self.input_ids[:, -tokens:],
+            position_ids=self.position_ids[:, -tokens:],
+            lengths=self.lengths[-documents:],
+            watched=self.watched[-documents:],
+        )
+
 
 def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_row: int | None) -> Row:
     """Short documents, and where a threshold of ``base`` can be met, a document and a row that are longer than it.
@@ -63,7 +74,7 @@ def probe_row(base: PreTrainedModel, *, longest_document: int | None, longest_ro
     """
     lengths = probe_lengths(
         thresholds(base.config.to_dict()),
-        longest_document=min(longest_document or _UNBOUNDED, _most_positions(base.config) or _UNBOUNDED),
+        longest_document=min(longest_document or _UNBOUNDED, most_positions(base.config) or _UNBOUNDED),
         longest_row=longest_row or _UNBOUNDED,
     )
     embeddings = base.get_input_embeddings().weight
@@ -134,12 +145,13 @@ def _clearly_beyond(threshold: int) -> int:
     return threshold + threshold // 4 + 4
 
 
-def _most_positions(config: PreTrainedConfig) -> int | None:
+def most_positions(config: PreTrainedConfig) -> int | None:
     """The positions that a model has, or None where it can go on beyond them because its frequencies change then."""
     text = config.get_text_config()
     if ("rope_type", "dynamic") in _settings(text.to_dict()):
         return None
-    return getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
+    named = (getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    return next((length for length in named if isinstance(length, int) and length > 0), None)
 
 
 def _settings(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from weft.models.causality import check_causal
 from weft.models.isolation import isolate
 from weft.models.parts import split_model
 from weft.objectives.base import LossTerms, Objective
@@ -26,7 +27,7 @@ class CausalObjective(Objective):
         autocast: the type of the autocast that ``forward`` will run in, if any.
 
     Raises:
-        ModelError: the model's body and head could not be found (weft.models.parts).
+        ModelError: the model's body and head could not be found (weft.models.parts), or it is not causal.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class CausalObjective(Objective):
         self._isolation = isolate(
             model, self._parts, longest_document=longest_document, longest_row=longest_row, autocast=autocast
         )
+        check_causal(model, self._isolation)
         self.rung, self.rung_reason = self._isolation.rung, self._isolation.reason
         self.logits_rung = self._parts.rung
         # What FSDP asks of the module that it wraps. It must not see get_output_embeddings: an untied head would

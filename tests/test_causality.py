@@ -1,0 +1,59 @@
+"""What sees later tokens is refused, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from architectures import ALL, LARGE, SMALL_WORLD
+from weft.errors import ModelError
+from weft.models.causality import check_causal
+from weft.models.isolation import isolate
+from weft.models.parts import split_model
+from weft.objectives.causal import CausalObjective
+
+BERT = {**LARGE, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+XLNET = {**SMALL_WORLD, "initializer_range": 0.2, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}
+XLM = {**SMALL_WORLD, "embed_init_std": 0.2, "init_std": 0.2, "emb_dim": 32, "n_layers": 2, "n_heads": 4}
+
+
+def check(model: nn.Module) -> None:
+    check_causal(model, isolate(model, split_model(model), longest_document=40, longest_row=60))
+
+
+def encoder(name: str, settings: dict[str, object], **more: object) -> nn.Module:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**settings, max_position_embeddings=64, **more)
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("name", "settings"), [("Bert", BERT), ("Roberta", BERT), ("Electra", BERT), ("RoFormer", BERT)]
+)
+def test_encoders_are_refused_and_decoders_are_not(name: str, settings: dict[str, object], dtype: torch.dtype) -> None:
+    with pytest.raises(ModelError, match="sees the tokens after the one") as caught:
+        check(encoder(name, settings).to(dtype))
+    assert '"is_decoder": true' in caught.value.fix
+    check(encoder(name, settings, is_decoder=True).to(dtype))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("XLNet", XLNET), ("XLM", XLM)])
+def test_models_that_permute_or_mask_are_refused(name: str, settings: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, f"{name}Config")(**settings))
+    with pytest.raises(ModelError, match="sees the tokens after the one"):
+        check(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ALL)
+def test_causal_models_pass(name: str, dtype: torch.dtype) -> None:
+    check(ALL[name].build().to(dtype))
+
+
+def test_the_objective_refuses_too() -> None:
+    with pytest.raises(ModelError, match="next-token prediction would teach it nothing"):
+        CausalObjective(encoder("Bert", BERT))
