@@ -159,7 +159,7 @@ def _die(texts: Sequence[str]) -> None:
 
 def test_a_process_that_dies_is_an_error_for_people() -> None:
     texts = ["x" * in_parallel._WORTH_A_PROCESS] * 3
-    with pytest.raises(DataError, match=r"--jobs: one of 2 processes was ended.*\n  fix: use fewer, or --jobs 1"):
+    with pytest.raises(DataError, match=r"data\.jobs: one of 2 processes was ended.*\n  fix: set data\.jobs=1"):
         list(in_parallel.in_parallel(_die, texts, 2))
 
 

@@ -149,8 +149,8 @@ class DataConfig(Section):
     cache_dir: Name = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     jobs: Auto | Annotated[int, Field(ge=1)] = key("auto", identity=False)
-    """How many processes encode examples; they make the same whatever their number. `auto`: one per core, for files of 8 MiB or
-    more."""
+    """How many processes encode examples, prepare, and search for benchmarks; they make the same whatever their number. `auto`:
+    one per core where there is enough to do, such as files of 8 MiB or more to encode."""
     normalise: NormaliseConfig = key(default_factory=NormaliseConfig, identity=False)
     filter: FilterConfig = key(default_factory=FilterConfig, identity=False)
     near_duplicates: float | None = key(None, gt=0, le=1, identity=False)

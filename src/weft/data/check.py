@@ -161,8 +161,13 @@ class CheckReport:
         return content
 
 
-def check(config: Config, progress: Progress | None = None) -> CheckReport:
+def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) -> CheckReport:
     """Read, render and encode all records as training would, and say what is worth knowing.
+
+    Args:
+        config: says of which.
+        progress: told how far the encoding is.
+        jobs: processes that look for quotations of benchmarks; the result does not depend on it.
 
     Raises:
         DataError: the training file is missing or unreadable, or no example is left.
@@ -214,7 +219,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
     packing = _packing(planned, stores["train"]) if planned else None
     held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
-    in_benchmarks = find_leaks(benchmarks, talks["train"])
+    in_benchmarks = find_leaks(benchmarks, talks["train"], jobs=jobs)
     return CheckReport(
         sets=tuple(sets),
         model=model,
