@@ -159,7 +159,8 @@ class EvalConfig(Section):
     """How a model is scored."""
 
     sets: dict[str, Place] = key(default_factory=dict, identity=False)
-    """Further evaluation sets, `name: path`, beside `train`, `val` and `test`."""
+    """Further evaluation sets, `name: path`, beside `train`, `val` and `test`. The format of each record is detected; where
+    `data.format` is `custom`, records with those fields are read so."""
     metrics: list[Literal["rouge_l", "exact_match", "loss"]] = key(
         default_factory=lambda: ["rouge_l", "exact_match", "loss"], identity=False
     )

@@ -145,13 +145,13 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         data, is_list = _named_fields(record.data)
         if _is_document(data, reading):
             return Parsed(format=_TEXT, mapping=("text → document",), material=_document(data, record, source))
-        if reading.format == "custom" and not is_canonical(data):
+        if reading.is_custom(data) and not is_canonical(data):
             name = "custom"
             fields: tuple[str, ...] = (reading.instruction_field, reading.response_field)
             meaning: Mapping[str, str] = reading.optional_fields()
             optional, messages = tuple(meaning), read_custom(data, reading)
         else:
-            anything = reading.format in ("auto", "chat") or is_canonical(data)
+            anything = reading.format in ("auto", "chat", "custom") or is_canonical(data)
             name, fields = _choose(data, is_list, None if anything else reading.format, reading)
             optional, meaning = FORMATS[name].optional, _MEANING
             messages = FORMATS[name].read(data, fields)
