@@ -59,6 +59,11 @@ class Reading(NamedTuple):
         }
 
 
+def by_line(format: RecordFormat | Reading) -> bool:
+    """Whether each line of a text file is a record."""
+    return (format.format if isinstance(format, Reading) else format) == "lines"
+
+
 def reading_of(
     data: DataConfig, format: RecordFormat, mode: Mode = "sft", dataset: DatasetConfig | None = None
 ) -> Reading:
