@@ -216,10 +216,11 @@ def test_prepare_keeps_the_first_and_lists_the_others(
         "records": 1,
         "first": [{"location": "raw.jsonl:3", "first": "raw.jsonl:1", "similarity": similarity}],
     }
-    (row,) = [json.loads(line) for line in Path("data/processed/rejects.jsonl").read_bytes().splitlines()]
+    row, again = [json.loads(line) for line in Path("data/processed/rejects.jsonl").read_bytes().splitlines()]
     assert row["location"] == "raw.jsonl:3"
     assert row["detail"] == f"similarity {similarity:.3f} to raw.jsonl:1"
     assert json.loads(row["raw"])["messages"][0] == {"role": "system", "content": "Another one."}
+    assert again["reason"] == "the same as an earlier record"
 
 
 def test_nobody_asked_nothing_is_left_out(prepared: Callable[..., int]) -> None:

@@ -82,8 +82,9 @@ def _lines(report: PrepareReport) -> Iterator[str]:
     rejected = sum(report.rejected.values())
     yield from mapping_lines(report.mappings)
     yield f"  {report.kept:>8}  kept"
-    yield f"  {len(report.duplicates):>8}  duplicates left out"
-    yield f"  {rejected:>8}  rejected" + (f", listed in {report.rejects_path}" if rejected else "")
+    listed = f", listed in {report.rejects_path}"
+    yield f"  {len(report.duplicates):>8}  duplicates left out{listed if report.duplicates else ''}"
+    yield f"  {rejected:>8}  rejected{listed if rejected else ''}"
     for reason, count in report.rejected.items():
         yield f"            {count} × {reason}"
     if near := report.near_duplicates:
