@@ -102,6 +102,11 @@ def _broken(location: Location, pending: list[bytes], detail: str | None) -> Bad
     if detail is None:
         reason += REST_UNREAD if len(pending) > 1 else ""
         detail, fix = "a quote is opened, and never closed", "close the quote there"
+    elif "new-line" in detail:
+        detail, fix = (
+            "a carriage return stands between its values",
+            "end lines with LF or CRLF; quote values that hold CR",
+        )
     return BadRow(location=location, reason=reason, detail=detail, raw=_text(pending), fix=fix)
 
 

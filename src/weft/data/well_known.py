@@ -10,7 +10,7 @@ from pathlib import Path
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.files import StagedFiles, check_directory, first_line_has, json_lines
 from weft.data.reading import Reading
-from weft.errors import DataError
+from weft.errors import DataError, Problems
 from weft.types import Conversation
 
 
@@ -78,11 +78,24 @@ def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[F
         for name in names:
             known = WELL_KNOWN[name]
             place = f"{known.hub}@train" if source is None else str(_copy_of(name, source, alone=len(names) == 1))
-            found = read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
+            found = _read(place, known, name)
             staged.write(out / known.file, json_lines(map(_first_exchange, found.talks)))
             fetched.append(_account(name, place, out / known.file, found))
         staged.commit()
     return fetched
+
+
+def _read(place: str, known: WellKnown, name: str) -> ConversationFile:
+    try:
+        return read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
+    except Problems as none_left:
+        first, *_ = none_left.problems
+        raise DataError(
+            f"no record of it can be used as {known.hub}; the first one: {first.what}",
+            where=first.where,
+            fix="give a copy of that set in its own fields as --source; other records need no `weft datasets get`: name them as "
+            "data.raw_path",
+        ) from None
 
 
 def _copy_of(name: str, source: Path, *, alone: bool) -> Path:
