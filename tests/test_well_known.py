@@ -136,6 +136,21 @@ def test_what_goes_wrong_is_said_and_writes_nothing(
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
+def test_what_is_left_out_is_told_with_its_places(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.dumps(ALPACA[0]), *["{broken"] * 4, json.dumps({"instruction": "a", "output": ""})]
+    Path("mine.jsonl").write_text("\n".join(lines))
+    assert main(["datasets", "get", "alpaca", "--source", "mine.jsonl"]) == 0
+    out = capsys.readouterr().out
+    assert "  left out: 4 × broken JSON: mine.jsonl:2, mine.jsonl:3, mine.jsonl:4, …\n" in out
+    assert "  left out: 1 × an assistant message is empty: mine.jsonl:6\n" in out
+    assert main(["datasets", "get", "alpaca", "--source", "mine.jsonl", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["datasets"]
+    assert one["bad_rows"] == {
+        "broken JSON": [f"mine.jsonl:{line}" for line in (2, 3, 4, 5)],
+        "an assistant message is empty": ["mine.jsonl:6"],
+    }
+
+
 def test_records_of_another_kind_are_told_what_to_do_with_them(
     copies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,8 @@ class Fetched:
     """Of conversations, those behind the first one, which a prompt and a response cannot hold."""
     left_out: Mapping[str, int]
     """Records, or messages of trees, that are not in the file, by reason."""
+    bad_rows: Mapping[str, tuple[str, ...]]
+    """The places of those that cannot be used, by reason."""
 
 
 def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[Fetched]:
@@ -141,6 +143,9 @@ def _first_exchange(conversation: Conversation) -> dict[str, str]:
 
 def _account(name: str, place: str, path: Path, found: ConversationFile) -> Fetched:
     answers = sum(message.role == "assistant" for talk in found.talks for message in talk.messages)
+    bad_rows: dict[str, list[str]] = {}
+    for row in found.bad_rows:
+        bad_rows.setdefault(row.reason, []).append(str(row.location))
     return Fetched(
         name=name,
         source=place,
@@ -148,4 +153,5 @@ def _account(name: str, place: str, path: Path, found: ConversationFile) -> Fetc
         records=len(found.conversations),
         further_exchanges=answers - len(found.conversations),
         left_out=dict(Counter(row.reason for row in found.bad_rows) + Counter(found.left_out)),
+        bad_rows={reason: tuple(places) for reason, places in bad_rows.items()},
     )
