@@ -13,6 +13,7 @@ from weft.config.schema import Config, ModelConfig, PackingMethod
 from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
 from weft.data.documents import require_both_kinds
+from weft.data.groups import asked, said
 from weft.data.inputs import (
     HELD_OUT,
     can_do_without_validation,
@@ -27,7 +28,6 @@ from weft.data.mixture import Share
 from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
-from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
 from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt

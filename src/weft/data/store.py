@@ -220,9 +220,9 @@ class _Source:
         self.paths = [Path(path) for path in self._reader.files]
         self._contents = [_content(path) for path in self.paths]
         portion = file.portion and asdict(file.portion)
-        read_as = _read_as(file, self._reader.parts)
+        how = read_as(file, self._reader.parts)
         choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
-        self.key = _digest([_code_digest(), self._contents, read_as, *choices])
+        self.key = _digest([code_digest(), self._contents, how, *choices])
 
     def entry(
         self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None], *, doubt: str | None = None
@@ -317,7 +317,7 @@ def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """A digest of this package, so that no version of weft meets examples that another one made."""
     digest = hashlib.sha256()
     for path in sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".jinja")):
@@ -325,7 +325,7 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def _read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
+def read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
     """What beside their bytes decides which records files hold: the kinds of the files, and which samples are taken."""
     samples = [[part.name, part.sample, file.seed, len(part.files)] for part in parts if part.sample is not None]
     return [file.format, [[kind(path), path.suffix.lower()] for part in parts for path in part.files], samples]

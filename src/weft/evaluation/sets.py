@@ -12,7 +12,7 @@ import numpy as np
 from weft.config.data_schema import DatasetConfig
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
-from weft.data.inputs import dataset_portion
+from weft.data.inputs import dataset_portion, dataset_portions
 from weft.data.places import exists, named
 from weft.data.reading import reading_of
 from weft.data.seeds import derive_seed
@@ -100,8 +100,8 @@ def sample(evaluated: EvalSet, size: int, seed: int) -> EvalSet:
 
 
 def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> EvalSet:
-    portion = dataset_portion(config, name)
-    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and portion is None
+    portions = dataset_portions(config, name)
+    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and not portions
     fix = (
         f"run `weft prepare`, which writes it, or set data.{name}_path"
         if ours
@@ -118,7 +118,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
             system_prompt=effective_system_prompt(config),
             source=file.name,
             seed=config.seed,
-            portion=portion,
+            portion=portions.get(file.called),
             fix=fix,
         )
         for file in files
