@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 
 def test_it_sleeps_inside_and_forgets_what_was_made_there():

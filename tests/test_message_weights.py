@@ -28,7 +28,8 @@ from weft.data.groups import asked, said
 from weft.data.jinja import JinjaTemplate
 from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF
 from weft.data.printer import Printer
-from weft.data.render import NothingTrained, Renderer, Rendering
+from weft.data.render import Renderer
+from weft.data.rendering import NothingTrained, Rendering
 from weft.data.shape_plan import Planner
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
 from weft.data import cache_upkeep, store_entry
+from weft.data.columns import Columns
 from weft.data.conversations import read_conversations
-from weft.data.example_file import Columns, ExampleFile, ExampleWriter
+from weft.data.example_file import ExampleFile, ExampleWriter
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.tokenizer import load_tokenizer
