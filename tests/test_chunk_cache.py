@@ -500,9 +500,8 @@ def test_entries_of_earlier_runs_that_relied_on_a_wrong_cache_are_forgotten(
 
     with monkeypatch.context() as patched:
 
-        def unnoticed(self: Encoder, runs: Sequence[Run], ids: Any) -> bool:
-            for each in ids:
-                each[:] = 7
+        def unnoticed(self: Encoder, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
+            ids.ids[:] = 7
             return True
 
         patched.setattr(Encoder, "_agrees_in_a_sample", unnoticed)
@@ -510,7 +509,7 @@ def test_entries_of_earlier_runs_that_relied_on_a_wrong_cache_are_forgotten(
         build("first", length=255)
     with monkeypatch.context() as patched:
 
-        def noticed(self: Encoder, runs: Sequence[Run], ids: Any) -> bool:
+        def noticed(self: Encoder, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
             self.encode_whole("it is wrong")
             return False
 
