@@ -336,7 +336,7 @@ def test_preparing_replaces_nothing_of_others(refused: Callable[..., str], name:
     ("words", "said"),
     [
         (["data.raw_path=nope"], "nope: there is no such file or directory"),
-        (["data.raw_path=loop"], "loop: there is no such file or directory"),
+        (["data.raw_path=loop"], "loop: the link leads nowhere"),
         (["data.raw_path=empty"], "empty: the directory holds no"),
         (["data.raw_path=c.yaml"], "c.yaml: files that end in '.yaml' cannot be read"),
         (["data.train_path=data/raw/train.jsonl"], "would lie among the raw records"),

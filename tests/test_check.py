@@ -315,6 +315,39 @@ def test_show_as_json_carries_ids_and_weights(project: Path, capsys: pytest.Capt
     assert "".join(segment["text"] for segment in example["segments"] if segment["trained"]) == "Answer 0<|im_end|>"
 
 
+def test_show_reads_no_more_than_it_shows(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [qa(f"Question {i}?", f"Answer {i}") for i in range(1200)]
+    rows[1100] = "{broken"
+    train = project / "train.jsonl"
+    train.write_text("\n".join(rows), encoding="utf-8")
+    words = ["show", str(project / "c.yaml"), "-n"]
+    assert main([*words, "1"]) == 0
+    assert main([*words, "513"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{train}:513: " in shown
+    assert f"{train}:514: " not in shown
+    assert main([*words, "1100"]) == 2
+    assert f"{train}:1101: broken JSON" in capsys.readouterr().err
+
+
+def test_show_names_all_that_cannot_be_used_once_it_meets_some(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [qa(f"Question {i}?", f"Answer {i}") for i in range(1200)]
+    rows[3] = rows[1100] = "{broken"
+    train = project / "train.jsonl"
+    train.write_text("\n".join(rows), encoding="utf-8")
+    words = ["show", str(project / "c.yaml")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert f"{train}:4: broken JSON" in error
+    assert f"{train}:1101: broken JSON" in error
+    assert f"{train}: 2 of 1200 records cannot be used" in error
+    assert main([*words, "-n", "4", "on_bad_row=drop"]) == 0
+    shown = capsys.readouterr().out
+    assert [f"{train}:{line}: " in shown for line in range(1, 7)] == [True, True, True, False, True, False]
+
+
 def test_render_prints_what_the_model_reads(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(project / "c.yaml"), "-n", "2"]) == 0
     first, second = (

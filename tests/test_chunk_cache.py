@@ -484,3 +484,39 @@ def test_entries_that_relied_on_a_wrong_cache_are_made_again(
     assert store.report.notes == {"everything was encoded again, because it is wrong": 2, "noted": 2}
     assert len(list((tmp_path / "wrong").iterdir())) == 2
     assert build("wrong").fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["with the one", "without the one"])
+def test_entries_of_earlier_runs_that_relied_on_a_wrong_cache_are_forgotten(
+    together: bool, tiny_tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": f"the {name}?", "response": "It is."}) + "\n")
+
+    def build(*names: str, length: int = 256) -> Any:
+        renderer = Renderer(load_tokenizer(tiny_tokenizer_dir), Chatml(), length)  # type: ignore[arg-type]
+        files = [SourceFile(path=tmp_path / f"{name}.jsonl", name=name) for name in names]
+        return open_store(files, renderer, tmp_path / "cache", on_bad_row="error", system_prompt=None)
+
+    with monkeypatch.context() as patched:
+
+        def unnoticed(self: Encoder, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
+            ids.ids[:] = 7
+            return True
+
+        patched.setattr(Encoder, "_agrees_in_a_sample", unnoticed)
+        build("first")
+        build("first", length=255)
+    with monkeypatch.context() as patched:
+
+        def noticed(self: Encoder, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
+            self.encode_whole("it is wrong")
+            return False
+
+        patched.setattr(Encoder, "_agrees_in_a_sample", noticed)
+        store = build("first", "second") if together else build("second")
+    assert store.report.examples == 1 + together
+    again = build("first")
+    assert again.report.cached == together
+    assert 7 not in again[0].ids[: len(again[0].ids) // 2]
+    assert build("first", length=255).report.cached, "another renderer's entries stay"

@@ -339,3 +339,36 @@ def test_loading_a_configuration_imports_nothing_heavy() -> None:
     heavy = {"torch", "transformers", "numpy", "pyarrow", "huggingface_hub", "rapidfuzz", "rich"}
     assert "weft.config.load" in loaded
     assert not heavy & set(loaded)
+
+
+def test_the_home_directory_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/weaver")
+    words = [
+        "data.raw_path=[~/a.jsonl#5, b/~.csv, '~/c/*.json']",
+        "data.train_path=~/train.jsonl",
+        "data.val_path=~",
+        "data.system_prompt='~/not a path'",
+        "data.template_path=~/t.jinja",
+        "datasets=[{path: ~/d.csv, name: ~/d}]",
+        "eval.sets={far: ~/far.jsonl}",
+        "train.output_dir=~/out",
+    ]
+    with pytest.raises(Problems, match=r"data\.val_path must be text, not null"):
+        load_config(None, words, environ={})
+    config = load_config(None, [word for word in words if word != "data.val_path=~"], environ={}).config
+    assert config.data.raw_path == ["/home/weaver/a.jsonl#5", "b/~.csv", "/home/weaver/c/*.json"]
+    assert (config.data.train_path, config.data.template_path) == (
+        "/home/weaver/train.jsonl",
+        "/home/weaver/t.jinja",
+    )
+    assert config.data.system_prompt == "~/not a path"
+    assert (config.datasets[0].path, config.datasets[0].name) == ("/home/weaver/d.csv", "~/d")
+    assert (config.eval.sets, config.train.output_dir) == ({"far": "/home/weaver/far.jsonl"}, "/home/weaver/out")
+
+
+def test_an_include_from_the_home_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, write: Callable[..., None]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write(home__base="train: {epochs: 7}", my="include: ~/base.yaml")
+    assert load_config("my.yaml", environ={}).config.train.epochs == 7

@@ -16,8 +16,8 @@ from weft.config.load import load_config
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
 from weft.data.inputs import load_renderer
-from weft.errors import ConfigError
-from weft.evaluation.sets import EvalSet, find_sets, sample
+from weft.errors import ConfigError, Problems
+from weft.evaluation.sets import EvalSet, find_sets, read_sets, sample
 from weft.models.isolation import Isolation, isolate
 from weft.types import Conversation, Location, Message
 
@@ -298,6 +298,26 @@ def test_which_files_a_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("hard.jsonl").touch()
     with pytest.raises(ConfigError, match="would both be named 'hard'"):
         files("hard.jsonl")
+
+
+def test_other_sets_are_read_in_the_custom_format_where_they_have_its_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"q": "1", "a": "one"}, {"prompt": "2", "response": "two"}, {"q": "3", "prompt": "3", "response": "three"}]
+    Path("h.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("val.jsonl").write_text(json.dumps(rows[1]))
+    custom = {"format": "custom", "instruction_field": "q", "response_field": "a", "val_path": "val.jsonl"}
+    config = Config(data=custom, eval={"sets": {"hard": "h.jsonl"}})
+    for name in ("hard", "h.jsonl"):
+        (found,) = read_sets(config, find_sets(config, [name]))
+        assert [[message.content for message in one.messages] for one in found.conversations] == [
+            ["1", "one"],
+            ["2", "two"],
+            ["3", "three"],
+        ]
+    with pytest.raises(Problems, match=r'the record has no field "q", which data\.instruction_field names'):
+        read_sets(config, find_sets(config, ["val"]))
 
 
 def test_a_sample_is_deterministic_in_order_and_not_the_head() -> None:

@@ -215,7 +215,15 @@ def test_an_answer_may_come_in_several_messages() -> None:
         (called({"name": "f", "id": 3}), "the id of a tool call must be text: message 2 has a number"),
         (
             called({"name": "f", "arguments": "[" * 95 + "]" * 95}),
-            "a tool call's arguments are not JSON: message 2, more than 100 levels",
+            "a tool call's arguments are not JSON: message 2, the record is nested too deeply: more than 100 levels",
+        ),
+        (
+            called({"name": "f", "arguments": '{"x": 1, "x": 2}'}),
+            "a tool call's arguments are not JSON: message 2, a key is given twice: 'x'",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 3}]}]},
+            "the text of a content's part must be text: a part of message 1 has a number",
         ),
         ({"messages": [{"role": "user", "content": U, "name": 3}]}, 'a message\'s "name" must be text'),
         (

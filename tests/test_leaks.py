@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from weft.cli import main
 from weft.data import in_parallel
+from weft.data import leaks as leaks_module
 from weft.data.leaks import Leak, Leaks, Question, find_leaks, words_of
 from weft.types import Conversation, Location, Message
 
@@ -225,6 +226,41 @@ def test_check_warns_of_benchmarks(
     assert main(["check", "--json", *words]) == 0
     val, bench = json.loads(capsys.readouterr().out)["leaks"]
     assert (val["asked"], val["quoted"], bench["asked"], bench["quoted"]) == (1, None, 1, 1)
+    assert (val["words"], bench["words"]) == (None, 8)
+
+
+def test_nothing_is_cut_into_words_where_quotations_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = [talk(TEN, "a")]
+    monkeypatch.setattr(leaks_module, "words_of", lambda text: pytest.fail("cut into words"))
+    found = leaks([TEN, f"{TEN} and more"], training, quotations=False)
+    assert (found.asked, found.quoted, found.words) == (1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("prepare", "data.jobs=3"), 3),
+        (("prepare",), in_parallel.cores()),
+        (("prepare", "data.jobs=3", "--jobs", "2"), 2),
+        (("check", "data.jobs=3"), 3),
+        (("check",), in_parallel.cores()),
+    ],
+)
+def test_who_searches_follows_the_configuration(
+    words: tuple[str, ...], expected: int, project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project("raw.jsonl", [qa("What is weft?"), qa("q")])
+    project("bench.jsonl", [qa("New?")])
+    asked: list[int] = []
+
+    def alone(work: Callable[[Any], Any], texts: Any, jobs: int) -> list[Any]:
+        asked.append(jobs)
+        return [work(texts)]
+
+    monkeypatch.setattr(leaks_module, "in_parallel", alone)
+    paths = {"prepare": ["data.raw_path=raw.jsonl"], "check": ["data.train_path=raw.jsonl"]}[words[0]]
+    assert main([*words, *paths, "data.benchmarks=bench.jsonl"]) == 0
+    assert asked == [expected]
 
 
 def test_benchmarks_in_the_forms_that_they_have(project: Callable[..., Path]) -> None:

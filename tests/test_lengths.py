@@ -109,6 +109,7 @@ def test_prepare_counts_by_reason_and_lists_every_record(
         ("raw.jsonl:1", "its length is 1"),
         ("raw.jsonl:5", "its length is 5"),
         ("raw.jsonl:6", "its length is 1"),
+        ("raw.jsonl:3", "raw.jsonl:2"),
     ]
     assert json.loads(rejects[2]["raw"])["messages"][1]["content"] == "aaaaa"
 

@@ -158,7 +158,7 @@ def _die(texts: Sequence[str]) -> None:
 
 def test_a_process_that_dies_is_an_error_for_people() -> None:
     texts = ["x" * in_parallel._WORTH_A_PROCESS] * 3
-    with pytest.raises(DataError, match=r"--jobs: one of 2 processes was ended.*\n  fix: use fewer, or --jobs 1"):
+    with pytest.raises(DataError, match=r"data\.jobs: one of 2 processes was ended.*\n  fix: set data\.jobs=1"):
         list(in_parallel.in_parallel(_die, texts, 2))
 
 
@@ -203,10 +203,11 @@ def test_prepare_keeps_the_first_and_lists_the_others(
         "records": 1,
         "first": [{"location": "raw.jsonl:3", "first": "raw.jsonl:1", "similarity": similarity}],
     }
-    (row,) = [json.loads(line) for line in Path("data/processed/rejects.jsonl").read_bytes().splitlines()]
+    row, again = [json.loads(line) for line in Path("data/processed/rejects.jsonl").read_bytes().splitlines()]
     assert row["location"] == "raw.jsonl:3"
     assert row["detail"] == f"similarity {similarity:.3f} to raw.jsonl:1"
     assert json.loads(row["raw"])["messages"][0] == {"role": "system", "content": "Another one."}
+    assert again["reason"] == "the same as an earlier record"
 
 
 def test_nobody_asked_nothing_is_left_out(prepare_rows: Callable[..., int]) -> None:

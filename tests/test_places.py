@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,22 @@ def test_paths_that_mean_nothing(folder: Path, paths: str | list[str], where: st
     with pytest.raises(DataError) as error:
         find_parts(paths)
     assert str(error.value).startswith(f"{where}: {said}")
+
+
+def test_what_never_ends_and_links_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.jsonl")
+    Path("zero.jsonl").symlink_to("/dev/zero")
+    Path("gone.jsonl").symlink_to("away.jsonl")
+    Path("loop.jsonl").symlink_to("loop.jsonl")
+    for name in ("pipe.jsonl", "zero.jsonl"):
+        with pytest.raises(
+            DataError, match=f"^{name}: this is neither a file nor a directory\n  fix: write the records"
+        ):
+            find_parts(name)
+    for name, target in (("gone.jsonl", "away.jsonl"), ("loop.jsonl", "loop.jsonl")):
+        with pytest.raises(DataError, match=f"^{name}: the link leads nowhere\n  fix: it should lead to {target}"):
+            find_parts(name)
 
 
 @pytest.mark.parametrize(

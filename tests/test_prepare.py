@@ -150,8 +150,13 @@ def test_the_report_accounts_for_every_record(project: Callable[..., Config]) ->
         ("raw/a.jsonl:27", "raw/a.jsonl:4"),
     ]
     rejects = rows_of("rejects")
-    assert [row["location"] for row in rejects] == [f"raw/a.jsonl:{line}" for line in (12, 13, 14, 15)]
+    assert [row["location"] for row in rejects] == [f"raw/a.jsonl:{line}" for line in (12, 13, 14, 15, 11, 27)]
     assert rejects[1]["raw"] == "{oops"
+    assert [(row["reason"], row["detail"]) for row in rejects[4:]] == [
+        ("the same as an earlier record", "raw/a.jsonl:4"),
+        ("the same as an earlier record", "raw/a.jsonl:4"),
+    ]
+    assert [json.loads(row["raw"])["id"] for row in rejects[4:]] == [None, "copy"]
     assert json.loads(Path("out/prepare_report.json").read_bytes()) == json.loads(json.dumps(report.as_dict()))
     contents = [json.dumps(row["messages"]) for name in RATIOS for row in rows_of(name)]
     assert len(set(contents)) == 20

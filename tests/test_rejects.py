@@ -152,6 +152,16 @@ def test_records_of_several_sets_samples_and_lists_are_found(project: Path) -> N
     assert 0 < len(sampled.bad_rows) < 20
 
 
+def test_lines_of_a_text_are_listed_by_their_lines(project: Path) -> None:
+    Path("t.txt").write_bytes(b"one\n\nt\xffwo\nthree\nfo\0ur\n")
+    words = ["mode=cpt", "data.format=lines", "data.train_path=t.txt", "data.val_path=none", "data.test_path=none"]
+    assert main(["check", "c.yaml", *words, "--rejects", "left.jsonl"]) == 0
+    assert [(row["location"], row["reason"]) for row in listed("left.jsonl")] == [
+        ("t.txt:3", "the text is not valid UTF-8"),
+        ("t.txt:5", "the text holds a NUL byte"),
+    ]
+
+
 def test_a_place_with_two_reasons_is_listed_twice(project: Path) -> None:
     place = Location(path="train.jsonl", line=1)
     rows = list(rejected_rows([SourceFile(path="train.jsonl", name="x")], {"one": [place, place], "two": [place]}))

@@ -171,6 +171,7 @@ def test_csv_names_the_line_on_which_a_row_starts(tmp_path: Path) -> None:
         (b"a", 2, "the row does not fit the header"),
         (b"a,b,c", 2, "the row does not fit the header"),
         (b'"a"b,c', 2, "broken CSV"),
+        (b"a,b\rc,d", 2, "broken CSV"),
         (b'"a\n\xff",c', 3, "the text is not valid UTF-8"),
     ],
 )
@@ -179,6 +180,12 @@ def test_a_bad_csv_row_hides_no_other(tmp_path: Path, row: bytes, line: int, rea
     last = 3 + row.count(b"\n")
     assert rows(path) == [(line, reason), (last, {"input": "x", "target": "y"})]
     assert bad(path).raw.encode() == row or b"\xff" in row
+
+
+def test_a_carriage_return_between_values_is_named(tmp_path: Path) -> None:
+    row = bad(write(tmp_path / "a.csv", b"input,target\na,b\rc,d\n"))
+    assert row.detail == "a carriage return stands between its values"
+    assert row.fix == "end lines with LF or CRLF; quote values that hold CR"
 
 
 def test_a_quote_that_is_never_closed_does_not_swallow_the_file_silently(tmp_path: Path) -> None:

@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from small_run import configure, make_project, write_records
 from weft.config.load import load_config
+from weft.data import shared_questions
 from weft.data.conversations import read_conversations
-from weft.data.split import Portion, assign_splits, said, split_sizes
-from weft.data.store import NoExamplesError
+from weft.data.groups import asked, grouped, said
+from weft.data.inputs import held_out_files, training_files
+from weft.data.split import Portion, assign_splits, exceptions_between, split_sizes
+from weft.data.store import NoExamplesError, SourceFile, read_source
 from weft.errors import DataError
 from weft.evaluation.sets import find_sets, read_sets
 from weft.training.preflight import open_inputs
-from weft.types import Conversation, Location, Message
+from weft.types import Conversation, Location, Material, Message
 
 RATIO = st.floats(0.001, 0.999)
 
@@ -72,6 +75,63 @@ def test_questions_may_be_divided_and_fields_kept_together() -> None:
     by_topic = assign_splits(same, RATIOS, 0, group_by="topic")
     assert Counter(by_topic) == counts
     assert all(by_topic[number] == by_topic[number % 10] for number in range(100))
+
+
+def conversation(*questions: str) -> Conversation:
+    turns = [(role, text) for text in questions for role, text in (("user", text), ("assistant", "Yes."))]
+    messages = tuple(Message(role=role, content=text) for role, text in turns)  # type: ignore[arg-type]
+    return Conversation(messages=messages, location=Location(path="a.jsonl", line=1))
+
+
+QUESTIONS = st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4), max_size=40)
+
+
+@given(QUESTIONS, st.integers(0, 99), st.randoms(use_true_random=False))
+def test_a_question_alone_is_with_all_conversations_that_ask_it(words: list[list[str]], seed: int, random) -> None:
+    talks = [conversation(*each) for each in words]
+    names = assign_splits(talks, RATIOS, seed)
+    for one, name in zip(words, names, strict=True):
+        if len(one) == 1:
+            assert {other for each, other in zip(words, names, strict=True) if one[0] in each} == {name}
+    order = random.sample(range(len(talks)), len(talks))
+    assert assign_splits([talks[place] for place in order], RATIOS, seed) == [names[place] for place in order]
+
+
+def test_conversations_that_share_a_question_which_nobody_asks_alone_are_divided() -> None:
+    talks = [conversation("Hello", f"What is {number}?") for number in range(100)]
+    assert Counter(assign_splits(talks, RATIOS, 0)) == {"train": 70, "val": 10, "test": 20}
+    assert set(assign_splits([*talks, conversation("hello ")], RATIOS, 0)) == {"train"}
+
+
+@given(st.lists(QUESTIONS, min_size=1, max_size=4), st.floats(0.01, 0.6), st.integers(0, 99))
+def test_no_question_is_trained_in_one_source_and_held_out_in_another(
+    sources: list[list[list[str]]], ratio: float, seed: int
+) -> None:
+    talks = [[conversation(*each) for each in words] for words in sources]
+    exceptions = exceptions_between([grouped(each, seed) for each in talks], ratio)
+    held = [
+        Portion(held_out=True, ratio=ratio, seed=seed, exceptions=apart).holds(each)
+        for apart, each in zip(exceptions, talks, strict=True)
+    ]
+    trained = [
+        Portion(held_out=False, ratio=ratio, seed=seed, exceptions=apart).holds(each)
+        for apart, each in zip(exceptions, talks, strict=True)
+    ]
+    assert [[not one for one in each] for each in held] == trained
+    where: dict[tuple[str, ...], set[bool]] = {}
+    for words, places in zip(sources, held, strict=True):
+        for each, is_held in zip(words, places, strict=True):
+            where.setdefault(tuple(each), set()).add(is_held)
+            if len(each) > 1:
+                for question in each:
+                    if any([question] in others for others in sources):
+                        where.setdefault((question,), set()).add(is_held)
+    assert all(len(found) == 1 for found in where.values())
+
+
+def test_sources_that_share_nothing_need_no_exceptions() -> None:
+    sources = [[talk(f"{name} {number}") for number in range(50)] for name in "abc"]
+    assert exceptions_between([grouped(each, 0) for each in sources], 0.1) == [(), (), ()]
 
 
 def test_each_source_is_divided_by_itself() -> None:
@@ -142,6 +202,56 @@ def test_evaluation_reads_the_parts_that_training_does(tmp_path: Path) -> None:
     train, val, whole = read_sets(config, find_sets(config, ["train", "val", str(tmp_path / "a.jsonl")]))
     assert [len(one.conversations) for one in (train, val, whole)] == [45, 5, 50]
     assert not {*map(said, train.conversations)} & {*map(said, val.conversations)}
+
+
+def test_no_question_of_one_set_is_held_out_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, numbers in {"a": range(200), "b": range(150, 300), "c": [*range(190, 195), 999]}.items():
+        rows = [json.dumps({"prompt": f"Number {number}?", "response": f"It is {name}."}) for number in numbers]
+        Path(f"{name}.jsonl").write_text("\n".join(rows))
+    words = ["datasets=[{path: a.jsonl}, {path: b.jsonl}, {path: c.jsonl, weight: 0}]", "data.val_split_ratio=0.1"]
+    config = load_config(None, words, {}).config
+    for _ in "once", "and from what is kept":
+        train, val = read_sets(config, find_sets(config, ["train", "val"]))
+        trained, held = ({asked(one) for one in part.conversations} for part in (train, val))
+        assert not {asked(one) for one in train.conversations if one.source != "c"} & held
+        assert len(held) == 30, "20 of a, 15 of b, of which 5 are the same"
+        assert len(trained | held) == 301
+        files = {
+            name: held_out_files(config, "val") if name == "val" else training_files(config)
+            for name in ("train", "val")
+        }
+        read = {
+            name: [asked(one) for file in group for one in _read(file) if file.weight] for name, group in files.items()
+        }
+        assert {*read["val"]} == held
+        assert not {*read["train"]} & held
+        assert len(read["train"]) + len(read["val"]) == 350
+        shared_questions._found.cache_clear()
+    assert len(list(Path("data/cache").glob("*/shared_questions.json"))) == 1
+
+
+def _read(file: SourceFile) -> tuple[Material, ...]:
+    return read_source(file, on_bad_row="error", system_prompt=None).conversations
+
+
+def test_what_sets_share_is_found_again_when_one_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"prompt": f"Number {number}?", "response": "Yes."}) for number in range(100)]
+    Path("a.jsonl").write_text("\n".join(rows))
+    Path("b.jsonl").write_text("\n".join(rows[:1]))
+    config = load_config(None, ["datasets=[{path: a.jsonl}, {path: b.jsonl}]", "data.val_split_ratio=0.5"], {}).config
+
+    def portions() -> list[tuple[tuple[str, str], ...]]:
+        return [file.portion.exceptions for file in training_files(config) if file.portion]
+
+    first = portions()
+    Path("b.jsonl").write_text("\n".join(rows[:50]))
+    second = portions()
+    assert first[0] == second[0] == ()
+    assert len(first[1]) <= 1 < len(second[1])
+    Path("b.jsonl").write_text("\n".join(rows[:1]))
+    assert portions() == first
 
 
 def test_training_holds_out_what_it_evaluates(tmp_path: Path, tiny_model_dir: Path) -> None:

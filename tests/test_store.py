@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
-from weft.data import store_entry
+from weft.data import cache_upkeep, store_entry
 from weft.data.columns import Columns
 from weft.data.conversations import read_conversations
 from weft.data.example_file import ExampleFile, ExampleWriter
@@ -238,6 +240,46 @@ def test_an_interrupted_build_leaves_nothing(opened: Open, records: Path, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         opened(records, progress=interrupt)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("renamed", ["", ".damaged"])
+def test_what_a_killed_process_left_is_removed_by_the_next_one(
+    renamed: str, opened: Open, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    left, mine = cache / f".{'0' * 64}.1.abcdef01{renamed}", cache / ".notes"
+    for directory in (left, mine):
+        directory.mkdir(parents=True)
+        (directory / "examples.arrow").touch()
+    opened(records)
+    assert left.is_dir(), "it is new, so that somebody may be about to hold it"
+    monkeypatch.setattr(cache_upkeep, "_FRESH", -1.0)
+    opened(write(tmp_path / "other.jsonl", qa("a", "b")))
+    assert not left.exists()
+    assert mine.is_dir()
+
+
+def test_what_a_living_process_builds_stays(
+    opened: Open, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_upkeep, "_FRESH", -1.0)
+    aside = tmp_path / "cache" / f".{'0' * 64}.1.abcdef01"
+    code = (
+        "import sys; from pathlib import Path; from weft.data.cache_upkeep import held\n"
+        "place = Path(sys.argv[1]); place.mkdir(parents=True)\n"
+        "with held(place): print('held', flush=True); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(aside)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        opened(records)
+        assert aside.is_dir()
+        process.kill()
+    opened(write(tmp_path / "other.jsonl", qa("a", "b")))
+    assert not aside.exists()
 
 
 def test_a_file_that_changes_underneath_is_noticed(opened: Open, records: Path) -> None:

@@ -136,5 +136,33 @@ def test_what_goes_wrong_is_said_and_writes_nothing(
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
+def test_what_is_left_out_is_told_with_its_places(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.dumps(ALPACA[0]), *["{broken"] * 4, json.dumps({"instruction": "a", "output": ""})]
+    Path("mine.jsonl").write_text("\n".join(lines))
+    assert main(["datasets", "get", "alpaca", "--source", "mine.jsonl"]) == 0
+    out = capsys.readouterr().out
+    assert "  left out: 4 × broken JSON: mine.jsonl:2, mine.jsonl:3, mine.jsonl:4, …\n" in out
+    assert "  left out: 1 × an assistant message is empty: mine.jsonl:6\n" in out
+    assert main(["datasets", "get", "alpaca", "--source", "mine.jsonl", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["datasets"]
+    assert one["bad_rows"] == {
+        "broken JSON": [f"mine.jsonl:{line}" for line in (2, 3, 4, 5)],
+        "an assistant message is empty": ["mine.jsonl:6"],
+    }
+
+
+def test_records_of_another_kind_are_told_what_to_do_with_them(
+    copies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path("mine.jsonl"), [{"q": "a"}, {"q": "b"}])
+    assert main(["datasets", "get", "alpaca", "--source", "mine.jsonl"]) == 2
+    assert capsys.readouterr().err == (
+        "weft: mine.jsonl:1: no record of it can be used as tatsu-lab/alpaca; the first one: the record is not in the format "
+        "alpaca: expected instruction + output; found the fields 'q'\n"
+        "  fix: give a copy of that set in its own fields as --source; other records need no `weft datasets get`: name them as "
+        "data.raw_path\n"
+    )
+
+
 def test_the_command_names_what_there_is() -> None:
     assert tuple(WELL_KNOWN) == datasets._NAMES

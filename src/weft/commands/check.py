@@ -49,13 +49,18 @@ def run(args: argparse.Namespace) -> int:
     """Check, and print the page."""
     from rich.progress import Progress
 
+    from weft.data.in_parallel import processes
     from weft.escape import visible
     from weft.training.outlook import check_run
 
     config, errors = load(args).config, console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("encoding")
-        report = check_run(config, lambda done, total: bar.update(task, completed=done, total=total or None))
+        report = check_run(
+            config,
+            lambda done, total: bar.update(task, completed=done, total=total or None),
+            jobs=processes(config.data.jobs),
+        )
     if args.rejects:
         _list_rejects(args.rejects, config, report)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))

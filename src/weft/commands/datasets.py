@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from weft.data.well_known import Fetched
 
 _ALL = "all"
+_SHOWN = 3
 _NAMES = ("dolly15k", "oasst1", "alpaca")
 
 
@@ -41,10 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Get the sets, and say what came of each."""
     from weft.data.well_known import get_datasets
+    from weft.escape import visible
 
     fetched = get_datasets(_NAMES if args.name == _ALL else [args.name], args.source, args.out)
     payload = [{**asdict(one), "path": str(one.path)} for one in fetched]
-    emit(args, {"datasets": payload}, "\n".join(_lines(fetched)))
+    emit(args, {"datasets": payload}, visible("\n".join(_lines(fetched))))
     return 0
 
 
@@ -53,4 +55,7 @@ def _lines(fetched: Sequence[Fetched]) -> Iterator[str]:
         yield f"wrote {one.path}: {one.records:,} records of {one.source}"
         if one.further_exchanges:
             yield f"  left out: {one.further_exchanges:,} answers after the first of their conversation"
-        yield from (f"  left out: {count:,} × {reason}" for reason, count in one.left_out.items())
+        for reason, count in one.left_out.items():
+            places = one.bad_rows.get(reason, ())
+            first = f": {', '.join(places[:_SHOWN])}{', …' if len(places) > _SHOWN else ''}" if places else ""
+            yield f"  left out: {count:,} × {reason}{first}"

@@ -44,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--style", metavar="TEXT", help="the same as data.style=TEXT, taken as it stands")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="how many processes may work where it pays; default: one per core"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="how many processes may work where it pays; default: data.jobs, one per core",
     )
     add_json(parser)
 
@@ -66,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
             args, {"removed": removed}, "\n".join(["removed:", *removed] if removed else ["there is nothing to remove"])
         )
         return 0
-    from weft.data.in_parallel import cores
+    from weft.data.in_parallel import processes
 
-    report = prepare(config, jobs=cores() if args.jobs is None else args.jobs)
+    report = prepare(config, jobs=processes(config.data.jobs) if args.jobs is None else args.jobs)
     emit(args, report.as_dict(), lambda: console().print(visible("\n".join(_lines(report)))))
     return 0
 
@@ -79,8 +82,9 @@ def _lines(report: PrepareReport) -> Iterator[str]:
     rejected = sum(report.rejected.values())
     yield from mapping_lines(report.mappings)
     yield f"  {report.kept:>8}  kept"
-    yield f"  {len(report.duplicates):>8}  duplicates left out"
-    yield f"  {rejected:>8}  rejected" + (f", listed in {report.rejects_path}" if rejected else "")
+    listed = f", listed in {report.rejects_path}"
+    yield f"  {len(report.duplicates):>8}  duplicates left out{listed if report.duplicates else ''}"
+    yield f"  {rejected:>8}  rejected{listed if rejected else ''}"
     for reason, count in report.rejected.items():
         yield f"            {count} × {reason}"
     if near := report.near_duplicates:

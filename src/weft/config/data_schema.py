@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from weft.config.section import Auto, Name, Paths, Section, key
+from weft.config.section import Auto, Name, Paths, Place, Section, key
 
 
 def of_configuration(path: Paths, configuration: str | None) -> Paths:
@@ -132,7 +132,7 @@ class DataConfig(Section):
     """Of a tree of messages (`oasst`): the path of the best-ranked messages, or every path to a last answer."""
     oasst_lang: list[Name] = key(default_factory=list, identity=False)
     """Languages, such as `en`, of the messages that are taken from a tree (`oasst`). Default: all."""
-    template_path: Name | None = key(None, aliases=("data.template",))
+    template_path: Place | None = key(None, aliases=("data.template",))
     """The chat template: a `.jinja` file, or one of `chatml`, `instruct`, `chat`, `alpaca`, `llama3`, `gemma`, `mistral`, `phi3`,
     `qwen3`, `plain`. Default: the tokenizer's own, else `chatml` if its tokens exist."""
     instruction_response_separator: str | None = key(None, aliases=("data.sft.instruction_response_separator",))
@@ -142,15 +142,15 @@ class DataConfig(Section):
     """The training records; written by `weft prepare`, read by everything else. Your own may be named as in `raw_path`."""
     dataset_config_name: Name | None = key(None, identity=False)
     """The configuration of the dataset that `train_path` names: `org/name` with it is the same as `org/name:config`."""
-    val_path: Name = key("data/processed/val.jsonl", identity=False)
+    val_path: Place = key("data/processed/val.jsonl", identity=False)
     """The validation records."""
-    test_path: Name = key("data/processed/test.jsonl", identity=False)
+    test_path: Place = key("data/processed/test.jsonl", identity=False)
     """The test records."""
-    cache_dir: Name = key("data/cache", identity=False)
+    cache_dir: Place = key("data/cache", identity=False)
     """Where encoded examples are kept, keyed by their content; safe to delete."""
     jobs: Auto | Annotated[int, Field(ge=1)] = key("auto", identity=False)
-    """How many processes encode examples; they make the same whatever their number. `auto`: one per core, for files of 8 MiB or
-    more."""
+    """How many processes encode examples, prepare, and search for benchmarks; they make the same whatever their number. `auto`:
+    one per core where there is enough to do, such as files of 8 MiB or more to encode."""
     normalise: NormaliseConfig = key(default_factory=NormaliseConfig, identity=False)
     filter: FilterConfig = key(default_factory=FilterConfig, identity=False)
     near_duplicates: float | None = key(None, gt=0, le=1, identity=False)

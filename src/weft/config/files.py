@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -58,6 +59,7 @@ class FileReader:
         return found
 
     def _find(self, including: Path, name: str, place: str) -> Path:
+        name = os.path.expanduser(name)  # noqa: PTH111 - pathlib's raises where there is no such user
         candidates = [including.parent / name, Path(name)]
         found = next((candidate for candidate in candidates if _is_file(candidate)), None)
         if found is None:

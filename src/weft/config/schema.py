@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from weft.config.data_schema import DataConfig, DatasetConfig
-from weft.config.section import Auto, Name, Section, key
+from weft.config.section import Auto, Name, Place, Section, key
 
 Mode = Literal["sft", "cpt", "cpt_mixed"]
 
@@ -35,13 +35,13 @@ class ModelConfig(Section):
 
     name: Name = key("models/nano")
     """A local directory, or a name on the Hugging Face hub (`org/name`)."""
-    local_dir: Name | None = key(None)
+    local_dir: Place | None = key(None)
     """A local directory to read instead of `name`, which then stays as the model's public name."""
     revision: Name | None = key(None)
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = key(False, pending=(True,))
     """Run Python code from the model's directory. weft never does: models must be part of Transformers."""
-    tokenizer: Name | None = key(None, identity=False)
+    tokenizer: Place | None = key(None, identity=False)
     """Another tokenizer than the model's own: a directory with a `tokenizer.json`, or a SentencePiece model (`spm32k.model`)."""
     tokenizer_ids: TokenizerIds = key(default_factory=TokenizerIds, identity=False)
     type: Literal["causal"] = key("causal")
@@ -81,7 +81,7 @@ PackingMethod = Literal["none", "bfd", "wrapped"]
 class TrainConfig(Section):
     """The training run."""
 
-    output_dir: Name | None = key(None, identity=False)
+    output_dir: Place | None = key(None, identity=False)
     """The run directory. Default: `outputs/` + `run_name`, or `outputs/run`."""
     epochs: float = key(3.0, gt=0, aliases=("train.num_train_epochs",))
     """Passes over the training examples; fractions are allowed."""
@@ -134,7 +134,7 @@ class TrainConfig(Section):
     """Whether a greater value of that metric is better."""
     early_stopping_patience: int | None = key(None, ge=1)
     """Stop after this many evaluations without improvement."""
-    resume_from_checkpoint: Name | None = key(None, identity=False)
+    resume_from_checkpoint: Place | None = key(None, identity=False)
     """A checkpoint directory to resume from. By default a run resumes from its own newest complete checkpoint."""
     dataloader_num_workers: int = key(0, ge=0, identity=False, pending="any")
     """Processes that read examples ahead. The examples are memory-mapped ids already, so none are needed."""
@@ -158,8 +158,9 @@ class GenConfig(Section):
 class EvalConfig(Section):
     """How a model is scored."""
 
-    sets: dict[str, Name] = key(default_factory=dict, identity=False)
-    """Further evaluation sets, `name: path`, beside `train`, `val` and `test`."""
+    sets: dict[str, Place] = key(default_factory=dict, identity=False)
+    """Further evaluation sets, `name: path`, beside `train`, `val` and `test`. The format of each record is detected; where
+    `data.format` is `custom`, records with those fields are read so."""
     metrics: list[Literal["rouge_l", "exact_match", "loss"]] = key(
         default_factory=lambda: ["rouge_l", "exact_match", "loss"], identity=False
     )

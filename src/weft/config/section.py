@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 Name = Annotated[str, Field(min_length=1)]
-"""Text that names something, such as a path: never empty, because the empty path is the working directory."""
+"""Text that names something: never empty, because the empty path is the working directory."""
 
-Paths = Name | Annotated[list[Name], Field(min_length=1)]
+Place = Annotated[Name, AfterValidator(os.path.expanduser)]
+"""A path, of which `~` is the home directory as it is for a shell (which leaves `data.raw_path=~/a.jsonl` as it is)."""
+
+Paths = Place | Annotated[list[Place], Field(min_length=1)]
 """A file, a directory, a pattern such as `data/*.jsonl`, each perhaps with `#500` for a sample; or a list of these."""
 
 

@@ -13,6 +13,7 @@ from weft.config.schema import Config, ModelConfig, PackingMethod
 from weft.data.benchmarks import read_benchmarks
 from weft.data.conversations import ConversationFile
 from weft.data.documents import require_both_kinds
+from weft.data.groups import asked, said
 from weft.data.inputs import (
     HELD_OUT,
     can_do_without_validation,
@@ -27,7 +28,6 @@ from weft.data.mixture import Share
 from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
-from weft.data.split import asked, said
 from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
 from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
@@ -162,8 +162,13 @@ class CheckReport:
         return content
 
 
-def check(config: Config, progress: Progress | None = None) -> CheckReport:
+def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) -> CheckReport:
     """Read, render and encode all records as training would, and say what is worth knowing.
+
+    Args:
+        config: says of which.
+        progress: told how far the encoding is.
+        jobs: processes that look for quotations of benchmarks; the result does not depend on it.
 
     Raises:
         DataError: the training file is missing or unreadable, or no example is left.
@@ -215,7 +220,7 @@ def check(config: Config, progress: Progress | None = None) -> CheckReport:
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
     packing = _packing(planned, stores["train"]) if planned else None
     held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
-    in_benchmarks = find_leaks(benchmarks, talks["train"])
+    in_benchmarks = find_leaks(benchmarks, talks["train"], jobs=jobs)
     return CheckReport(
         sets=tuple(sets),
         model=model,

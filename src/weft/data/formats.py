@@ -149,7 +149,7 @@ def _chosen(data: Data, shape: Shape, reading: Reading) -> tuple[Form, list[Mess
     """The first form that fits, and the messages that it reads."""
     forms: Sequence[Form] = shape.forms
     if not forms:
-        anything = shape.is_canonical or reading.format in ("auto", "chat")
+        anything = shape.is_canonical or reading.format in ("auto", "chat", "custom")
         _refuse_shape(data, None if anything else reading.format, reading)
     if len(forms) > 1:
         forms = [form for form in forms if all(data[field] for field in form.fields)] or forms[:1]

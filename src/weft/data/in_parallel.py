@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from weft.errors import DataError
 
@@ -23,6 +23,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processes(jobs: int | Literal["auto"]) -> int:
+    """How many processes ``data.jobs`` asks for where there is enough for them to do: ``auto`` is one per core."""
+    return cores() if jobs == "auto" else jobs
+
+
 def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], jobs: int) -> Iterator[Result]:
     """The results of ``work`` on consecutive parts of ``texts``, in order.
 
@@ -35,16 +40,16 @@ def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], j
     Raises:
         DataError: a process died.
     """
-    processes = min(jobs, sum(map(len, texts)) // _WORTH_A_PROCESS)
-    if processes < 2:
+    count = min(jobs, sum(map(len, texts)) // _WORTH_A_PROCESS)
+    if count < 2:
         yield work(texts)
         return
-    size = -(-len(texts) // (processes * _PARTS_PER_PROCESS))
+    size = -(-len(texts) // (count * _PARTS_PER_PROCESS))
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
     # Not forked: a fork copies locks that threads of this process, such as pyarrow's, may hold.
     try:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
             yield from pool.map(work, parts)
     except BrokenProcessPool:
-        what = f"one of {processes} processes was ended before its work was done, perhaps for want of memory"
-        raise DataError(what, where="--jobs", fix="use fewer, or --jobs 1") from None
+        what = f"one of {count} processes was ended before its work was done, perhaps for want of memory"
+        raise DataError(what, where="data.jobs", fix="set data.jobs=1, or fewer than now") from None

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
+from weft.config.data_schema import DatasetConfig
 from weft.config.locate import model_directory, tokenizer_place
 from weft.config.schema import Config, TokenizerIds
 from weft.data.documents import block_size, document_form
 from weft.data.places import Paths, exists, named
 from weft.data.reading import reading_of
 from weft.data.render import Renderer
+from weft.data.shared_questions import exceptions_of
 from weft.data.split import Portion
 from weft.data.store import SourceFile
 from weft.data.template import BUILT_IN, ChatTemplate, load_template
@@ -61,6 +66,26 @@ def dataset_portion(config: Config, name: str) -> Portion | None:
     return Portion(held_out=name == "val", ratio=ratio, seed=config.seed)
 
 
+def dataset_portions(config: Config, name: str) -> dict[str, Portion]:
+    """What ``train`` or ``val`` takes of each entry of ``datasets``, by the entry's name; nothing where :func:`dataset_portion`
+    is None.
+    """
+    portion = dataset_portion(config, name)
+    if portion is None:
+        return {}
+    mixed = [entry for entry in config.datasets if entry.weight]
+    found = {entry.called: portion for entry in config.datasets}
+    if len(mixed) < 2:
+        return found
+    with suppress(DataError):  # of what cannot be read, whoever reads it says so
+        sources = [replace(one, path=named(one.path)) for one in (_source(config, entry, "train") for entry in mixed)]
+        exceptions = exceptions_of(sources, portion.ratio, portion.seed, Path(config.data.cache_dir))
+        found |= {
+            entry.called: replace(portion, exceptions=each) for entry, each in zip(mixed, exceptions, strict=True)
+        }
+    return found
+
+
 def split_notices(config: Config) -> Iterator[str]:
     """What is to be said where validation is taken from ``datasets``."""
     if dataset_portion(config, "val"):
@@ -77,17 +102,18 @@ def _own_file(config: Config, name: str, path: Paths) -> SourceFile:
 
 
 def _datasets(config: Config, name: str) -> tuple[SourceFile, ...]:
-    return tuple(
-        SourceFile(
-            path=entry.training,
-            name=entry.called,
-            format=reading_of(config.data, entry.format or config.data.format, config.mode, entry),
-            weight=entry.weight,
-            seed=config.seed,
-            loss_weight=entry.loss_weight if name == "train" else 1.0,
-            portion=dataset_portion(config, name),
-        )
-        for entry in config.datasets
+    portions = dataset_portions(config, name)
+    return tuple(replace(_source(config, entry, name), portion=portions.get(entry.called)) for entry in config.datasets)
+
+
+def _source(config: Config, entry: DatasetConfig, name: str) -> SourceFile:
+    return SourceFile(
+        path=entry.training,
+        name=entry.called,
+        format=reading_of(config.data, entry.format or config.data.format, config.mode, entry),
+        weight=entry.weight,
+        seed=config.seed,
+        loss_weight=entry.loss_weight if name == "train" else 1.0,
     )
 
 

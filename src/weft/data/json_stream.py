@@ -12,6 +12,7 @@ from weft.data.strict_json import InvalidJson, end_of, parse_at, skip_whitespace
 _CHUNK = 2**16
 _TAIL = 16
 """Characters that may be missing to the end of a token, such as ``-Infinity`` or ``\\ud83d\\ude00``."""
+_STRUCTURE, _IN_STRING = re.compile(r'["{}\[\]]'), re.compile(r'["\\]')
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
@@ -58,9 +59,17 @@ class JsonStream:
 
         Raises:
             InvalidJson: there is none, or one that is refused. With a ``position`` the cursor stays, since nobody knows where
-                the value ends; without one the value is whole and the cursor is behind it.
+                the value ends; without one the cursor is behind the value, which is whole, or was too long to be looked at.
         """
         self.peek()
+        try:
+            return self._value()
+        except _TooLong:
+            self.last = excerpt(_readable(self._text[self._cursor : self._cursor + 4_000]))
+            self._skip()
+            raise InvalidJson(TOO_LONG) from None
+
+    def _value(self) -> Any:
         problem: InvalidJson | None = None
         value = None
         while True:
@@ -75,7 +84,7 @@ class JsonStream:
                 if not (self._may_go_on(error) and self._fill()):
                     raise
         if self._text[end - 1].isdigit() and end > len(self._text) - 4 and self._fill():
-            return self.value()  # of a number that ends here there may be more, such as the rest of 1e+5
+            return self._value()  # of a number that ends here there may be more, such as the rest of 1e+5
         if self._undecoded and (match := _UNDECODED.search(self._text, self._cursor, end)):
             byte = ord(match[0]) - 0xDC00
             line, column = self.place(match.start())
@@ -85,8 +94,7 @@ class JsonStream:
         if problem:
             self.last = _readable(self._text[self._cursor : end])
         if end - self._cursor > MAX_RECORD_BYTES:
-            problem = InvalidJson(TOO_LONG)
-            self.last = excerpt(_readable(self._text[self._cursor : self._cursor + 4_000]))
+            raise _TooLong
         self._move(end)
         if problem:
             raise problem
@@ -132,13 +140,13 @@ class JsonStream:
         """Read on, twice as much each time, so that a long value is not parsed again too often.
 
         Raises:
-            InvalidJson: the value at the cursor is longer than any may be.
+            _TooLong: the value at the cursor is longer than any may be.
         """
         if self._whole:
             return False
         kept = self._text[self._cursor :]
         if len(kept) > MAX_RECORD_BYTES:
-            raise InvalidJson(TOO_LONG, "", self._cursor)
+            raise _TooLong
         content = self._file.read(max(_CHUNK, len(kept)))
         self._whole = not content
         text = self._decoder.decode(content, final=self._whole)
@@ -146,9 +154,41 @@ class JsonStream:
         self._text, self._cursor = kept + text, 0
         return True
 
+    def _skip(self) -> None:
+        """Move behind the text, list or object at the cursor, which need not fit into the memory, by its quotes and brackets.
+
+        Raises:
+            InvalidJson: the file ends within it, or it is none of these.
+        """
+        if self._text[self._cursor] not in '"{[':
+            raise InvalidJson(TOO_LONG, "", self._cursor)
+        depth, in_string, start = 0, False, self._cursor
+        while True:
+            mark = (_IN_STRING if in_string else _STRUCTURE).search(self._text, start)
+            if mark is None or (mark[0] == "\\" and mark.end() == len(self._text)):
+                self._move(mark.start() if mark else len(self._text))
+                if not self._fill():
+                    raise InvalidJson(TOO_LONG, "and the file ends within it", self._cursor)
+                start = 0
+                continue
+            start = mark.end()
+            if mark[0] == "\\":
+                start += 1
+            elif mark[0] == '"':
+                in_string = not in_string
+            else:
+                depth += 1 if mark[0] in "{[" else -1
+            if depth == 0 and not in_string:
+                self._move(start)
+                return
+
     def _move(self, position: int) -> None:
         self.line, self.column = self.place(position)
         self._cursor = position
+
+
+class _TooLong(Exception):
+    """The value at the cursor is longer than any may be."""
 
 
 def _readable(text: str) -> str:

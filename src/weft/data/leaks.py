@@ -56,7 +56,8 @@ class Leaks:
     """Questions that a training record asks."""
     quoted: int | None
     """Further questions of which a training record says ``words`` words in a row; None where these were not looked for."""
-    words: int
+    words: int | None
+    """Words in a run; None as above."""
     first: tuple[Leak, ...]
     """The first 20 of both, asked ones before quoted ones."""
 
@@ -75,15 +76,15 @@ def find_leaks(
     if not sets:
         return ()
     asking = _first_asking({comparable(each.text) for questions in sets.values() for each in questions}, training)
+    if not quotations:
+        return tuple(_leaks(name, questions, asking, training) for name, questions in sets.items())
     words = [[words_of(each.text) for each in questions] for questions in sets.values()]
     numbers = {word: number for number, word in enumerate(dict.fromkeys(chain(*chain(*words))), 1)}
     runs = [_Runs(questions, numbers) for questions in words]
-    quoting: Sequence[dict[int, int] | None] = [None] * len(sets)
-    if quotations:
-        quoting = _first_quoting(runs, numbers, [all_said(each) for each in training], jobs)
+    quoting = _first_quoting(runs, numbers, [all_said(each) for each in training], jobs)
     found = zip(sets.items(), runs, quoting, strict=True)
     return tuple(
-        _leaks(name, questions, each.words, asking, quotes, training) for (name, questions), each, quotes in found
+        _leaks(name, questions, asking, training, each.words, quotes) for (name, questions), each, quotes in found
     )
 
 
@@ -122,10 +123,10 @@ def _first_asking(questions: set[str], training: Sequence[Material]) -> dict[str
 def _leaks(
     name: str,
     questions: Sequence[Question],
-    words: int,
     asking: Mapping[str, int],
-    quoting: Mapping[int, int] | None,
     training: Sequence[Material],
+    words: int | None = None,
+    quoting: Mapping[int, int] | None = None,
 ) -> Leaks:
     keys = (comparable(each.text) for each in questions)
     asked = [(place, asking[key]) for place, key in enumerate(keys) if key in asking]

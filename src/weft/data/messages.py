@@ -149,6 +149,12 @@ def _text_parts(parts: list[Any], number: int) -> Iterator[str]:
     for part in parts:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if not isinstance(part, Mapping) or kind != "text" or not isinstance(part.get("text"), str):
+            if kind == "text":
+                what, fix = (
+                    f"a part of message {number} has {kind_of(part.get('text'))}",
+                    'write {"type": "text", "text": …}',
+                )
+                raise RowError("the text of a content's part must be text", detail=what, fix=fix)
             found = f"a part of type {kind!r:.40}" if kind else "a part without a type"
             raise RowError("only text parts are supported yet", detail=f"message {number} has {found}", fix=LEAVE_OUT)
         yield part["text"]

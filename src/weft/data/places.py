@@ -131,6 +131,10 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
             found = _matching(text)
         elif is_dataset(text):
             found = dataset_files(text, sample, seed), ()
+        elif path.is_symlink():
+            raise DataError(
+                "the link leads nowhere", where=text, fix=f"it should lead to {path.readlink()}: mend it there, or here"
+            )
         else:
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
@@ -175,6 +179,9 @@ def _all_like(file: Path, directory: Path) -> Path:
 
 
 def _file(path: Path) -> tuple[Path, ...]:
+    if not path.is_file():  # a pipe waits for ever, and a device may never end
+        what = "this is neither a file nor a directory"
+        raise DataError(what, where=str(path), fix="write the records into a file, and name that")
     if kind(path) is None:
         if path.suffix.lower() in PACKINGS and unpacked_name(path).suffix.lower() in COLUMNS:
             what, fix = "Parquet and Arrow files are packed inside and are read as they are", f"unpack {path.name}"

@@ -64,7 +64,7 @@ class PrepareReport:
     rejected: Mapping[str, int]
     """How many rows were rejected, by reason: those that cannot be used, that ``data.filter`` leaves out, near duplicates."""
     rejects_path: str | None
-    """The file that lists them, if there are any."""
+    """The file that lists them and the duplicates, if there are any."""
     duplicates: tuple[Duplicate, ...]
     """The records that were left out because an earlier one says the same."""
     near_duplicates: NearDuplicates | None
@@ -130,7 +130,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
     fitting, rejects = by_length(conversations, config.data.filter, config.model)
     rejects = [*found.bad_rows, *rejects]
-    kept, duplicates = _without_duplicates(fitting)
+    kept, repeated = _without_duplicates(fitting)
     if not kept:
         raise _nothing_left(config, rejects)
     similar: NearDuplicates | None = None
@@ -153,8 +153,10 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         records=sum(found.files.values()),
         kept=len(kept),
         rejected=dict(Counter(row.reason for row in rejects).most_common()),
-        rejects_path=str(_beside(config, REJECTS_NAME)) if rejects else None,
-        duplicates=tuple(duplicates),
+        rejects_path=str(_beside(config, REJECTS_NAME)) if rejects or repeated else None,
+        duplicates=tuple(
+            Duplicate(location=str(again.location), first=str(first.location)) for again, first in repeated
+        ),
         near_duplicates=similar,
         leaks=find_leaks({**questions_held_out(splits), **benchmarks}, splits["train"], jobs=jobs),
         splits=written,
@@ -168,7 +170,8 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         notes=(*_notes(config, found, kept, ratios, written), *unread),
     )
     earlier_style, unrestored = None, list[Path]()
-    if not _write(config, report, splits, rejects, stale):
+    left_out = [*map(as_json, rejects), *(as_json(_repetition(again, first)) for again, first in repeated)]
+    if not _write(config, report, splits, left_out, stale):
         earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
         if config.data.style:
             apply_style(config, config.data.style)
@@ -254,17 +257,27 @@ def _nothing_left(config: Config, rejects: Sequence[BadRow]) -> DataError:
     )
 
 
-def _without_duplicates(conversations: Sequence[Material]) -> tuple[list[Material], list[Duplicate]]:
-    """The first conversation of each content, with an id, and the others."""
+def _without_duplicates(conversations: Sequence[Material]) -> tuple[list[Material], list[tuple[Material, Material]]]:
+    """The first conversation of each content, with an id, and each of the others beside it."""
     first: dict[str, Material] = {}
-    duplicates = []
+    repeated = []
     for conversation in conversations:
         digest = digest_of(conversation)
         if digest in first:
-            duplicates.append(Duplicate(location=str(conversation.location), first=str(first[digest].location)))
+            repeated.append((conversation, first[digest]))
         else:
             first[digest] = conversation if conversation.id else replace(conversation, id=digest[:_ID_LENGTH])
-    return list(first.values()), duplicates
+    return list(first.values()), repeated
+
+
+def _repetition(again: Material, first: Material) -> BadRow:
+    """A duplicate as the file of rejects has it."""
+    return BadRow(
+        location=again.location,
+        reason="the same as an earlier record",
+        detail=str(first.location),
+        raw=json.dumps(canonical(again), ensure_ascii=False),
+    )
 
 
 def _stale(
@@ -312,7 +325,7 @@ def _write(
     config: Config,
     report: PrepareReport,
     splits: Mapping[str, Sequence[Material]],
-    rejects: Sequence[BadRow],
+    left_out: Sequence[Mapping[str, str]],
     stale: Sequence[Path],
 ) -> bool:
     """Write everything; old files stay whole until the new ones are, and those that would not change are not touched.
@@ -325,15 +338,15 @@ def _write(
             Path(split.path): prepared.write(Path(split.path), json_lines(map(canonical, splits[name])))
             for name, split in report.splits.items()
         }
-        if rejects:
-            staged.write(_beside(config, REJECTS_NAME), json_lines(map(as_json, rejects)))
+        if left_out:
+            staged.write(_beside(config, REJECTS_NAME), json_lines(left_out))
         content = json.dumps(report.as_dict(), ensure_ascii=False, indent=2) + "\n"
         staged.write(_beside(config, REPORT_NAME), [content.encode()])
         style = config.data.style
         styled = style is not None and not stale and is_styled(config, style, digests)
         if not styled:
             suspend_style(config)
-        for path in [*stale, *([] if rejects else [_beside(config, REJECTS_NAME)])]:
+        for path in [*stale, *([] if left_out else [_beside(config, REJECTS_NAME)])]:
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
         if not styled:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weft.data.rows import MEND, BadRow, excerpt
+from weft.data.rows import MAX_RECORD_BYTES, MEND, BadRow, excerpt, too_long
 from weft.data.unpack import DamagedFile
 from weft.errors import DataError
 from weft.types import Location, Record
@@ -18,6 +18,7 @@ from weft.types import Location, Record
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_MOST_BYTES = 4  # of a character, in UTF-8
 _AT_ONCE = 256  # rows: enough for speed, few enough that long texts do not fill the memory
 
 
@@ -58,9 +59,11 @@ def _rows(path: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterat
     number = 0
     try:
         for batch in batches():
+            some_may_be_long = batch.nbytes > MAX_RECORD_BYTES
             for value in _values(batch):
                 number += 1
-                yield _row(Location(path=str(path), record=number), value)
+                row = _row(Location(path=str(path), record=number), value)
+                yield _unless_too_long(row) if some_may_be_long else row
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, pa.ArrowException):
             raise  # the disk's problem, not the file's
@@ -107,6 +110,15 @@ def _row(location: Location, value: Any) -> Record | BadRow:
     except _NoJson as problem:
         raw = json.dumps(value, ensure_ascii=False, default=lambda item: excerpt(repr(item)))
         return BadRow(location=location, reason=problem.reason, detail=problem.detail, raw=raw, fix=problem.fix)
+
+
+def _unless_too_long(row: Record | BadRow) -> Record | BadRow:
+    if isinstance(row, BadRow):
+        return row
+    text = json.dumps(row.data, ensure_ascii=False)  # as JSON lines would hold it
+    if len(text) * _MOST_BYTES <= MAX_RECORD_BYTES or len(text.encode()) <= MAX_RECORD_BYTES:
+        return row
+    return too_long(row.location, text[:4_000])
 
 
 class _NoJson(Exception):

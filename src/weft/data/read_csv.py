@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt, is_too_long, lines, not_utf8, too_long
@@ -35,18 +36,24 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
         at_end = True
 
     header: list[str] | None = None
+    source, skipped = decoded(), 0
     # Strict: otherwise a quote that is never closed swallows the rest of the file into one value.
-    reader = csv.reader(decoded(), delimiter=delimiter, strict=True)
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
     while True:
-        location = Location(path=str(path), line=reader.line_num + 1)
+        location = Location(path=str(path), line=reader.line_num + skipped + 1)
         pending.clear()
         try:
             cells = next(reader, None)
             problem = None
         except csv.Error as error:
             if len(pending) > 1 and sum(map(len, pending)) > MAX_RECORD_BYTES:
-                yield _endless(location, pending)
-                return
+                beginning = _text(pending[:1])
+                further = _lines_to_closing_quote(source, pending) if header else None
+                yield _very_long(location, beginning, closed=further is not None)
+                if further is None:
+                    return
+                skipped += further
+                continue
             cells, problem = [], _broken(location, pending, None if at_end else str(error))
         if cells is None:
             return
@@ -59,9 +66,32 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
             yield _row(location, header, cells, pending)
 
 
-def _endless(location: Location, pending: list[bytes]) -> BadRow:
-    """For a quote that is closed so late, if at all, that nobody knows where the next row starts."""
-    row = too_long(location, _text(pending[:1]))
+def _lines_to_closing_quote(source: Iterator[str], pending: list[bytes]) -> int | None:
+    """Read on from within a quote to the end of the line that closes it, and return how many lines that took. None where the file
+    ends before, or a line is too long to be seen whole.
+
+    Args:
+        source: of lines, each of which is ``pending`` when it is read.
+        pending: the lines of the row so far. Quotes in it are doubled, so the row ends with a line that makes their number even.
+    """
+    quotes = 0
+    for further in count():
+        if any(map(is_too_long, pending)):
+            return None
+        quotes += sum(line.count(b'"') for line in pending)
+        if quotes % 2 == 0:
+            return further
+        pending.clear()
+        if next(source, None) is None:
+            return None
+    raise AssertionError("counting has no end")
+
+
+def _very_long(location: Location, beginning: str, *, closed: bool) -> BadRow:
+    """For a quote that is closed so late, if at all."""
+    row = too_long(location, beginning)
+    if closed:
+        return replace(row, detail="a quote is opened, and closed after as long")
     detail = "a quote is opened, and not closed for as long"
     return replace(row, reason=row.reason + REST_UNREAD, detail=detail, fix="close the quote there")
 
@@ -72,6 +102,11 @@ def _broken(location: Location, pending: list[bytes], detail: str | None) -> Bad
     if detail is None:
         reason += REST_UNREAD if len(pending) > 1 else ""
         detail, fix = "a quote is opened, and never closed", "close the quote there"
+    elif "new-line" in detail:
+        detail, fix = (
+            "a carriage return stands between its values",
+            "end lines with LF or CRLF; quote values that hold CR",
+        )
     return BadRow(location=location, reason=reason, detail=detail, raw=_text(pending), fix=fix)
 
 

@@ -67,6 +67,9 @@ def read_json(path: Path) -> Iterator[Record | BadRow]:
                 yield Record(data=stream.value(), location=location)
             except InvalidJson as problem:
                 yield _bad_item(location, stream, problem)
+                if problem.position is None and stream.peek():  # behind a record that was too long to be looked at
+                    behind = stream.broken("there is text after the end of the record")
+                    yield _bad_item(replace(location, line=stream.line), stream, behind)
 
 
 _Shape = Literal["list", "data", "lines", "single", "broken"]
@@ -178,6 +181,6 @@ def _bad_item(location: Location, stream: JsonStream, problem: InvalidJson) -> B
         location=replace(location, line=line),
         reason=problem.reason + REST_UNREAD,
         detail=f"column {column}: {problem.detail}" if problem.detail else f"column {column}",
-        raw=stream.rest_of_line(problem.position),
+        raw=stream.rest_of_line(problem.position) or stream.last,
         fix="mend the file there",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,11 +26,19 @@ class Reading(NamedTuple):
     context_field: str = "context"
     own: tuple[str, ...] = ()
     """Which of these the data set names itself, and not the section ``data``."""
+    detects: bool = False
+    """With ``custom``: whether records that lack the fields of question and answer are read as ``auto`` reads them."""
     oasst_paths: OasstPaths = "best"
     oasst_lang: tuple[str, ...] = ()
     include_system_prompt: bool = True
     mode: Mode = "sft"
     """What is trained, conversations (``sft``), documents (``cpt``) or both, and so what a record may be."""
+
+    def is_custom(self, fields: Container[str]) -> bool:
+        """Whether a record with these fields is read in the custom format."""
+        if self.format != "custom":
+            return False
+        return not self.detects or (self.instruction_field in fields and self.response_field in fields)
 
     def key(self, name: str) -> str:
         """The configuration key that gives a field its name."""
@@ -50,6 +59,11 @@ class Reading(NamedTuple):
             for key in ("system_field", "context_field")
             if getattr(self, key) != getattr(default, key)
         }
+
+
+def by_line(format: RecordFormat | Reading) -> bool:
+    """Whether each line of a text file is a record."""
+    return (format.format if isinstance(format, Reading) else format) == "lines"
 
 
 def reading_of(

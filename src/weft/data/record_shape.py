@@ -118,10 +118,10 @@ def shape_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Shape:
     """
     names = frozenset(keys)
     is_canonical = names >= CANONICAL and names - CANONICAL <= frozenset(SETTING)
-    if reading.format == "custom" and not is_canonical:
+    if reading.is_custom(names) and not is_canonical:
         forms = [_custom(keys, reading)]
     else:
-        anything = is_canonical or reading.format in ("auto", "chat")
+        anything = is_canonical or reading.format in ("auto", "chat", "custom")
         forms = list(_fitting(keys, is_list, None if anything else reading.format))
     return Shape(
         kind=_kind(names, reading),

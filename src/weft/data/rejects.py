@@ -12,6 +12,7 @@ from weft.data.files import StagedFiles, first_line_has, json_lines
 from weft.data.formats import RowError, parse_as
 from weft.data.inputs import held_out_files, training_files
 from weft.data.places import find_parts
+from weft.data.reading import by_line
 from weft.data.rows import BadRow, as_json
 from weft.data.sources import read_part
 from weft.data.store import SourceFile
@@ -94,7 +95,8 @@ def rejected_rows(files: Sequence[SourceFile], left_out: LeftOut) -> Iterator[Ba
             reasons.setdefault(place, []).append(reason)
     for file in files if reasons else ():
         for part in find_parts(file.path, seed=file.seed):
-            for row in read_part(part, file.seed)[0]:
+            rows, _ = read_part(part, file.seed, by_line=by_line(file.format))
+            for row in rows:
                 for reason in reasons.get(row.location, ()):
                     yield _rejected(row, reason, file)
 

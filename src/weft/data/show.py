@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from weft.config.schema import Config
+from weft.data.conversation_reader import ConversationReader
 from weft.data.inputs import load_renderer, training_files
 from weft.data.render import Renderer
-from weft.data.store import SourceFile, read_source
+from weft.data.rows import BadRow
+from weft.data.store import SourceFile
 from weft.data.style import effective_system_prompt
 from weft.data.system_prompt import with_system_prompt
 from weft.data.template import Printed, Rendered
@@ -179,10 +181,31 @@ def _first(config: Config, count: int) -> list[tuple[SourceFile, Material]]:
         raise ConfigError(
             "the number of records must be at least 1", where="-n", fix="leave it out to see the first one"
         )
-    system_prompt = effective_system_prompt(config)
-    talks = (
-        (file, talk)
-        for file in training_files(config)
-        for talk in read_source(file, on_bad_row=config.on_bad_row, system_prompt=system_prompt).conversations
+    found: list[tuple[SourceFile, Material]] = []
+    for file in training_files(config):
+        found += ((file, talk) for talk in _first_of(file, count - len(found), config))
+        if len(found) == count:
+            break
+    return found
+
+
+def _first_of(file: SourceFile, count: int, config: Config) -> list[Material]:
+    """The first conversations or documents of a source, of which no more is read than that takes; all of it where a row cannot be
+    used, so that all of these are named.
+    """
+    reader = ConversationReader(
+        file.path,
+        format=file.format,
+        system_prompt=effective_system_prompt(config),
+        source=file.name,
+        seed=file.seed,
     )
-    return list(islice(talks, count))
+    found: list[Material] = []
+    bad_rows: list[BadRow] = []
+    for block in reader.blocks(held=reader.portion(file.portion) if file.portion else None):
+        found += block.conversations
+        bad_rows += block.bad_rows
+        if len(found) >= count and not (bad_rows and config.on_bad_row == "error"):
+            return found[:count]
+    reader.refuse(bad_rows, config.on_bad_row)
+    return found[:count]

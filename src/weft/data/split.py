@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from weft.data.comparing import comparable
-from weft.data.conversations import content_digest, digest_of, turns_of
-from weft.data.seeds import derive_seed
-from weft.errors import DataError
-from weft.types import Document, Material
-
-QUESTION, NONE = "question", "none"
-"""What may make conversations a group that no split divides, beside a field of ``meta``."""
+from weft.data.groups import Grouped, grouped, linked
+from weft.types import Material
 
 
 def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
@@ -49,7 +41,7 @@ def assign_splits(
     ratios: Mapping[str, float],
     seed: int,
     *,
-    group_by: str = QUESTION,
+    group_by: str = "question",
     by_source: bool = False,
 ) -> list[str]:
     """The split of every conversation.
@@ -62,31 +54,32 @@ def assign_splits(
         conversations: what is divided.
         ratios: see :func:`split_sizes`.
         seed: another one ranks otherwise.
-        group_by: ``question``: the same user messages, but for case and spacing, make a group; ``none``: the same messages, but
-            for the system message; else a field of ``meta``, whose value makes the group, or the question where a record
-            lacks it.
+        group_by: ``question``: the same user messages, but for case and spacing, make a group, together with conversations that
+            ask only one of them; ``none``: the same messages, but for the system message; else a field of ``meta``, whose
+            value makes the group, or the question where a record lacks it.
         by_source: cut the ranking of each source by itself. A group of several sources stays together all the same.
 
     Raises:
         DataError: no record has the field ``group_by``.
     """
-    key = f"{derive_seed(seed, 'split')}:"
-    groups: list[bytes] = []
-    sources: dict[str, Counter[bytes]] = {}
-    is_known = group_by in (QUESTION, NONE)
-    for conversation in conversations:
-        is_known = is_known or group_by in conversation.meta
-        groups.append(hashlib.sha256((key + _group(conversation, group_by)).encode()).digest())
-        sources.setdefault(conversation.source or "" if by_source else "", Counter())[groups[-1]] += 1
-    if not is_known:
-        raise DataError(
-            f'no record has the field "{group_by}" in its meta',
-            where="data.split.group_by",
-            fix=f"name a field that records have, or {QUESTION} or {NONE}",
-        )
+    sources: list[str] = []
+
+    def noted() -> Iterator[Material]:
+        for conversation in conversations:
+            sources.append(conversation.source or "" if by_source else "")
+            yield conversation
+
+    return divided(linked(grouped(noted(), seed, group_by)), sources, ratios)
+
+
+def divided(groups: Sequence[bytes], sources: Sequence[str], ratios: Mapping[str, float]) -> list[str]:
+    """The split of every conversation, by its group and its source, each of which is cut by itself."""
+    counts: dict[str, Counter[bytes]] = {}
+    for group, source in zip(groups, sources, strict=True):
+        counts.setdefault(source, Counter())[group] += 1
     decided: dict[bytes, str] = {}
-    for source in sorted(sources):
-        decided |= _cut(sources[source], ratios, decided)
+    for source in sorted(counts):
+        decided |= _cut(counts[source], ratios, decided)
     return [decided[group] for group in groups]
 
 
@@ -108,29 +101,6 @@ def _cut(counts: Counter[bytes], ratios: Mapping[str, float], decided: Mapping[b
     return found
 
 
-def _group(conversation: Material, group_by: str) -> str:
-    if group_by == NONE:
-        return said(conversation)
-    if group_by in conversation.meta:
-        return f"{group_by}: {json.dumps(conversation.meta[group_by], sort_keys=True)}"
-    return asked(conversation)
-
-
-def asked(conversation: Material) -> str:
-    """A digest of what the user says in a conversation, without differences of case and spacing; of a document, of all of it."""
-    if isinstance(conversation, Document):
-        return digest_of(conversation)
-    questions = (message for message in turns_of(conversation.messages) if message.role == "user")
-    return content_digest([replace(message, content=comparable(message.content)) for message in questions])
-
-
-def said(conversation: Material) -> str:
-    """A digest of what a conversation says, whatever its system message asks for; of a document, of its text."""
-    if isinstance(conversation, Document):
-        return digest_of(conversation)
-    return content_digest(turns_of(conversation.messages))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Portion:
     """What training or validation takes of a source that has no validation file beside it."""
@@ -140,8 +110,34 @@ class Portion:
     ratio: float
     """The share of validation."""
     seed: int
+    exceptions: tuple[tuple[str, str], ...] = ()
+    """Groups of conversations, by their hex, over which another source decides that asks the same: ``train`` or ``val``."""
 
     def holds(self, conversations: Iterable[Material]) -> list[bool]:
         """Which of a source's conversations are in this portion; the same question is never in both."""
-        split = assign_splits(conversations, {"train": 1 - self.ratio, "val": self.ratio}, self.seed)
+        groups = linked(grouped(conversations, self.seed))
+        split = divided(groups, [""] * len(groups), _ratios(self.ratio))
+        if self.exceptions:
+            otherwise = {bytes.fromhex(group): name for group, name in self.exceptions}
+            split = [otherwise.get(group, name) for group, name in zip(groups, split, strict=True)]
         return [(name == "val") == self.held_out for name in split]
+
+
+def exceptions_between(sources: Sequence[Grouped], ratio: float) -> list[tuple[tuple[str, str], ...]]:
+    """For each source, the exceptions with which a :class:`Portion` of it divides no question that sources share.
+
+    Earlier sources decide over what they share with later ones.
+    """
+    labels = [f"{number:09}" for number, source in enumerate(sources) for _ in source.groups]
+    together = iter(divided(linked(*sources), labels, _ratios(ratio)))
+    exceptions = []
+    for source in sources:
+        groups = linked(source)
+        alone = divided(groups, [""] * len(groups), _ratios(ratio))
+        differing = {(group.hex(), name) for group, own, name in zip(groups, alone, together) if own != name}  # noqa: B905
+        exceptions.append(tuple(sorted(differing)))
+    return exceptions
+
+
+def _ratios(held_out: float) -> dict[str, float]:
+    return {"train": 1 - held_out, "val": held_out}

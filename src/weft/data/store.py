@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from weft.config.data_schema import RecordFormat
+from weft.data.cache_upkeep import forget
 from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.in_parallel import cores
@@ -195,12 +196,11 @@ def open_store(
         known = renderer.disproved
         entries.append(source.entry(cache_dir, jobs, partial(watched, done)))
         done += entries[-1].numbers.records
-        if renderer.disproved != known:  # which the entries made before had relied upon
+        if renderer.disproved != known:  # on which other entries may rely, whatever run made them
+            forget(cache_dir, renderer.fingerprint, but=cache_dir / source.key)
             entries[:-1] = [
-                entry
-                if entry.cached
-                else earlier.entry(cache_dir, jobs, partial(watched, done), doubt=renderer.disproved)
-                for earlier, entry in zip(sources, entries[:-1], strict=False)
+                earlier.entry(cache_dir, jobs, partial(watched, done), doubt=renderer.disproved)
+                for earlier in sources[: len(entries) - 1]
             ]
     if not any(entry.numbers.examples for entry in entries):
         raise nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
@@ -220,15 +220,15 @@ class _Source:
         self.paths = [Path(path) for path in self._reader.files]
         self._contents = [_content(path) for path in self.paths]
         portion = file.portion and asdict(file.portion)
-        read_as = _read_as(file, self._reader.parts)
+        how = read_as(file, self._reader.parts)
         choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
-        self._key = _digest([_code_digest(), self._contents, read_as, *choices])
+        self.key = _digest([code_digest(), self._contents, how, *choices])
 
     def entry(
         self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None], *, doubt: str | None = None
     ) -> Entry:
         """Its examples, from the cache where they are there and there is no ``doubt`` about them."""
-        place = cache_dir / self._key
+        place = cache_dir / self.key
         if doubt:
             damage: str | None = f"everything was encoded again, because {doubt}"
         else:
@@ -317,7 +317,7 @@ def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """A digest of this package, so that no version of weft meets examples that another one made."""
     digest = hashlib.sha256()
     for path in sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".jinja")):
@@ -325,7 +325,7 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def _read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
+def read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
     """What beside their bytes decides which records files hold: the kinds of the files, and which samples are taken."""
     samples = [[part.name, part.sample, file.seed, len(part.files)] for part in parts if part.sample is not None]
     return [file.format, [[kind(path), path.suffix.lower()] for part in parts for path in part.files], samples]

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from weft.data.cache_upkeep import aside_of, held, remove_abandoned
 from weft.data.conversation_reader import CannotShare
 from weft.data.example_file import ExampleFile
 from weft.data.files import sync_directory, writing
@@ -107,7 +106,7 @@ def build_entry(
                 account=account,
             )
         files = work.source.reader.files
-        _write_report(aside, account, fingerprint, files, notices)
+        _write_report(aside, account, fingerprint, files, notices, renderer=work.renderer.fingerprint)
         entry = _open(aside, files, verify=False)
         _publish(aside, place, damaged=replaces_damaged)
         return entry
@@ -161,10 +160,12 @@ def _done(path: Path, work: Work, progress: Callable[[int], None], jobs: int) ->
 def _aside(place: Path) -> Iterator[Path]:
     """A directory to build an entry in, which is gone afterwards unless it was published."""
     with writing(place.parent):
-        aside = place.parent / f".{place.name}.{os.getpid()}.{secrets.token_hex(4)}"
+        remove_abandoned(place.parent)
+        aside = aside_of(place)
         aside.mkdir(parents=True)
         try:
-            yield aside
+            with held(aside):
+                yield aside
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -194,7 +195,13 @@ def _open(place: Path, files: Sequence[str], *, verify: bool) -> Entry:
 
 
 def _write_report(
-    directory: Path, account: Account, fingerprint: str, files: Sequence[str], notices: Sequence[str]
+    directory: Path,
+    account: Account,
+    fingerprint: str,
+    files: Sequence[str],
+    notices: Sequence[str],
+    *,
+    renderer: str,
 ) -> None:
     """Seal ``directory``: the account of its examples, their size and digest, and the digest of all that."""
     examples = directory / _EXAMPLES
@@ -202,6 +209,7 @@ def _write_report(
         "bytes": examples.stat().st_size,
         "sha256": file_digest(examples),
         "fingerprint": fingerprint,
+        "renderer": renderer,
         "numbers": asdict(account.numbers),
         "notes": account.notes,
         "notices": notices,

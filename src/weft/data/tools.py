@@ -125,5 +125,6 @@ def from_json(text: str, reason: str, fix: str, place: str = "") -> Any:
             parse("[" * _ROOM + text + "]" * _ROOM)
     except InvalidJson as problem:
         column = "" if problem.position is None else f"column {problem.position + 1}: "
-        raise RowError(reason, detail=place + column + (problem.detail or problem.reason), fix=fix) from None
+        said = problem.detail if problem.position is not None and problem.detail else str(problem)
+        raise RowError(reason, detail=place + column + said, fix=fix) from None
     return value

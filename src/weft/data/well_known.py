@@ -10,7 +10,7 @@ from pathlib import Path
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.files import StagedFiles, check_directory, first_line_has, json_lines
 from weft.data.reading import Reading
-from weft.errors import DataError
+from weft.errors import DataError, Problems
 from weft.types import Conversation
 
 
@@ -55,6 +55,8 @@ class Fetched:
     """Of conversations, those behind the first one, which a prompt and a response cannot hold."""
     left_out: Mapping[str, int]
     """Records, or messages of trees, that are not in the file, by reason."""
+    bad_rows: Mapping[str, tuple[str, ...]]
+    """The places of those that cannot be used, by reason."""
 
 
 def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[Fetched]:
@@ -78,11 +80,24 @@ def get_datasets(names: Sequence[str], source: Path | None, out: Path) -> list[F
         for name in names:
             known = WELL_KNOWN[name]
             place = f"{known.hub}@train" if source is None else str(_copy_of(name, source, alone=len(names) == 1))
-            found = read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
+            found = _read(place, known, name)
             staged.write(out / known.file, json_lines(map(_first_exchange, found.talks)))
             fetched.append(_account(name, place, out / known.file, found))
         staged.commit()
     return fetched
+
+
+def _read(place: str, known: WellKnown, name: str) -> ConversationFile:
+    try:
+        return read_conversations(place, format=known.reading, on_bad_row="drop", source=name)
+    except Problems as none_left:
+        first, *_ = none_left.problems
+        raise DataError(
+            f"no record of it can be used as {known.hub}; the first one: {first.what}",
+            where=first.where,
+            fix="give a copy of that set in its own fields as --source; other records need no `weft datasets get`: name them as "
+            "data.raw_path",
+        ) from None
 
 
 def _copy_of(name: str, source: Path, *, alone: bool) -> Path:
@@ -128,6 +143,9 @@ def _first_exchange(conversation: Conversation) -> dict[str, str]:
 
 def _account(name: str, place: str, path: Path, found: ConversationFile) -> Fetched:
     answers = sum(message.role == "assistant" for talk in found.talks for message in talk.messages)
+    bad_rows: dict[str, list[str]] = {}
+    for row in found.bad_rows:
+        bad_rows.setdefault(row.reason, []).append(str(row.location))
     return Fetched(
         name=name,
         source=place,
@@ -135,4 +153,5 @@ def _account(name: str, place: str, path: Path, found: ConversationFile) -> Fetc
         records=len(found.conversations),
         further_exchanges=answers - len(found.conversations),
         left_out=dict(Counter(row.reason for row in found.bad_rows) + Counter(found.left_out)),
+        bad_rows={reason: tuple(places) for reason, places in bad_rows.items()},
     )

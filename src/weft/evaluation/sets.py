@@ -12,13 +12,16 @@ import numpy as np
 from weft.config.data_schema import DataConfig, DatasetConfig
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
-from weft.data.inputs import dataset_portion
+from weft.data.inputs import dataset_portion, dataset_portions
 from weft.data.places import exists, named
 from weft.data.reading import reading_of
 from weft.data.seeds import derive_seed
 from weft.data.style import effective_system_prompt
 from weft.errors import ConfigError
 from weft.types import Material
+
+_NOT_DETECTED = ("custom", "lines")
+"""Formats of the section ``data`` in which other sets are read, too: no record shows that it is of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +41,19 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
 
     Args:
         config: says where ``train``, ``val``, ``test`` and the sets of ``eval.sets`` are.
-        names: of sets, or paths of files; none means the validation set.
+        names: of sets, or paths of files, which are read as those of ``eval.sets`` are; none means the validation set.
         full: ``val``, ``test`` (unless there is none, and the split makes none or no file was named) and all of ``eval.sets``.
 
     Raises:
         ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
     """
     split = tuple(entry for entry in config.datasets if entry.weight) if dataset_portion(config, "val") else ()
+    alike = config.data.format if config.data.format in _NOT_DETECTED else "auto"
     known = {
         "train": tuple(config.datasets) or (DatasetConfig(path=config.data.training, format=config.data.format),),
         "val": split or (DatasetConfig(path=config.data.val_path, format=config.data.format),),
         "test": (DatasetConfig(path=config.data.test_path, format=config.data.format),),
-        **{name: (DatasetConfig(path=path, format="auto"),) for name, path in config.eval.sets.items()},
+        **{name: (DatasetConfig(path=path, format=alike),) for name, path in config.eval.sets.items()},
     }
     if full:
         nobody_named_it = config.data.test_path == DataConfig().test_path or config.data.split.test_ratio == 0
@@ -72,7 +76,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
                 fix="give the files names of their own under eval.sets",
             )
         else:
-            found[Path(name).stem] = (DatasetConfig(path=name, format="auto"),)
+            found[Path(name).stem] = (DatasetConfig(path=name, format=alike),)
     return found
 
 
@@ -96,22 +100,25 @@ def sample(evaluated: EvalSet, size: int, seed: int) -> EvalSet:
 
 
 def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> EvalSet:
-    portion = dataset_portion(config, name)
-    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and portion is None
+    portions = dataset_portions(config, name)
+    ours = name in ("train", "val", "test") and not (name == "train" and config.datasets) and not portions
     fix = (
         f"run `weft prepare`, which writes it, or set data.{name}_path"
         if ours
         else "mend the path in the configuration"
     )
+    further = name not in ("train", "val", "test")
     read = [
         read_conversations(
             file.training,
-            format=reading_of(config.data, file.format or config.data.format, config.mode, file),
+            format=reading_of(config.data, file.format or config.data.format, config.mode, file)._replace(
+                detects=further
+            ),
             on_bad_row=config.on_bad_row,
             system_prompt=effective_system_prompt(config),
             source=file.name,
             seed=config.seed,
-            portion=portion,
+            portion=portions.get(file.called),
             fix=fix,
         )
         for file in files

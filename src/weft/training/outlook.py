@@ -65,13 +65,15 @@ class RunCheck(CheckReport):
         return content
 
 
-def check_run(config: Config, progress: Progress | None = None) -> RunCheck:
+def check_run(config: Config, progress: Progress | None = None, *, jobs: int = 1) -> RunCheck:
     """Check the records, and look ahead at the run.
+
+    Args: see :func:`weft.data.check.check`.
 
     Raises:
         WeftError: as :func:`weft.data.check.check`.
     """
-    found = check(config, progress)
+    found = check(config, progress, jobs=jobs)
     fields = {name: getattr(found, name) for name in CheckReport.__dataclass_fields__}
     if found.epochs is None:
         return RunCheck(**fields, run=None)
