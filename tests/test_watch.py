@@ -233,7 +233,7 @@ def test_very_long_contents_are_printed_rather_than_proved() -> None:
 # ---- templates that people use -----------------------------------------------------------------------------------------
 
 SHAPES: tuple[tuple[Role, ...], ...] = (("user", "assistant"), ROLES, ("system", "user", "assistant"))
-NOT_PROVED = {"prompt_only"}
+NOT_PROVED = {"prompt_only", "standing_prompt"}
 
 
 def _sources() -> dict[str, str]:
