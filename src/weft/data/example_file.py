@@ -84,12 +84,12 @@ class ExampleWriter:
         offsets = np.append(columns.starts, columns.ends[-1])
         places = [example.location for example in columns.examples]
         arrays = [
-            pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.ids)),
-            pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(columns.weights)),
-            pa.array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
-            pa.array([self._numbers[place.path] for place in places], pa.int32()),
-            pa.array([place.line for place in places], pa.int64()),
-            pa.array([place.record for place in places], pa.int64()),
+            pa.ListArray.from_arrays(_column(offsets, np.int32), _column(columns.ids, np.int32)),
+            pa.ListArray.from_arrays(_column(offsets, np.int32), _column(columns.weights, np.float32)),
+            _column(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64), np.float64),
+            _column([self._numbers[place.path] for place in places], np.int32),
+            _column([place.line for place in places], np.int64),
+            _column([place.record for place in places], np.int64),
         ]
         self.append(pa.record_batch(arrays, schema=_SCHEMA))
 
@@ -137,7 +137,7 @@ class ExampleFile:
         sizes = [len(batch.offsets) - 1 for batch in self._batches]
         self._ends = np.cumsum(sizes, dtype=np.int64)
         self.lengths = _joined([np.diff(batch.offsets) for batch in self._batches], np.int32)
-        self.targets = _joined([batch.columns["target"].to_numpy() for batch in self._batches], np.float64)
+        self.targets = _joined([_values(batch.columns["target"]) for batch in self._batches], np.float64)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -160,11 +160,36 @@ class ExampleFile:
 def _views(batch: pa.RecordBatch) -> _Batch:
     ids, weights = batch["ids"], batch["weights"]
     return _Batch(
-        ids=ids.values.to_numpy(),
-        weights=weights.values.to_numpy(),
-        offsets=ids.offsets.to_numpy(),
+        ids=_values(ids.values),
+        weights=_values(weights.values),
+        offsets=_values(ids.offsets),
         columns=batch,
     )
+
+
+# pyarrow's own ways to and from NumPy, pa.array and to_numpy, import pandas wherever it is installed, which takes longer than all
+# the rest of opening a store. So these two go through the buffers.
+
+
+def _column(values: Sequence[float | None] | np.ndarray, dtype: type[np.generic]) -> pa.Array:
+    """Numbers as a column; None is null."""
+    nulls = 0 if isinstance(values, np.ndarray) else sum(value is None for value in values)
+    known = np.packbits([value is not None for value in values], bitorder="little") if nulls else None
+    numbers = np.ascontiguousarray([value or 0 for value in values] if nulls else values, dtype)
+    buffers = [None if known is None else pa.py_buffer(known), pa.py_buffer(numbers)]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(dtype), len(numbers), buffers, nulls)
+
+
+def _values(column: pa.Array) -> np.ndarray:
+    """A view of a column of numbers.
+
+    Raises:
+        pyarrow.ArrowInvalid: some are null.
+    """
+    if column.null_count:
+        raise pa.ArrowInvalid("numbers are missing")
+    data = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())
+    return data[column.offset : column.offset + len(column)]
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
