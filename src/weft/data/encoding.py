@@ -19,6 +19,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -75,8 +76,6 @@ class Encoder:
         stops: those among them that end an answer.
 
     Attributes:
-        whole_because: why texts are encoded whole, in words; None where they are encoded by the chunk
-            (:mod:`weft.data.chunk_cache`), with the same ids.
         disproved: what a sample showed, where encoding by the chunk gave other ids. From then on texts are encoded whole, and
             what was encoded before should be encoded again.
 
@@ -94,8 +93,6 @@ class Encoder:
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
         self.disproved: str | None = None
-        self.whole_because = self._why_whole()
-        self._chunks = None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
         self._sampled = 0
 
     def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
@@ -104,7 +101,11 @@ class Encoder:
         Raises:
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
-        if self._chunks is not None and _DEFAULT_MARK not in "".join(chain.from_iterable(run.parts for run in runs)):
+        if (
+            not self.disproved
+            and self._chunks is not None
+            and _DEFAULT_MARK not in "".join(chain.from_iterable(run.parts for run in runs))
+        ):
             try:
                 ids = self._chunks.encode([run.parts for run in runs])
             except ForbiddenIds as error:
@@ -116,6 +117,17 @@ class Encoder:
     def encode_whole(self, reason: str) -> None:
         """From now on, encode texts whole."""
         self._chunks, self.whole_because, self.disproved = None, reason, reason
+
+    @cached_property
+    def whole_because(self) -> str | None:
+        """Why texts are encoded whole, in words; None where they are encoded by the chunk (:mod:`weft.data.chunk_cache`), with
+        the same ids. Found out at the first text: a run whose examples are all in the cache encodes none.
+        """
+        return self._why_whole()
+
+    @cached_property
+    def _chunks(self) -> ChunkCache | None:
+        return None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
 
     @property
     def known_chunks(self) -> float:
