@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
@@ -27,6 +26,10 @@ from weft.models.hardware import is_out_of_memory
 from weft.models.parts import Parts, evaluating
 from weft.models.probe import Row, complaint, probe_row
 from weft.models.quiet import quiet_transformers
+from weft.models.wrapper import unwrapped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 Rung = Literal["segments", "the model's own packed mask", "one document per forward"]
 
@@ -115,7 +118,7 @@ def isolate(
     Raises:
         ModelError: the model shares its configuration object with one that was isolated before.
     """
-    base = _base(model)
+    base = unwrapped(model)
     if base not in _original:
         if base.config._attn_implementation == ATTENTION:
             raise ModelError(
@@ -150,7 +153,7 @@ def isolate(
 @contextmanager
 def original_attention(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """The attention that ``model`` came with, inside the block: generation needs its cache and masks."""
-    base = _base(model)
+    base = unwrapped(model)
     in_use, original = _implementation(base.config), _original.get(base)
     if original in (None, in_use):
         yield
@@ -217,10 +220,6 @@ def _takes_any_keyword(base: PreTrainedModel, parts: Parts) -> bool:
     called = base.base_model if parts.rung == "body and head" else base
     parameters = inspect.signature(called.forward).parameters.values()
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-
-
-def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def _implementation(config: PreTrainedConfig, chosen: str | None = None) -> Implementation:

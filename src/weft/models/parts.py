@@ -11,15 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from weft.errors import ModelError
+from weft.models.wrapper import unwrapped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 Rung = Literal["body and head", "logits_to_keep", "full logits"]
 
@@ -90,7 +93,7 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
     Raises:
         ModelError: the model fails on token ids alone, or gives logits that are not numbers.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = unwrapped(model)
     rows = base.get_input_embeddings().weight.shape[0]
     device = base.get_input_embeddings().weight.device
     probe = torch.arange(_PROBE_LENGTH, device=device).mul(7919).remainder(rows).unsqueeze(0)
