@@ -28,7 +28,7 @@ RUN = $(strip $(if $(CONFIG),$(call quote,$(CONFIG))) $(OVERRIDES) $(ARGS))
 QUICKSTART := configs/quickstart.yaml
 .DEFAULT_GOAL := help
 .PHONY: help quickstart setup init-model prepare process style render check show train train-tb train-bnb train-bnb-tb train-unsloth \
-	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format docs test test-all bench-step bench-peers \
+	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format test test-all bench-step bench-peers \
 	bench-prepare
 
 help: ## Show this list

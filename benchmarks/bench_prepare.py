@@ -54,11 +54,11 @@ class _Bench:
     def material(self) -> None:
         """Tokenizers: the same for both, with tags in the template for TRL alone."""
         from weft.data.template import built_in_source
-        from weft.models.corpus import read_corpus
+        from weft.data.texts import read_texts
         from weft.models.new_tokenizer import save_tokenizer, train_tokenizer
 
         tokenizer = train_tokenizer(
-            read_corpus([DATA / "alpaca_en.json", DATA / "wiki.txt", DATA / "c4.jsonl"]), TOKENIZER_SIZE
+            read_texts([DATA / "alpaca_en.json", DATA / "wiki.txt", DATA / "c4.jsonl"], []), TOKENIZER_SIZE
         )
         for name, template in (("weft", built_in_source("chatml")), ("trl", _TAGGED)):
             out = self.folder / f"tokenizer-{name}"

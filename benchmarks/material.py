@@ -43,7 +43,7 @@ from weft.data.mixture import Mixture
 from weft.data.packing import pack
 from weft.data.store import open_store
 from weft.data.template import built_in_source
-from weft.models.corpus import read_corpus
+from weft.data.texts import read_texts
 from weft.models.files import written_aside
 from weft.models.new_tokenizer import BOS, CONTROL_TOKENS, EOS, IM_END, PAD, save_tokenizer, train_tokenizer
 from weft.models.quiet import quiet_transformers
@@ -105,7 +105,7 @@ def make_model(shape: Shape, out: Path) -> None:
 
     The usual 0.02 gives a small model that barely looks at its context; then a wrong mask would hardly show in the loss.
     """
-    tokenizer = train_tokenizer(read_corpus([ALPACA if ALPACA.is_file() else QUICKSTART]), TOKENIZER_SIZE)
+    tokenizer = train_tokenizer(read_texts(ALPACA if ALPACA.is_file() else QUICKSTART, []), TOKENIZER_SIZE)
     ids = {token: index for index, token in enumerate(CONTROL_TOKENS)}
     config = Qwen2Config(
         vocab_size=shape.vocabulary,

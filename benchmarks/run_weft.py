@@ -48,7 +48,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     from weft.config.load import load_config
-    from weft.imports import collecting_later
+    from weft.garbage import collecting_later
 
     with collecting_later():  # as the command imports it
         from weft.training.train import profile, train

@@ -1,10 +1,12 @@
-"""What every test may ask for: the real data beside the checkout, a tiny tokenizer and a tiny model, built once."""
+"""What every test may ask for: the real data beside the checkout, a tiny tokenizer and a tiny model made once, rows prepared."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -94,6 +96,20 @@ def tiny_model_dir(tiny_tokenizer_dir: Path, tmp_path_factory: pytest.TempPathFa
     for file in tiny_tokenizer_dir.iterdir():
         (out / file.name).write_bytes(file.read_bytes())
     return out
+
+
+@pytest.fixture
+def prepare_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Working in a new directory; runs ``weft prepare`` on rows."""
+    from weft.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(rows: list[Any], *words: str) -> int:
+        Path("raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return main(["prepare", "data.raw_path=raw.jsonl", *words])
+
+    return run
 
 
 def _write(path: Path, content: dict[str, object]) -> None:

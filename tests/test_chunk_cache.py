@@ -15,7 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from chatml_by_hand import Chatml
 from weft.data import chunk_cache
 from weft.data.chunk_cache import ChunkCache
-from weft.data.encoding import Encoder, Run
+from weft.data.encoding import Encoder, Parts, Run
+from weft.data.flat_ids import FlatIds
 from weft.data.render import Renderer
 from weft.data.store import SourceFile, open_store
 from weft.data.tokenizer import load_tokenizer
@@ -374,7 +375,7 @@ def test_other_models_are_encoded_whole(kind: str, reason: str) -> None:
 def test_a_text_that_cannot_be_encoded_spoils_no_other() -> None:
     subject = encoder(byte_level())
     expected = subject.encode([Run.of("of the box")])[0].tolist()
-    with pytest.raises(TypeError):
+    with pytest.raises(UnicodeEncodeError):
         subject.encode([Run.of("a new word \ud83d")])
     assert subject.encode([Run.of("of the box")])[0].tolist() == expected
     assert subject.encode([Run.of("a new word")])[0].tolist() == subject._encode_whole([Run.of("a new word")])[0]
@@ -410,7 +411,11 @@ def test_a_sample_that_differs_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [Run.of("of the box"), Run.of("Paris")]
     expected = [ids.tolist() for ids in subject.encode(runs)]
     right = ChunkCache.encode
-    monkeypatch.setattr(ChunkCache, "encode", lambda self, texts: [ids[:-1] for ids in right(self, texts)])
+
+    def without_their_last_ids(self: ChunkCache, runs: Sequence[Sequence[str]]) -> FlatIds:
+        return FlatIds.of([ids[:-1].tolist() for ids in right(self, runs).each()])
+
+    monkeypatch.setattr(ChunkCache, "encode", without_their_last_ids)
     assert [ids.tolist() for ids in subject.encode(runs)] == expected
     assert subject.disproved == subject.whole_because
     assert subject.disproved in {f"by the chunk, {run.text!r} has other ids" for run in runs}
@@ -433,10 +438,10 @@ def test_the_store_encodes_again_what_a_wrong_cache_made(
     expected = build("right")
     right = ChunkCache.encode
 
-    def wrong_at_last(self: ChunkCache, texts: Any) -> Any:
+    def wrong_at_last(self: ChunkCache, texts: Sequence[Sequence[str]]) -> FlatIds:
         ids = right(self, texts)
         if any("777" in str(part) for text in texts for part in text):  # long after the first blocks are made
-            ids = [each[::-1] for each in ids]
+            ids = FlatIds.of([each[::-1].tolist() for each in ids.each()])
         return ids
 
     monkeypatch.setattr(ChunkCache, "encode", wrong_at_last)
@@ -463,15 +468,15 @@ def test_entries_that_relied_on_a_wrong_cache_are_made_again(
     expected = build("right")
     right = Encoder._agrees_in_a_sample
 
-    def later(self: Encoder, runs: Sequence[Run], ids: Any) -> bool:
+    def later(self: Encoder, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
         """The first source is wrong, which shows with the second."""
-        if any("first" in run.text for run in runs):
-            for each in ids:
-                each[:] = 7
+        text = "".join(part for parts in runs for part in parts)
+        if "first" in text:
+            ids.ids[:] = 7
             return True
-        if any("second" in run.text for run in runs):
+        if "second" in text:
             self.encode_whole("it is wrong")
-        return self.disproved is None and right(self, runs, ids)
+        return self.disproved is None and right(self, runs, continues, ids)
 
     monkeypatch.setattr(Encoder, "_agrees_in_a_sample", later)
     store = build("wrong")

@@ -288,6 +288,11 @@ def test_which_files_a_set_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         }
     )
     assert list(files(full=True)) == ["val", "hard"]
+    config = Config(eval={"sets": {"hard": "h.jsonl"}})
+    assert list(files(full=True)) == ["val", "hard"], "nobody named a test file, and there is none"
+    Path("data/processed").mkdir(parents=True)
+    Path("data/processed/test.jsonl").touch()
+    assert list(files(full=True)) == ["val", "test", "hard"]
     Path("mine.jsonl").touch()
     assert files("mine.jsonl") == {"mine": [("mine.jsonl", "auto")]}
     Path("hard.jsonl").touch()

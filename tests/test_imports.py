@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from small_run import write_records
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 NEVER = ("datasets", "matplotlib", "pandas", "scipy", "sklearn", "tensorboard", "torchaudio", "torchvision")
 """Libraries that training can do without, and that others import wherever they are installed."""

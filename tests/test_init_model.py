@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from weft.cli import main
-from weft.errors import DataError, ModelError, RunError
-from weft.models.corpus import read_corpus
+from weft.data.texts import read_texts
+from weft.errors import ModelError, RunError
 from weft.models.init import SIZES, Shape, _random_model, init_model
 
 CONTROL = ["<|pad|>", "<|unk|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"]
@@ -32,7 +32,7 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def nano(text_file: Path) -> Path:
     out = text_file.parent / "models" / "nano"
-    init_model("nano", [text_file], out, chat_template=TEMPLATE)
+    init_model("nano", read_texts(text_file, []), out, chat_template=TEMPLATE)
     return out
 
 
@@ -42,8 +42,8 @@ def tokenizer(nano: Path) -> Tokenizer:
 
 
 def test_the_same_text_and_seed_give_the_same_bytes(text_file: Path, nano: Path, tmp_path: Path) -> None:
-    init_model("nano", [text_file], tmp_path / "same", chat_template=TEMPLATE)
-    init_model("nano", [text_file], tmp_path / "other", chat_template=TEMPLATE, seed=43)
+    init_model("nano", read_texts(text_file, []), tmp_path / "same", chat_template=TEMPLATE)
+    init_model("nano", read_texts(text_file, []), tmp_path / "other", chat_template=TEMPLATE, seed=43)
     names = sorted(path.name for path in nano.iterdir())
     assert names == [
         "chat_template.jinja",
@@ -136,48 +136,48 @@ def test_a_small_text_gives_a_small_vocabulary_and_says_so(
     assert (tmp_path / "nano" / "chat_template.jinja").read_text().startswith("{% for message in messages %}")
 
 
-def test_records_serve_as_text(tmp_path: Path) -> None:
-    files = {
-        "a.jsonl": '{"q": "one", "n": 1, "turns": [{"content": "two"}]}\n{broken, but text\n\n["three", null, true]\n',
-        "b.json": '[{"b": "four"}, "five"]',
-        "c.csv": 'question,answer\nsix,"se,\nven"\n',
-        "d.md": "\ufeff# eight\nnine",
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    strings = ["one", "two", "{broken, but text", "three", "four", "five", "question", "answer", "six", "se,\nven"]
-    assert read_corpus([tmp_path / name for name in files]) == [*strings, "# eight\n", "nine"]
-    (tmp_path / "image.png").write_bytes(b"\x89PNG")
-    assert read_corpus([tmp_path]) == read_corpus(sorted(tmp_path / name for name in files))
+def test_records_serve_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [{"q": "one loom, two looms", "turns": [{"content": TEXT}]}, {"q": TEXT}]
+    (tmp_path / "a.jsonl").write_text(json.dumps(records[0]) + "\n{broken\n" + json.dumps(records[1]), encoding="utf-8")
+    assert main(["init-model", "nano", "--text", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "nano")]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"notice: {tmp_path}/a.jsonl: one row cannot be read and counts as the text that stands there: "
+        f"{tmp_path}/a.jsonl:2: broken JSON\n"
+        f"wrote {tmp_path}/nano: 1.8 million parameters, "
+    )
+    strings = ["one loom, two looms", TEXT, "{broken", TEXT]
+    init_model("nano", strings, tmp_path / "same", chat_template="")
+    learned = [(tmp_path / name / "tokenizer.json").read_bytes() for name in ("nano", "same")]
+    assert learned[0] == learned[1]
 
 
-def test_text_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_text_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "nothing").mkdir()
     (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "numbers.jsonl").write_text('{"n": 1}\n')
     (tmp_path / "latin1.txt").write_bytes(b"one\ntwo\nna\xefve\n")
-    for name, where, what in [
-        ("missing.txt", "missing.txt", "cannot be read: No such file or directory"),
-        ("nothing", "nothing", "holds no text or records"),
-        ("empty.txt", "empty.txt", "is empty"),
-        ("latin1.txt", "latin1.txt:3", "is not valid UTF-8"),
+    for name, problem in [
+        ("missing.txt", "missing.txt: there is no such file or directory"),
+        ("nothing", "nothing: "),
+        ("empty.txt", "empty.txt: the file holds no text"),
+        ("numbers.jsonl", "there is no text to learn from"),
+        ("latin1.txt", "latin1.txt:3: the text is not valid UTF-8"),
     ]:
-        with pytest.raises(DataError) as caught:
-            init_model("nano", [tmp_path / name], tmp_path / "out", chat_template=TEMPLATE)
-        assert str(caught.value.where).endswith(where)
-        assert caught.value.what == what
+        assert main(["init-model", "nano", "--text", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err.replace(f"{tmp_path}/", "").startswith(f"weft: {problem}")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_there_is_never_overwritten(text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    init_model("nano", [text_file], tmp_path / "empty", chat_template=TEMPLATE)
+    init_model("nano", read_texts(text_file, []), tmp_path / "empty", chat_template=TEMPLATE)
     before = (tmp_path / "empty" / "model.safetensors").read_bytes()
     with pytest.raises(RunError, match="is there already"):
-        init_model("nano", [text_file], tmp_path / "empty", chat_template=TEMPLATE, seed=1)
+        init_model("nano", read_texts(text_file, []), tmp_path / "empty", chat_template=TEMPLATE, seed=1)
     with pytest.raises(RunError, match="is there already"):
-        init_model("nano", [text_file], text_file, chat_template=TEMPLATE)
+        init_model("nano", read_texts(text_file, []), text_file, chat_template=TEMPLATE)
     with pytest.raises(RunError, match="cannot be written"):
-        init_model("nano", [text_file], text_file / "below-a-file", chat_template=TEMPLATE)
+        init_model("nano", read_texts(text_file, []), text_file / "below-a-file", chat_template=TEMPLATE)
     assert (tmp_path / "empty" / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
@@ -188,7 +188,7 @@ def test_an_interruption_leaves_nothing(text_file: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        init_model("nano", [text_file], tmp_path / "out", chat_template=TEMPLATE)
+        init_model("nano", read_texts(text_file, []), tmp_path / "out", chat_template=TEMPLATE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,7 +200,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
 
     monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", fill_up)
     with pytest.raises(RunError, match=r"cannot be written: .*No space left on device"):
-        init_model("nano", [text_file], tmp_path / "out", chat_template=TEMPLATE)
+        init_model("nano", read_texts(text_file, []), tmp_path / "out", chat_template=TEMPLATE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,4 +214,4 @@ def test_sizes_that_do_not_exist(text_file: Path, tmp_path: Path, capsys: pytest
     assert main(["init-model", "huge", "--text", str(text_file), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "weft: there is no size 'huge'\n  fix: choose one of nano, micro, small\n"
     with pytest.raises(ModelError, match="does not hold 256 bytes"):
-        init_model("nano", [text_file], tmp_path / "out", chat_template=TEMPLATE, vocab_size=261)
+        init_model("nano", read_texts(text_file, []), tmp_path / "out", chat_template=TEMPLATE, vocab_size=261)

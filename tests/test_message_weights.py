@@ -27,7 +27,8 @@ from weft.data.formats import RowError, parse_record
 from weft.data.jinja import JinjaTemplate
 from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF
 from weft.data.printer import Printer
-from weft.data.render import NothingTrained, Renderer, Rendering
+from weft.data.render import Renderer
+from weft.data.rendering import NothingTrained, Rendering
 from weft.data.shape_plan import Planner
 from weft.data.split import asked, said
 from weft.data.template import ChatTemplate, load_template

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.cli import main
 from weft.data import in_parallel, near_duplicates
 from weft.data.comparing import comparable, piece_hashes
 from weft.data.near_duplicates import Similar, find_similar
@@ -172,18 +171,6 @@ def test_parts_come_in_order_and_few_texts_are_one(jobs: int, parts: int) -> Non
     assert len(list(in_parallel.in_parallel("".join, texts[:2], jobs))) == 1
 
 
-@pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Working in a new directory; runs ``weft prepare`` on rows."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(rows: list[Any], *words: str) -> int:
-        Path("raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return main(["prepare", "data.raw_path=raw.jsonl", *words])
-
-    return run
-
-
 def report() -> dict[str, Any]:
     return json.loads(Path("data/processed/prepare_report.json").read_bytes())
 
@@ -201,9 +188,9 @@ def rows_of_three() -> list[dict[str, str]]:
 
 
 def test_prepare_keeps_the_first_and_lists_the_others(
-    prepared: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    prepare_rows: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prepared(rows_of_three(), "data.near_duplicates=0.8") == 0
+    assert prepare_rows(rows_of_three(), "data.near_duplicates=0.8") == 0
     similarity = resemblance(f"what is weft? {LONG.lower().strip()}", f"what is weft?? {LONG.lower().strip()}")
     page = capsys.readouterr().out
     assert "nearly the same (data.near_duplicates: 0.8), the first of 1:\n" in page
@@ -222,20 +209,20 @@ def test_prepare_keeps_the_first_and_lists_the_others(
     assert json.loads(row["raw"])["messages"][0] == {"role": "system", "content": "Another one."}
 
 
-def test_nobody_asked_nothing_is_left_out(prepared: Callable[..., int]) -> None:
-    assert prepared(rows_of_three()) == 0
+def test_nobody_asked_nothing_is_left_out(prepare_rows: Callable[..., int]) -> None:
+    assert prepare_rows(rows_of_three()) == 0
     assert (report()["kept"], report()["near_duplicates"]) == (3, None)
 
 
 def test_preparing_with_several_processes_writes_the_same_bytes(
-    prepared: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    prepare_rows: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = varied(random.Random(3), 200)
     rows = [{"prompt": f"Question {number}", "response": text} for number, text in enumerate(texts)]
     written = []
     monkeypatch.setattr(in_parallel, "_WORTH_A_PROCESS", 10_000)
     for jobs in ("1", "2"):
-        assert prepared(rows, "data.near_duplicates=0.7", "--jobs", jobs) == 0
+        assert prepare_rows(rows, "data.near_duplicates=0.7", "--jobs", jobs) == 0
         written.append({path.name: path.read_bytes() for path in Path("data/processed").iterdir()})
     assert written[0] == written[1]
     assert report()["near_duplicates"]["records"] > 50
@@ -255,8 +242,8 @@ def test_preparing_with_several_processes_writes_the_same_bytes(
     ],
 )
 def test_what_cannot_be_asked_for(
-    prepared: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+    prepare_rows: Callable[..., int], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
-    assert prepared(rows_of_three(), *words) == 2
+    assert prepare_rows(rows_of_three(), *words) == 2
     assert message in capsys.readouterr().err
     assert not Path("data").exists()

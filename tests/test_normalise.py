@@ -6,13 +6,11 @@ import json
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.cli import main
 from weft.config.data_schema import NormaliseConfig
 from weft.data.formats import parse_record
 from weft.data.normalise import Normaliser
@@ -117,52 +115,40 @@ def test_what_tools_are_given_and_give_stays_to_the_byte() -> None:
     assert after.messages[2].tool_calls[0].arguments == arguments
 
 
-@pytest.fixture
-def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Working in a new directory; runs ``weft prepare`` on rows of questions and answers."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(rows: list[Any], *words: str) -> int:
-        Path("raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return main(["prepare", "data.raw_path=raw.jsonl", *words])
-
-    return run
-
-
 def pair(question: str, answer: str) -> dict[str, str]:
     return {"prompt": question, "response": answer}
 
 
 def test_prepare_normalises_before_it_looks_for_duplicates_and_counts_records(
-    prepared: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    prepare_rows: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [pair("q", "a"), pair(" q ", "a\x07"), pair("r\r\ns", " b")]
-    assert prepared(rows) == 0
+    assert prepare_rows(rows) == 0
     page = capsys.readouterr().out
     assert "normalised (data.normalise): line ends in 1 records, control characters in 1 records, outer" in page
     assert "outer whitespace in 2 records" in page
     report = json.loads(Path("data/processed/prepare_report.json").read_bytes())
     assert report["normalised"] == {"line ends": 1, "control characters": 1, "outer whitespace": 2}
     assert (report["kept"], len(report["duplicates"])) == (2, 1)
-    assert prepared(rows, *(f"data.normalise.{rule}=false" for rule in NONE)) == 0
+    assert prepare_rows(rows, *(f"data.normalise.{rule}=false" for rule in NONE)) == 0
     assert "normalised" not in capsys.readouterr().out
     report = json.loads(Path("data/processed/prepare_report.json").read_bytes())
     assert (report["kept"], report["normalised"]) == (3, {})
 
 
 def test_a_record_of_which_nothing_is_left_is_a_bad_row(
-    prepared: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    prepare_rows: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = [
         {"message_id": "1", "parent_id": None, "role": "prompter", "text": "\ufeff"},
         {"message_id": "2", "parent_id": "1", "role": "assistant", "text": "a"},
     ]
     rows = [pair("q", "a"), pair("r", "\x07\ufeff"), *tree]
-    assert prepared(rows) == 2
+    assert prepare_rows(rows) == 2
     error = capsys.readouterr().err
     assert "raw.jsonl:2: an assistant message is empty: message 2\n" in error
     assert "2 of 3 records cannot be used" in error
-    assert prepared(rows, "on_bad_row=drop") == 0
+    assert prepare_rows(rows, "on_bad_row=drop") == 0
     report = json.loads(Path("data/processed/prepare_report.json").read_bytes())
     assert report["rejected"] == {"an assistant message is empty": 1, "a user message is empty": 1}
     assert report["records"] == 3 == report["kept"] + 2

@@ -22,7 +22,8 @@ from weft.config.load import load_config
 from weft.data.check import check
 from weft.data.encoded import Encoded
 from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, split, truncate
-from weft.data.render import Renderer, Rendering
+from weft.data.render import Renderer
+from weft.data.rendering import Rendering
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer

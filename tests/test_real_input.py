@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from weft.config.load import load_config
-from weft.models.corpus import read_corpus
+from weft.data.texts import read_texts
 from weft.models.init import SIZES
 from weft.models.new_tokenizer import save_tokenizer, train_tokenizer
 from weft.training.outlook import RunCheck, check_run
@@ -20,7 +20,7 @@ CHATML = (ROOT / "src/weft/data/templates/chatml.jinja").read_text(encoding="utf
 def tokenizer(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That of `weft init-model small --text alpaca_en.json`, without its weights."""
     out = tmp_path_factory.mktemp("small")
-    corpus = read_corpus([shared_data / "alpaca_en.json"])
+    corpus = read_texts(shared_data / "alpaca_en.json", [])
     save_tokenizer(train_tokenizer(corpus, SIZES["small"].vocab_size), out, chat_template=CHATML, max_length=2048)
     return out
 

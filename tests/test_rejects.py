@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,34 @@ def test_without_rejects_there_is_no_file(project: Path, capsys: pytest.CaptureF
     assert "nothing is left out, so there is no out.jsonl" in capsys.readouterr().err
     assert main(["train", "c.yaml"]) == 0
     assert not Path("run/rejects.jsonl").exists()
+
+
+def test_a_list_that_is_still_true_is_not_made_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a resumed run would read all of its files for it once more."""
+    words = ["check", "c.yaml", "--rejects", "out.jsonl"]
+    assert main(words) == 0
+    true = Path("out.jsonl").read_bytes()
+
+    def read(*_: object) -> None:
+        raise AssertionError("the files are read again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("weft.data.rejects.read_part", read)
+        assert main(words) == 0
+    later = Path("out.jsonl").stat().st_mtime + 1
+    os.utime("train.jsonl", (later, later))
+    Path("out.jsonl").write_bytes(true.replace(b"{broken", b"{BROKEN"))
+    assert main(words) == 0
+    assert Path("out.jsonl").read_bytes() == true, "a file is newer than the list"
+    os.utime("train.jsonl", (1, 1))
+    for other in (
+        true + true.splitlines(keepends=True)[0],
+        true[:-20],
+        true.replace(b"train.jsonl:2", b"train.jsonl:1"),
+    ):
+        Path("out.jsonl").write_bytes(other)
+        assert main(words) == 0
+        assert Path("out.jsonl").read_bytes() == true
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "c.yaml", "cache", "."])

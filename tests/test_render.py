@@ -15,7 +15,8 @@ from chatml_by_hand import PLACE, Chatml, conversation
 from conftest import EOS, IM_END, IM_START
 from tokenizer_zoo import ZOO, write
 from weft.data.formats import RowError
-from weft.data.render import Overlong, Renderer
+from weft.data.render import Renderer
+from weft.data.rendering import Overlong
 from weft.data.template import load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.types import Message

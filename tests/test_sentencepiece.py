@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as RustTokenizer
 
@@ -97,7 +97,10 @@ def test_user_defined_symbols_are_text_and_control_symbols_are_not(tmp_path: Pat
     pieces = [*WORDS, ("<u>", 0.0, USER_DEFINED), ("<c>", 0.0, CONTROL), *((char, -9.0, NORMAL) for char in "<>uc")]
     tokenizer = load_tokenizer(save(tmp_path, model(pieces)))
     assert tokenizer.control == {"<pad>", "<unk>", "<s>", "</s>", "<c>"}
-    assert tokens(tokenizer, "he<u>he") == ["▁he", "<u>", "▁he"]
+    assert tokens(tokenizer, "he<u>he") == ["▁he", "<u>", "h", "e"], "a symbol is no beginning of a text"
+    assert tokens(tokenizer, "<u> he") == ["▁", "<u>", "▁he"]
+    assert tokens(tokenizer, "<u>he", continues=True) == ["<u>", "h", "e"]
+    assert tokenizer.decode(tokenizer.encode("he<u>he <u>")) == "he<u>he <u>"
     assert tokens(tokenizer, "he<c>he") == ["▁he", "<", "c", ">", "h", "e"]
     assert tokens(tokenizer, "he<c>he", control=[(2, 5)]) == ["▁he", "<c>", "▁he"]
 
@@ -174,20 +177,26 @@ KINDS = {
 }
 
 
-@needs_library
-@pytest.mark.parametrize("kind", KINDS)
-def test_pieces_and_ids_are_the_library_s(tmp_path: Path, kind: str) -> None:
-    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+def train_library_s(path: Path, kind: str, **settings: Any) -> None:
+    from sentencepiece import SentencePieceTrainer
 
     ids = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
     SentencePieceTrainer.train(
         sentence_iterator=iter([line.replace("<", "(") for line in CORPUS]),
-        model_prefix=str(tmp_path / "spm"),
+        model_prefix=str(path.with_suffix("")),
         vocab_size=420 if "byte_fallback" in KINDS[kind] else 160,
         hard_vocab_limit=False,
         minloglevel=3,
-        **{**ids, **KINDS[kind]},
+        **{**ids, **KINDS[kind], **settings},
     )
+
+
+@needs_library
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_and_ids_are_the_library_s(tmp_path: Path, kind: str) -> None:
+    from sentencepiece import SentencePieceProcessor
+
+    train_library_s(tmp_path / "spm.model", kind)
     library = SentencePieceProcessor(model_file=str(tmp_path / "spm.model"))
     tokenizer = load_tokenizer(tmp_path / "spm.model")
     assert tokenizer.vocab_size == len(library)
@@ -196,6 +205,54 @@ def test_pieces_and_ids_are_the_library_s(tmp_path: Path, kind: str) -> None:
     assert {name: tokenizer.named_ids.get(name, -1) for name in named} == named
     assert [tokenizer.encode(text) for text in TEXTS] == library.encode(TEXTS)
     assert not tokenizer.notices
+
+
+@needs_library
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    parts=st.lists(
+        st.sampled_from(["<u>", "<sep>", "&", "foo bar", "<", "u", ">", "Foo", " ", "  ", "a", "The", "\n", "1", "日"])
+    )
+)
+def test_user_defined_symbols_are_the_library_s(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, parts: list[str]
+) -> None:
+    library, tokenizer = _with_symbols(tmp_path_factory, kind)
+    text = "".join(parts)
+    assume(text.strip() not in SYMBOLS)  # known to differ: a text that is nothing but one
+    assert tokenizer.encode(text) == library.encode(text)
+    assert not tokenizer.notices
+
+
+SYMBOLS = ["<u>", "<sep>", "&", "foo bar"]
+_TRAINED: dict[str, tuple[Any, Tokenizer]] = {}
+
+
+def _with_symbols(tmp_path_factory: pytest.TempPathFactory, kind: str) -> tuple[Any, Tokenizer]:
+    from sentencepiece import SentencePieceProcessor
+
+    if kind not in _TRAINED:
+        path = tmp_path_factory.mktemp("symbols") / "spm.model"
+        train_library_s(path, kind, user_defined_symbols=SYMBOLS)
+        _TRAINED[kind] = SentencePieceProcessor(model_file=str(path)), load_tokenizer(path)
+    return _TRAINED[kind]
+
+
+def test_a_text_of_spaces_keeps_them_beside_a_symbol_of_spaces(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(byte_model(tmp_path / "spm.model", [("▁▁", 0.0, USER_DEFINED)]))
+    for text in ("  ", " ", "   ", "is  be", "  is"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@needs_library
+def test_symbols_that_normalising_changes_are_found_as_they_stand_alone(tmp_path: Path) -> None:
+    """Else "1" would be read as "①". What follows one begins with a space, which the notice tells."""
+    train_library_s(tmp_path / "spm.model", "bpe", user_defined_symbols=["①"])
+    tokenizer = load_tokenizer(tmp_path / "spm.model")
+    assert "①" not in tokens(tokenizer, "1 of 1")
+    assert tokens(tokenizer, "a①b")[1:3] == ["①", "▁b"]
+    (notice,) = tokenizer.notices
+    assert "2 of 72 texts encode otherwise than with the sentencepiece library" in notice
 
 
 @needs_library

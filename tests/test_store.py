@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
 from weft.data import store_entry
+from weft.data.columns import Columns
 from weft.data.conversations import read_conversations
-from weft.data.example_file import Columns, ExampleFile, ExampleWriter, _column, _values
+from weft.data.example_file import ExampleFile, ExampleWriter
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile, open_store
 from weft.data.tokenizer import load_tokenizer
@@ -286,18 +286,3 @@ def test_any_examples_come_back_as_written(tmp_path_factory: pytest.TempPathFact
         assert read[i].loss_weights.tolist() == example.loss_weights.tolist()
         assert read[i].location == example.location
     assert read.targets == pytest.approx([math.fsum(example.loss_weights) for example in written], abs=0, rel=1e-15)
-
-
-def test_a_column_is_read_from_where_it_begins_and_without_gaps() -> None:
-    column = pa.array(range(10), pa.int64())
-    assert _values(column.slice(3, 4)).tolist() == [3, 4, 5, 6]
-    assert _values(column.slice(10)).tolist() == []
-    with pytest.raises(pa.ArrowInvalid, match="numbers are missing"):
-        _values(pa.array([1, None]))
-
-
-@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=20))
-def test_a_column_is_what_pyarrow_makes_of_its_numbers(values: list[int | None]) -> None:
-    column = _column(values, np.int64)
-    column.validate(full=True)
-    assert column.equals(pa.array(values, pa.int64()))

@@ -20,7 +20,8 @@ from conftest import CHATML
 from weft.config.load import load_config
 from weft.data.conversation_reader import ConversationReader
 from weft.data.reading import Reading
-from weft.data.render import Overlong, Renderer
+from weft.data.render import Renderer
+from weft.data.rendering import Overlong
 from weft.data.split import Portion
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
 from weft.data.store_build import Source, Work

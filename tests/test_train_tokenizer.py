@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.cli import main
-from weft.data.texts import read_lines
+from weft.data.texts import read_lines, read_texts
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import DataError
 from weft.training.tokenizer import learn_tokenizer
@@ -134,7 +134,7 @@ def test_a_vocabulary_that_does_not_hold_the_characters(command: Command, kind: 
             b"one\ntwo\nna\xefve\n",
             "latin1.txt:3: the text is not valid UTF-8: byte 3 of the line is 0xef",
         ),
-        ("broken.jsonl", b'{"a": "b"}\n{"a": ', "broken.jsonl:2: "),
+        ("broken.jsonl", b'\n{"a": \n\x89PNG\n', "broken.jsonl:2: broken JSON"),
         ("numbers.jsonl", b'{"a": 1}\n', "there is no text to learn from"),
         ("cut.txt.gz", gzip.compress(TEXT.encode())[:-20], "cut.txt.gz"),
         ("image.png", b"\x89PNG", "image.png: files that end in '.png' cannot be read"),
@@ -207,14 +207,27 @@ def test_every_string_of_records_is_text(tmp_path: Path) -> None:
     Path(tmp_path / "c.txt.gz").write_bytes(gzip.compress("\ufeffseven \r\n\neight".encode()))
     notices: list[str] = []
     names = ["a.jsonl", "b.csv", "c.txt.gz"]
+    assert list(read_texts([str(tmp_path / name) for name in names], notices)) == [
+        *("one\n two", "three", "four"),
+        *("question", "answer", "five", "six", "seven \r\n", "\n", "eight"),
+    ]
     assert list(read_lines([str(tmp_path / name) for name in names], notices)) == [
         *("one", " two", "three", "four"),
-        *("five", "six", "seven ", "eight"),
+        *("question", "answer", "five", "six", "seven ", "eight"),
     ]
     assert notices == []
     (tmp_path / "more").mkdir()
     list(read_lines(str(tmp_path), notices))
     assert notices == [f"{tmp_path}: not read: c.txt.gz, more"]
+
+
+def test_rows_that_cannot_be_read_are_told(command: Command) -> None:
+    Path("broken.jsonl").write_text(json.dumps({"a": TEXT}) + '\n{"a": \n{"b": NaN}\n')
+    code, out, _ = command("broken.jsonl", "--vocab=290", "--type=bpe", "--out", "made")
+    assert code == 0
+    assert out.startswith(
+        "notice: broken.jsonl: 2 rows cannot be read and count as the text that stands there: broken.jsonl:2: broken JSON\n"
+    )
 
 
 def test_a_problem_while_learning_is_raised_as_it_is(tmp_path: Path) -> None:

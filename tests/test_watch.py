@@ -18,7 +18,8 @@ from weft.data.control import ControlTokens
 from weft.data.derive import derive
 from weft.data.jinja import JinjaTemplate
 from weft.data.printer import Printer, placeholder
-from weft.data.shape_plan import Planner, _ExamplePlan, _Pattern, _Proof
+from weft.data.shape_pattern import Pattern
+from weft.data.shape_plan import Planner, _ExamplePlan, _Proof
 from weft.data.template import BUILT_IN, built_in_source
 from weft.data.turns import Chat
 from weft.errors import TemplateError
@@ -99,7 +100,7 @@ def printer_of(source: str) -> Printer:
 def proved(printer: Printer, count: int = 2) -> _ExamplePlan | None:
     """The plan of what is printed for ``count`` messages, if it is proved."""
     messages = [placeholder(role, number) for number, role in enumerate(ROLES[:count])]
-    pattern = _Pattern(printer.dialogue(messages))
+    pattern = Pattern(printer.dialogue(messages))
     if any(number >= count for number in pattern.numbers):
         return None
     plan = _ExamplePlan((), (), False, (), count, pattern, (), ())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from weft.commands.arguments import add_config, load
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, add_json, emit, load
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,7 +103,10 @@ def evaluate(
     from weft.evaluation.sets import find_sets, read_sets, sample
 
     check_directory(output_dir(config))
-    chosen = read_sets(config, find_sets(config, sets, full=full))
+    found = find_sets(config, sets, full=full)
+    if full and "test" not in found:
+        print(f"(there is no test file, {config.data.test_path}, so nothing is evaluated on it)", file=sys.stderr)
+    chosen = read_sets(config, found)
     if quick:
         chosen = [sample(one, config.eval.quick_samples, config.seed) for one in chosen]
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, load
 from weft.errors import WeftError
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 if TYPE_CHECKING:
     from weft.inference.questions import Question

@@ -5,9 +5,10 @@ Sizes, in parameters (the last number of each with a full vocabulary, which take
   micro   7.7 to 10 million
   small   32 to 41 million
 
-The directory is an ordinary Hugging Face one. Of text and Markdown every line is read; of JSON, JSON lines and CSV every
-string inside, so that your records can be the text; of a directory the files with these endings. The same text and seed
-give the same files, byte for byte. --tokenizer takes a SentencePiece model or a directory with a tokenizer.json in place of text.
+The directory is an ordinary Hugging Face one. --text takes files of any kind that weft reads, packed or not, directories,
+patterns, or datasets of the hub (org/name:config@split); of records every string is read, so that yours can be the text.
+--tokenizer takes a SentencePiece model or a directory with a tokenizer.json in its place. The same text and seed give the same
+files, byte for byte.
 
 Examples:
   weft init-model nano --text data/raw --out models/nano
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_json, emit
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 if TYPE_CHECKING:
     from weft.models.init import GivenTokenizer
@@ -35,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--text",
         nargs="+",
-        type=Path,
         metavar="FILE",
         help="text or records to learn words from, or directories of them",
     )
@@ -58,15 +58,21 @@ def _seed(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Make the model, and say what came of it."""
     from weft.data.template import built_in_source
+    from weft.data.texts import read_texts
     from weft.errors import ModelError
 
     with collecting_later():
         from weft.models.init import init_model, init_model_for
 
+    notices: list[str] = []
     if args.tokenizer is None:
-        template = built_in_source("chatml")
         report = init_model(
-            args.size, args.text, args.out, chat_template=template, seed=args.seed, vocab_size=args.vocab_size
+            args.size,
+            read_texts(args.text, notices),
+            args.out,
+            chat_template=built_in_source("chatml"),
+            seed=args.seed,
+            vocab_size=args.vocab_size,
         )
     elif args.vocab_size is not None:
         raise ModelError("a tokenizer has the size that it has", where="--vocab-size", fix="leave it out")
@@ -79,8 +85,10 @@ def run(args: argparse.Namespace) -> int:
         "vocab_size": report.vocab_size,
         "vocab_limit": report.vocab_limit,
         "characters": report.characters,
+        "notices": notices,
     }
-    text = f"wrote {report.directory}: {report.parameters / 1e6:.1f} million parameters, {report.vocab_size:,} tokens"
+    text = "".join(f"notice: {notice}\n" for notice in notices)
+    text += f"wrote {report.directory}: {report.parameters / 1e6:.1f} million parameters, {report.vocab_size:,} tokens"
     if report.vocab_size < report.vocab_limit:
         text += (
             f"\nthe text ({report.characters:,} characters) is too small for {report.vocab_limit:,} tokens: "

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 from weft.commands.arguments import add_config, add_json, emit, load
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ import argparse
 import shlex
 
 from weft.commands.arguments import add_config, console, load
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

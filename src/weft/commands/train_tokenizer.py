@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from weft.commands.arguments import add_json, console, emit
-from weft.imports import collecting_later
+from weft.garbage import collecting_later
 
 _NAMES = ("pad", "unk", "bos", "eos")
 

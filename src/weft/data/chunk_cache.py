@@ -19,10 +19,15 @@ import re
 import threading
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weft.data.arrow_arrays import number_array, places_of_nulls, text_array, values_of
+from weft.data.flat_ids import FlatIds
 
 Spec = Mapping[str, Any]
 """A ``tokenizer.json``, parsed."""
@@ -56,6 +61,8 @@ class ChunkCache:
         encoded: those of them that were not there.
     """
 
+    _words: pa.LargeStringArray
+    _word_numbers: np.ndarray
     _table: np.ndarray
     _starts: np.ndarray
     _lengths: np.ndarray
@@ -66,8 +73,8 @@ class ChunkCache:
         self.looked_up = self.encoded = 0
         self._forget()
 
-    def encode(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """The ids of each run, int32.
+    def encode(self, runs: Sequence[Sequence[str]]) -> FlatIds:
+        """The ids of the runs.
 
         Raises:
             ForbiddenIds: text turned into a control token.
@@ -79,15 +86,10 @@ class ChunkCache:
                 self._forget()  # of some chunks it is not known what they are
                 raise
 
-    def _encoded(self, runs: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    def _encoded(self, runs: Sequence[Sequence[str]]) -> FlatIds:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
-        found: list[int] = []
-        ends = [0]
-        for run in runs:
-            self._add_numbers(run, found)
-            ends.append(len(found))
-        numbers, borders = np.array(found, np.int64), np.array(ends)
+        numbers, borders = self._numbers(runs)
         self.looked_up += len(numbers)
         odd = self._cut_beside_space(numbers, borders)
         if odd:
@@ -96,15 +98,50 @@ class ChunkCache:
         self._encode_new()
         return self._ids(numbers, borders)
 
-    def _add_numbers(self, run: Sequence[str], numbers: list[int]) -> None:
-        """Append the chunks of a run, cut at every space."""
-        for part in run:
-            if type(part) is ControlToken:
-                numbers.append(self._tokens[part])
-            else:
-                words = iter(part.split(" "))
-                numbers.append(self._whole[next(words)])
-                numbers += map(self._following.__getitem__, words)
+    def _numbers(self, runs: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """The chunks of the runs, cut at every space: int64; and where each run begins and ends among them."""
+        heads: list[int] = []  # the chunk with which each part begins
+        spaced: list[int] = []
+        rests: list[str] = []  # of the parts with a space: what follows the first one
+        parts = [0]
+        tokens, whole = self._tokens, self._whole
+        for run in runs:
+            for part in run:
+                if type(part) is ControlToken:
+                    heads.append(tokens[part])
+                elif (space := part.find(" ")) < 0:
+                    heads.append(whole[part])
+                else:
+                    spaced.append(len(heads))
+                    heads.append(whole[part[:space]])
+                    rests.append(part[space + 1 :])
+            parts.append(len(heads))
+        following, counts = self._numbers_of_words(rests)
+        sizes = np.ones(len(heads), np.int64)
+        sizes[spaced] += counts
+        borders = np.append(0, np.cumsum(sizes))
+        is_head = np.zeros(borders[-1], bool)
+        is_head[borders[:-1]] = True
+        numbers = np.empty(len(is_head), np.int64)
+        numbers[is_head], numbers[~is_head] = heads, following
+        return numbers, borders[parts]
+
+    def _numbers_of_words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The chunks of texts that stand behind a space, cut at every further one: int64; and how many each text has."""
+        lists = pc.split_pattern(text_array(texts), " ")
+        words = lists.values
+        found = pc.index_in(words, value_set=self._words)
+        places = values_of(found)
+        if found.null_count:
+            unknown = places_of_nulls(found)
+            missing = words.take(number_array(unknown))
+            new = missing.unique()
+            places = places.copy()
+            places[unknown] = len(self._words) + values_of(pc.index_in(missing, value_set=new))
+            numbers = [self._new(f" {word}", _FOLLOWS | _edges(word)) for word in new.to_pylist()]
+            self._words = pa.concat_arrays([self._words, new])
+            self._word_numbers = np.append(self._word_numbers, np.array(numbers, np.int64))
+        return self._word_numbers[places], np.diff(values_of(lists.offsets))
 
     def _numbers_with_care(self, run: Sequence[str]) -> np.ndarray:
         """The chunks of a run, cut only where no other white space is beside the space."""
@@ -124,12 +161,11 @@ class ChunkCache:
         found: list[int] = np.unique(np.searchsorted(borders[1:], np.flatnonzero(wrong), side="right")).tolist()
         return found
 
-    def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> list[np.ndarray]:
+    def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> FlatIds:
         lengths = self._lengths[numbers]
         ends = np.append(0, np.cumsum(lengths))
         places = np.repeat(self._starts[numbers] - ends[:-1], lengths) + np.arange(ends[-1])
-        ids = self._table[places]
-        return [ids[start:end] for start, end in pairwise(ends[borders].tolist())]
+        return FlatIds(self._table[places], ends[borders[1:]])
 
     def _new_token(self, token: str) -> int:
         number = self._new("", 0)
@@ -163,7 +199,10 @@ class ChunkCache:
 
     def _forget(self) -> None:
         self._whole = _Chunks(lambda chunk: self._new(chunk, _edges(chunk)))
-        self._following = _Chunks(lambda word: self._new(f" {word}", _FOLLOWS | _edges(word)))
+        self._words = text_array([])
+        """Those met behind a space; Arrow looks many up at once, in a third of the time that a dictionary takes."""
+        self._word_numbers = np.empty(0, np.int64)
+        """Of their chunks."""
         self._tokens = _Chunks(self._new_token)
         self._new_chunks: list[str] = []
         self._new_tokens: dict[int, int] = {}

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, compress, count, islice, pairwise
 from typing import TYPE_CHECKING, Literal
 
-from weft.config.data_schema import RecordFormat
 from weft.data import oasst
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem
-from weft.data.reading import TREES, Reading
+from weft.data.reading import DOCUMENTS, TREES, Reading
 from weft.data.rows import BadRow
 from weft.data.sources import read_part
 from weft.data.system_prompt import with_system_prompt, without_system_prompt
@@ -20,6 +19,7 @@ from weft.errors import DataError, Problems, WeftError
 from weft.types import Material, Record
 
 if TYPE_CHECKING:
+    from weft.config.data_schema import RecordFormat
     from weft.data.split import Portion
 
 ROWS_IN_BLOCK = 512
@@ -142,17 +142,27 @@ class ConversationReader:
         """
         self._begin()
         numbers = count()
+        number = next(numbers)
+        is_mine = mine is None or mine(number)
+        # Where a block ends is known without looking at its rows, unless they may be documents.
+        may_pass = self._reading.mode == "sft" and self._reading.format not in DOCUMENTS
+
+        def passing() -> bool:
+            return may_pass and not is_mine
+
         for part in self.parts:
-            rows, notices = read_part(part, self._seed, by_line=self._reading.format == "lines")
+            rows, notices = read_part(part, self._seed, by_line=self._reading.format == "lines", passing=passing)
             while first := list(islice(rows, 1)):
-                number, others = next(numbers), _others(first[0], rows)
-                if mine is None or mine(number):
+                others = islice(rows, ROWS_IN_BLOCK - 1) if may_pass else _others(first[0], rows)
+                if is_mine:
                     block = Block(number=number)
                     for row in chain(first, others):
                         self._read(row, block)
                     yield self._cut(block, held)
                 else:
                     deque(others, maxlen=0)
+                number = next(numbers)
+                is_mine = mine is None or mine(number)
             if self._trees:
                 if part.sample is not None:
                     raise DataError(
@@ -162,8 +172,9 @@ class ConversationReader:
                     )
                 if mine is not None:
                     raise CannotShare
-                for block in self._grown(numbers):
+                for block in self._grown(chain([number], numbers)):
                     yield self._cut(block, held)
+                number = next(numbers)
             self.tally.notices += notices
 
     def portion(self, portion: Portion) -> Held:

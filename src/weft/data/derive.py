@@ -23,7 +23,7 @@ from weft.data.control import Span
 from weft.data.generation_tag import generation_blocks, select
 from weft.data.pieces import REASONING_TAGS
 from weft.data.printer import Variant, not_printed
-from weft.data.runs import Stretch, stretches_of
+from weft.data.runs import Runs, Stretch, stretches_of
 from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, close, span_within
 from weft.data.turn_start import PlacedTurn, place
@@ -50,6 +50,9 @@ class Printed(Protocol):
 
     @property
     def stretches(self) -> list[Stretch]:
+        """As there."""
+
+    def runs(self) -> Runs:
         """As there."""
 
 
@@ -85,6 +88,10 @@ class Rendered:
     def stretches(self) -> list[Stretch]:
         """The runs in which it is encoded."""
         return stretches_of(self.segments)
+
+    def runs(self) -> Runs:
+        """The same, as they are encoded together with those of others."""
+        return Runs.of(self.stretches, append_eos=self.append_eos)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +286,7 @@ def _check_control(examples: Sequence[Derived], harmless: Sequence[Derived]) -> 
     """
     if [_outline(example.rendered) for example in examples] != [_outline(example.rendered) for example in harmless]:
         raise TemplateError(
-            "a message holds control tokens as text, and the chat template treats them as more than text",
+            "the record holds control tokens as text, and the chat template treats them as more than text",
             fix="remove the control tokens from the record",
         )
 

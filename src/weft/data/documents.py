@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.config.schema import Config
 from weft.data.derive import Rendered
 from weft.data.long_text import encode_texts
 from weft.errors import ConfigError
 from weft.types import Document, Example, Location, Segment
 
 if TYPE_CHECKING:
+    from weft.config.schema import Config
     from weft.data.store import ExampleStore, SourceFile
     from weft.data.template import ChatTemplate
     from weft.data.tokenizer import Tokenizer

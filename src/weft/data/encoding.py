@@ -19,7 +19,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds, pieces_by_chunk, probes, why_whole
+from weft.data.flat_ids import FlatIds
 from weft.errors import ModelError
 
 Spec = dict[str, Any]
@@ -37,14 +38,18 @@ _DEFAULT_MARK = chr(_PRIVATE_USE[0])
 _REPLACE = "use a model with another tokenizer"
 
 
-@dataclass(kw_only=True, slots=True)  # not frozen: one is made for every run of text, in a third of the time
+Parts = Sequence[str | ControlToken]
+"""Texts and control tokens, in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A piece of text to encode at once.
 
-    ``parts``: texts and control tokens, in order. ``continues``: text goes before it.
+    ``parts``: what it is made of. ``continues``: text goes before it.
     """
 
-    parts: Sequence[str | ControlToken]
+    parts: Parts
     continues: bool = False
 
     @classmethod
@@ -96,23 +101,27 @@ class Encoder:
         self._sampled = 0
 
     def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
-        """The ids of each run, int32.
+        """The ids of each run, int32; raises as :meth:`encode_flat`."""
+        return self.encode_flat([run.parts for run in runs], [run.continues for run in runs]).each()
+
+    def encode_flat(self, runs: Sequence[Parts], continues: Sequence[bool]) -> FlatIds:
+        """The ids of the runs.
+
+        Args:
+            runs: as :attr:`Run.parts`.
+            continues: as :attr:`Run.continues`, for each.
 
         Raises:
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
-        if (
-            not self.disproved
-            and self._chunks is not None
-            and _DEFAULT_MARK not in "".join(chain.from_iterable(run.parts for run in runs))
-        ):
+        if not self.disproved and self._chunks is not None and _DEFAULT_MARK not in "".join(chain.from_iterable(runs)):
             try:
-                ids = self._chunks.encode([run.parts for run in runs])
+                ids = self._chunks.encode(runs)
             except ForbiddenIds as error:
                 raise _text_became_control(error.text, error.ids, []) from None
-            if self._agrees_in_a_sample(runs, ids):
+            if self._agrees_in_a_sample(runs, continues, ids):
                 return ids
-        return [np.array(ids, np.int32) for ids in self._encode_whole(runs)]
+        return FlatIds.of(self._encode_whole(list(map(Run, runs, continues))))
 
     def encode_whole(self, reason: str) -> None:
         """From now on, encode texts whole."""
@@ -121,7 +130,7 @@ class Encoder:
     @cached_property
     def whole_because(self) -> str | None:
         """Why texts are encoded whole, in words; None where they are encoded by the chunk (:mod:`weft.data.chunk_cache`), with
-        the same ids. Found out at the first text: a run whose examples are all in the cache encodes none.
+        the same ids. It is found out when the first text is encoded: a run from the cache encodes none.
         """
         return self._why_whole()
 
@@ -132,17 +141,19 @@ class Encoder:
     @property
     def known_chunks(self) -> float:
         """The share of the chunks of text encoded so far whose ids were known."""
-        return 1 - self._chunks.encoded / self._chunks.looked_up if self._chunks and self._chunks.looked_up else 0.0
+        chunks: ChunkCache | None = self.__dict__.get("_chunks")  # not made, if there was nothing to encode
+        return 1 - chunks.encoded / chunks.looked_up if chunks and chunks.looked_up else 0.0
 
-    def _agrees_in_a_sample(self, runs: Sequence[Run], ids: Sequence[np.ndarray]) -> bool:
+    def _agrees_in_a_sample(self, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
         """Encode one of the runs whole as well, each time another."""
         if not runs:
             return True
         self._sampled += 1
         place = self._sampled % len(runs)
-        if ids[place].tolist() == self._encode_whole([runs[place]])[0]:
+        run = Run(runs[place], continues[place])
+        if ids.run(place).tolist() == self._encode_whole([run])[0]:
             return True
-        self.encode_whole(f"by the chunk, {runs[place].text!r:.80} has other ids")
+        self.encode_whole(f"by the chunk, {run.text!r:.80} has other ids")
         return False
 
     def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
@@ -155,12 +166,12 @@ class Encoder:
             return "it puts a space before a text"
         if reason := why_whole(self._spec, self._control):
             return reason
-        texts = probes()
+        texts, cut = probes(), cache(self._cut)
         for text in texts:
-            if not pieces_by_chunk(self._cut, text):
+            if not pieces_by_chunk(cut, text):
                 return f"by the chunk, {text!r} is cut otherwise"
         by_chunk = ChunkCache(self._encode_texts, {}, ()).encode([(text,) for text in texts])
-        for text, ids, expected in zip(texts, by_chunk, self._encode_texts(texts), strict=True):
+        for text, ids, expected in zip(texts, by_chunk.each(), self._encode_texts(texts), strict=True):
             if ids.tolist() != expected:
                 return f"by the chunk, {text!r} has other ids"
         return None

@@ -1,63 +1,35 @@
 """Examples on disk: an Arrow IPC file that is mapped into memory, so that reading one example touches only its own pages.
 
-Columns: ``ids`` list<int32> and ``weights`` list<float32> of equal lengths, ``target`` float64 (the sum of the weights), and
-where the record lies: ``file`` (the place of its file in a list that the reader brings along), ``line``, ``record``.
+Columns: ``ids`` list<int32>; ``spans``, the stretches of neighbouring ids that count, each with what all of them count, as
+start, end and weight; ``target`` float64 (the sum of the weights), and where the record lies: ``file`` (the place of its file in
+a list that the reader brings along), ``line``, ``record``. A weight for every id would make the file twice as large.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from weft.data.arrow_arrays import number_array, values_of
+from weft.data.columns import Columns
 from weft.types import Example, Location
 
+_SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float32())])
 _SCHEMA = pa.schema(
     [
         ("ids", pa.list_(pa.int32())),
-        ("weights", pa.list_(pa.float32())),
+        ("spans", pa.list_(_SPAN)),
         ("target", pa.float64()),
         ("file", pa.int32()),
         ("line", pa.int64()),
         ("record", pa.int64()),
     ]
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Columns:
-    """Examples one after the other.
-
-    Attributes:
-        examples: the examples.
-        ids: int32 [T].
-        weights: float32 [T].
-        ends: int64 [n], where each example ends.
-    """
-
-    examples: Sequence[Example]
-    ids: np.ndarray
-    weights: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def of(cls, examples: Sequence[Example]) -> Columns:
-        """At least one example, none of them empty."""
-        return cls(
-            examples=examples,
-            ids=np.concatenate([example.ids for example in examples]),
-            weights=np.concatenate([example.loss_weights for example in examples]),
-            ends=np.cumsum([len(example.ids) for example in examples]),
-        )
-
-    @property
-    def starts(self) -> np.ndarray:
-        """int64 [n], where each example begins."""
-        return np.append(0, self.ends[:-1])
 
 
 class ExampleWriter:
@@ -71,7 +43,7 @@ class ExampleWriter:
     def __init__(self, path: Path, files: Sequence[str]):
         self._numbers = {file: number for number, file in enumerate(files)}
         self._writer = pa.ipc.new_file(str(path), _SCHEMA)
-        self._lengths, self._ids, self._weights = (hashlib.sha256() for _ in range(3))
+        self._digests = [hashlib.sha256() for _ in _HASHED]
 
     def __enter__(self) -> ExampleWriter:
         return self
@@ -82,29 +54,27 @@ class ExampleWriter:
     def write(self, columns: Columns) -> None:
         """Append examples as one batch."""
         offsets = np.append(columns.starts, columns.ends[-1])
-        places = [example.location for example in columns.examples]
+        places = columns.locations
         arrays = [
-            pa.ListArray.from_arrays(_column(offsets, np.int32), _column(columns.ids, np.int32)),
-            pa.ListArray.from_arrays(_column(offsets, np.int32), _column(columns.weights, np.float32)),
-            _column(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64), np.float64),
-            _column([self._numbers[place.path] for place in places], np.int32),
-            _column([place.line for place in places], np.int64),
-            _column([place.record for place in places], np.int64),
+            _lists(offsets, number_array(columns.ids)),
+            _spans(columns),
+            number_array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
+            number_array(np.array([self._numbers[place.path] for place in places], np.int32)),
+            _or_null([place.line for place in places]),
+            _or_null([place.record for place in places]),
         ]
         self.append(pa.record_batch(arrays, schema=_SCHEMA))
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Append a batch as :meth:`write` makes it."""
         views = _views(batch)
-        self._lengths.update(np.diff(views.offsets).astype("<i8").data)
-        self._ids.update(views.ids.astype("<i4", copy=False).data)
-        self._weights.update(views.weights.astype("<f4", copy=False).data)
+        for digest, (kind, values) in zip(self._digests, _HASHED, strict=True):
+            digest.update(values(views).astype(kind, copy=False).data)
         self._writer.write_batch(batch)
 
     def digest(self) -> str:
-        """SHA-256 over the lengths, the ids and the weights written so far, in order."""
-        parts = (self._lengths, self._ids, self._weights)
-        return hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()
+        """SHA-256 over the ids and the spans written so far, in order, however they were divided into batches."""
+        return hashlib.sha256(b"".join(digest.digest() for digest in self._digests)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +82,31 @@ class _Batch:
     """One batch of the file, as views of mapped memory."""
 
     ids: np.ndarray
-    weights: np.ndarray
     offsets: np.ndarray
+    span_starts: np.ndarray
+    span_ends: np.ndarray
+    span_weights: np.ndarray
+    span_offsets: np.ndarray
     columns: pa.RecordBatch
+
+    def weights(self, row: int) -> np.ndarray:
+        """What each id of an example counts: float32, read-only."""
+        weights = np.zeros(self.offsets[row + 1] - self.offsets[row], np.float32)
+        for span in range(self.span_offsets[row], self.span_offsets[row + 1]):
+            weights[self.span_starts[span] : self.span_ends[span]] = self.span_weights[span]
+        weights.flags.writeable = False
+        return weights
+
+
+_HASHED: tuple[tuple[str, Callable[[_Batch], np.ndarray]], ...] = (
+    ("<i8", lambda batch: np.diff(batch.offsets)),
+    ("<i4", lambda batch: batch.ids),
+    ("<i8", lambda batch: np.diff(batch.span_offsets)),
+    ("<i4", lambda batch: batch.span_starts),
+    ("<i4", lambda batch: batch.span_ends),
+    ("<f4", lambda batch: batch.span_weights),
+)
+"""What a digest is of: each with a hash of its own, which no border between batches shows in."""
 
 
 class ExampleFile:
@@ -137,7 +129,7 @@ class ExampleFile:
         sizes = [len(batch.offsets) - 1 for batch in self._batches]
         self._ends = np.cumsum(sizes, dtype=np.int64)
         self.lengths = _joined([np.diff(batch.offsets) for batch in self._batches], np.int32)
-        self.targets = _joined([_values(batch.columns["target"]) for batch in self._batches], np.float64)
+        self.targets = _joined([values_of(batch.columns["target"]) for batch in self._batches], np.float64)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -152,44 +144,47 @@ class ExampleFile:
         file, line, record = (batch.columns[name][row].as_py() for name in ("file", "line", "record"))
         return Example(
             ids=batch.ids[start:end],
-            loss_weights=batch.weights[start:end],
+            loss_weights=batch.weights(row),
             location=Location(path=self._files[file], line=line, record=record),
         )
 
 
 def _views(batch: pa.RecordBatch) -> _Batch:
-    ids, weights = batch["ids"], batch["weights"]
+    ids, spans = batch["ids"], batch["spans"]
+    starts, ends, weights = (values_of(spans.values.field(number)) for number in range(_SPAN.num_fields))
     return _Batch(
-        ids=_values(ids.values),
-        weights=_values(weights.values),
-        offsets=_values(ids.offsets),
+        ids=values_of(ids.values),
+        offsets=values_of(ids.offsets),
+        span_starts=starts,
+        span_ends=ends,
+        span_weights=weights,
+        span_offsets=values_of(spans.offsets),
         columns=batch,
     )
 
 
-# pyarrow's own ways to and from NumPy, pa.array and to_numpy, import pandas wherever it is installed, which takes longer than all
-# the rest of opening a store. So these two go through the buffers.
+def _spans(columns: Columns) -> pa.ListArray:
+    """The stretches of ids that count, for each example."""
+    weights = columns.weights
+    begins = np.append(True, weights[1:] != weights[:-1])
+    begins[columns.starts] = True
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], len(weights))
+    counts = weights[starts] != 0
+    starts, ends = starts[counts], ends[counts]
+    offsets = np.searchsorted(starts, np.append(columns.starts, len(weights)))
+    moved = np.repeat(columns.starts, np.diff(offsets))
+    fields = [(starts - moved).astype(np.int32), (ends - moved).astype(np.int32), weights[starts]]
+    return _lists(offsets, pa.StructArray.from_arrays(list(map(number_array, fields)), fields=list(_SPAN)))
 
 
-def _column(values: Sequence[float | None] | np.ndarray, dtype: type[np.generic]) -> pa.Array:
-    """Numbers as a column; None is null."""
-    nulls = 0 if isinstance(values, np.ndarray) else sum(value is None for value in values)
-    known = np.packbits([value is not None for value in values], bitorder="little") if nulls else None
-    numbers = np.ascontiguousarray([value or 0 for value in values] if nulls else values, dtype)
-    buffers = [None if known is None else pa.py_buffer(known), pa.py_buffer(numbers)]
-    return pa.Array.from_buffers(pa.from_numpy_dtype(dtype), len(numbers), buffers, nulls)
+def _lists(offsets: np.ndarray, values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(number_array(offsets.astype(np.int32)), values)
 
 
-def _values(column: pa.Array) -> np.ndarray:
-    """A view of a column of numbers.
-
-    Raises:
-        pyarrow.ArrowInvalid: some are null.
-    """
-    if column.null_count:
-        raise pa.ArrowInvalid("numbers are missing")
-    data = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())
-    return data[column.offset : column.offset + len(column)]
+def _or_null(numbers: Sequence[int | None]) -> pa.Array:
+    is_there = np.array([number is not None for number in numbers])
+    return number_array(np.array([number or 0 for number in numbers], np.int64), is_there)
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:

@@ -10,29 +10,33 @@ field is kept in ``meta``; nothing of it is trained. (Message trees, of which a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from weft.config.data_schema import RecordFormat
 from weft.data import oasst
-from weft.data.format_readers import (
-    read_alpaca,
-    read_custom,
-    read_dolly,
-    read_messages,
-    read_pair,
-    read_sharegpt,
-    text_at,
+from weft.data.format_readers import text_at
+from weft.data.format_table import (
+    BESIDE,
+    CANONICAL,
+    CANONICAL_DOCUMENT,
+    FORMATS,
+    LISTS,
+    NOT_YET,
+    SETTING,
+    TEXT,
+    Format,
 )
-from weft.data.messages import LEAVE_OUT, MESSAGE_FIELDS
-from weft.data.reading import DOCUMENTS, Reading
+from weft.data.messages import LEAVE_OUT
+from weft.data.reading import Reading
+from weft.data.record_shape import Form, Rest, Shape, is_conversation, shape_of
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
-from weft.data.sharegpt import TURN_FIELDS
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
 from weft.types import Conversation, Document, Material, Message, Record, Setting
+
+if TYPE_CHECKING:
+    from weft.config.data_schema import RecordFormat
 
 __all__ = [
     "CANONICAL",
@@ -46,57 +50,6 @@ __all__ = [
     "parse_as",
     "parse_record",
 ]
-
-CANONICAL = frozenset({"id", "source", "messages", "meta"})
-"""These fields, and those of :data:`SETTING` that hold something, make a record as ``weft prepare`` writes it, which is read
-whatever format is asked for."""
-CANONICAL_DOCUMENT = frozenset({"id", "source", "text", "meta"})
-"""These fields make a document as ``weft prepare`` writes it."""
-SETTING = ("tools", "chat_template_kwargs")
-"""The fields beside the messages that say what a conversation is held with."""
-_OPTIONAL = frozenset(SETTING)
-
-
-class Format(NamedTuple):
-    """A record format: the sets of fields that each suffice to know it, further fields that it reads, and its reader."""
-
-    fields: tuple[tuple[str, ...], ...]
-    optional: tuple[str, ...]
-    read: Callable[[Data, Sequence[str]], list[Message]]
-
-
-FORMATS: dict[str, Format] = {
-    "messages": Format((("messages",),), ("system",), read_messages),
-    "sharegpt": Format((("conversations",),), ("system",), read_sharegpt),
-    "chat": Format((("user", "assistant"),), ("system",), read_pair),
-    "qa": Format((("input", "target"), ("question", "answer"), ("query", "response")), ("system",), read_pair),
-    "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_pair),
-    "alpaca": Format((("instruction", "output"),), ("input", "system", "history"), read_alpaca),
-    "dolly": Format((("instruction", "response"),), ("context", "system"), read_dolly),
-    "pairs": Format((("question", "answer"),), ("system",), read_pair),
-}
-"""The formats in the order in which they are tried; ``pairs`` only for a list of a question and an object with its answer."""
-
-_MEANING = {
-    "messages": "messages",
-    "conversations": "messages",
-    "system": "system",
-    "input": "user",
-    "context": "user",
-    "history": "earlier turns",
-    "tools": "tools",
-    "functions": "tools",
-    "chat_template_kwargs": "template arguments",
-}
-_PAIR_MEANING = ("user", "assistant")
-
-_TEXT = "text"
-_NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
-_ANYWHERE = (*SETTING, "functions")
-_KNOWN = frozenset({"id", "meta", *_ANYWHERE})
-_LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
-_SHAPES = tuple((name, fields, frozenset(fields)) for name, form in FORMATS.items() for fields in form.fields)
-_NEEDED = frozenset(field for _, fields, _ in _SHAPES for field in fields)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -118,7 +71,9 @@ def detect(data: Any) -> str:
     Raises:
         RowError: no format fits, or several that mean different messages.
     """
-    return _choose(*_named_fields(data), None, Reading())[0]
+    reading = Reading()
+    named, is_list = _named_fields(data)
+    return _chosen(named, shape_of(tuple(named), is_list, reading), reading)[0].name
 
 
 def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
@@ -143,49 +98,29 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
     reading = format if isinstance(format, Reading) else Reading(format=format)
     try:
         data, is_list = _named_fields(record.data)
-        if _is_document(data, reading):
-            return Parsed(format=_TEXT, mapping=("text → document",), material=_document(data, record, source))
-        if reading.format == "custom" and not is_canonical(data):
-            name = "custom"
-            fields: tuple[str, ...] = (reading.instruction_field, reading.response_field)
-            meaning: Mapping[str, str] = reading.optional_fields()
-            optional, messages = tuple(meaning), read_custom(data, reading)
-        else:
-            anything = reading.format in ("auto", "chat") or is_canonical(data)
-            name, fields = _choose(data, is_list, None if anything else reading.format, reading)
-            optional, meaning = FORMATS[name].optional, _MEANING
-            messages = FORMATS[name].read(data, fields)
+        shape = shape_of(tuple(data), is_list, reading)
+        if shape.kind == "document":
+            return Parsed(format=TEXT, mapping=("text → document",), material=_document(data, shape, record, source))
+        if shape.kind == "refused":
+            _refuse_conversation(data, reading)
+        form, messages = _chosen(data, shape, reading)
         check_turns(messages)
-        if setting := _setting(data):
+        if shape.has_setting and (setting := _setting(data)):
             messages[0] = replace(messages[0], setting=setting)
         conversation = Conversation(
             messages=tuple(messages),
             location=record.location,
             id=_id(data),
             source=_source(data) or source,
-            meta=_meta(data, {*fields, *optional}),
+            meta=_meta(data, form.rest, is_canonical=shape.is_canonical),
         )
     except RowError as error:
         raise RowError(error.reason, detail=error.detail, where=record.location, fix=error.fix) from None
-    return Parsed(format=name, mapping=_mapping(data, fields, optional, meaning), material=conversation)
+    return Parsed(format=form.name, mapping=form.mapping(data), material=conversation)
 
 
-def _is_document(data: Data, reading: Reading) -> bool:
-    """Whether a record is read as a document.
-
-    Raises:
-        RowError: nothing else is read, and it is none.
-    """
-    only = reading.mode == "cpt" or reading.format in DOCUMENTS
-    if only and (_TEXT not in data or oasst.is_message(data)):
-        _refuse_conversation(data, reading)
-    if _TEXT not in data or reading.mode == "sft":
-        return False
-    return only or (reading.format == "auto" and not any(data.keys() >= needed for _, _, needed in _SHAPES))
-
-
-def _document(data: Data, record: Record, source: str | None) -> Document:
-    text = text_at(data, _TEXT)
+def _document(data: Data, shape: Shape, record: Record, source: str | None) -> Document:
+    text = text_at(data, TEXT)
     if not text or text.isspace():
         raise RowError(EMPTY_DOCUMENT, fix="leave it out")
     return Document(
@@ -193,74 +128,46 @@ def _document(data: Data, record: Record, source: str | None) -> Document:
         location=record.location,
         id=_id(data),
         source=_source(data) or source,
-        meta={**{field: data[field] for field in _ANYWHERE if field in data}, **_meta(data, {_TEXT})},
+        meta={**{field: data[field] for field in BESIDE if field in data}, **_meta(data, shape.document_rest)},
     )
 
 
 def _refuse_conversation(data: Data, reading: Reading) -> NoReturn:
     found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
-    if reading.mode == "cpt" and (oasst.is_message(data) or any(data.keys() >= needed for _, _, needed in _SHAPES)):
+    if reading.mode == "cpt" and (oasst.is_message(data) or is_conversation(frozenset(data))):
         raise RowError(
             "the record is of a conversation, and mode: cpt trains documents",
             detail=found,
             fix="set mode: sft to train conversations, or mode: cpt_mixed to train documents beside them",
         )
     raise RowError(
-        "the record is no document", detail=f'it has no field "{_TEXT}"; {found}', fix=f'name its text "{_TEXT}"'
+        "the record is no document", detail=f'it has no field "{TEXT}"; {found}', fix=f'name its text "{TEXT}"'
     )
 
 
-def is_canonical(data: Data) -> bool:
-    """Whether a record has the fields of those that ``weft prepare`` writes."""
-    return data.keys() >= CANONICAL and data.keys() - CANONICAL <= _OPTIONAL
-
-
-def _mapping(data: Data, fields: Sequence[str], optional: Sequence[str], meaning: Mapping[str, str]) -> tuple[str, ...]:
-    meanings = _PAIR_MEANING if len(fields) == 2 else ("messages",)
-    pairs = list(zip(fields, meanings, strict=True))
-    pairs += [(field, meaning[field]) for field in optional if data.get(field)]
-    if not data.keys().isdisjoint(_ANYWHERE):
-        pairs += [(field, _MEANING[field]) for field in _ANYWHERE if data.get(field) not in NOTHING]
-    return tuple(map(_as_words, pairs))
-
-
-@cache
-def _as_words(pair: tuple[str, str]) -> str:
-    return f"{pair[0]} → {pair[1]}"
-
-
-def _choose(data: Data, is_list: bool, only: str | None, reading: Reading) -> tuple[str, tuple[str, ...]]:
-    """The first format that fits (of all, or ``only`` this one), with the fields by which it does."""
-    fitting = _fitting(_NEEDED.intersection(data), is_list, only)
-    if not fitting:
-        _refuse_shape(data, only, reading)
-    if len(fitting) > 1:
-        filled = [(name, fields) for name, fields in fitting if all(data[field] for field in fields)]
-        fitting = filled or fitting[:1]
-    first, *others = fitting
+def _chosen(data: Data, shape: Shape, reading: Reading) -> tuple[Form, list[Message]]:
+    """The first form that fits, and the messages that it reads."""
+    forms: Sequence[Form] = shape.forms
+    if not forms:
+        anything = shape.is_canonical or reading.format in ("auto", "chat")
+        _refuse_shape(data, None if anything else reading.format, reading)
+    if len(forms) > 1:
+        forms = [form for form in forms if all(data[field] for field in form.fields)] or forms[:1]
+    first, *others = forms
+    messages = first.read(data, first.fields)
     for other in others:
-        if FORMATS[other[0]].read(data, other[1]) != FORMATS[first[0]].read(data, first[1]):
+        if other.read(data, other.fields) != messages:
             raise RowError(
                 "the fields of two record formats disagree",
-                detail=f"{first[0]} ({', '.join(first[1])}) and {other[0]} ({', '.join(other[1])})",
+                detail=f"{first.name} ({', '.join(first.fields)}) and {other.name} ({', '.join(other.fields)})",
                 fix="set data.format to the one that is meant, or remove the other fields",
             )
-    return first
-
-
-@lru_cache(maxsize=2**10)
-def _fitting(keys: frozenset[str], is_list: bool, only: str | None) -> Sequence[tuple[str, tuple[str, ...]]]:
-    """Every format that records with these of all needed fields may have, with the fields by which they do."""
-    return [
-        (name, fields)
-        for name, fields, needed in _SHAPES
-        if keys >= needed and only in (None, name) and (name == "pairs") == is_list
-    ]
+    return first, messages
 
 
 def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
-    named = [(name, fields) for name, fields, _ in _SHAPES if name != "pairs"]
-    shapes = " or ".join(" + ".join(fields) for name, fields in named if only in (None, name))
+    known = [(name, fields) for name, form in FORMATS.items() if name != "pairs" for fields in form.fields]
+    shapes = " or ".join(" + ".join(fields) for name, fields in known if only in (None, name))
     found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
     if only:
         raise RowError(
@@ -268,7 +175,7 @@ def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
             detail=f"expected {shapes or _ELSEWHERE.get(only, only)}; {found}",
             fix="set data.format: auto, which detects the format of each record",
         )
-    if _TEXT in data and reading.mode == "sft":
+    if TEXT in data and reading.mode == "sft":
         raise RowError(
             "the record is a document, which mode: sft does not train",
             detail=found,
@@ -290,8 +197,6 @@ _RESERVED = frozenset(
 
 def _setting(data: Data) -> Setting | None:
     """What the conversation is held with; None where that is nothing."""
-    if data.keys().isdisjoint(_ANYWHERE):
-        return None
     tools, functions = (read_tools(data.get(field), field) for field in ("tools", "functions"))
     if tools and functions and tools != functions:
         raise RowError('the fields "tools" and "functions" disagree', fix="keep one of them")
@@ -331,23 +236,23 @@ def _source(data: Data) -> str | None:
     return data["source"] if isinstance(data.get("source"), str) else None
 
 
-def _meta(data: Data, read: set[str]) -> dict[str, Any]:
+def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, Any]:
     """What the record says beside its conversation: its ``meta``, and every field that nothing else reads."""
-    if is_canonical(data) and isinstance(data["meta"], dict):
-        return dict(data["meta"])
-    beside = {key: value for key, value in data.items() if key not in read and key not in _KNOWN}
-    if _source(data) is not None:
-        beside.pop("source", None)
-    for field, what in _NOT_YET.items():
-        if field in beside and beside[field] not in NOTHING:
-            raise RowError(f"records with {what} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT)
-    for listed in read & _LISTS.keys():
-        items, known = data.get(listed), _LISTS[listed]
-        if isinstance(items, list) and not all(
-            map(known.issuperset, items)
-        ):  # with custom, it may be a text, or absent
-            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
     given = data.get("meta")
+    if is_canonical and isinstance(given, dict):
+        return dict(given)
+    beside = {key: data[key] for key in rest.unread}
+    if isinstance(beside.get("source"), str):
+        del beside["source"]
+    for field in rest.not_yet:
+        if beside[field] not in NOTHING:
+            raise RowError(
+                f"records with {NOT_YET[field]} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT
+            )
+    for listed in rest.lists:
+        items, known = data[listed], LISTS[listed]
+        if isinstance(items, list) and not all(map(known.issuperset, items)):  # with custom, it may be a text
+            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
     if given is None:
         return beside
     if not isinstance(given, dict):

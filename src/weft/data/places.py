@@ -134,7 +134,8 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
         else:
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
-        raise DataError(f"the path cannot be read: {error.strerror}", where=text) from None
+        what = f"the path cannot be read: {error.strerror}"
+        raise DataError(what, where=text, fix="look at the permissions of the file and its directory") from None
     return Part(name=name, files=found[0], skipped=found[1], sample=sample)
 
 
@@ -244,4 +245,5 @@ def _nearest(path: Path, fix: str | None) -> str:
     if near:
         return f"did you mean {path.parent / near[0]}?" + (f" Otherwise {fix}" if fix else "")
     on_the_hub = f"; or, for a dataset of the hub, write {path}@train" if is_dataset(f"{path}@train") else ""
-    return (fix or f"look into {path.parent}") + ("" if kind(path) else on_the_hub)
+    directory = "the working directory" if path.parent == Path() else path.parent
+    return (fix or f"look into {directory}") + ("" if kind(path) else on_the_hub)

@@ -79,6 +79,8 @@ READERS: dict[str, Callable[[Path], Iterator[Record | BadRow]]] = {
 
 DOCUMENTS = frozenset({".txt", ".md"})
 """Endings of files that hold one document each."""
+HEADED = frozenset({".csv", ".tsv"})
+"""Endings of files that begin with a row of names, which is text like the others."""
 COLUMNS = frozenset({".parquet", ".arrow"})
 """Endings of files that are packed inside."""
 

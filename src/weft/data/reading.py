@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from weft.config.data_schema import CUSTOM_FIELDS, DataConfig, DatasetConfig, OasstPaths, RecordFormat
-from weft.config.schema import Mode
+if TYPE_CHECKING:
+    from weft.config.data_schema import DataConfig, DatasetConfig, OasstPaths, RecordFormat
+    from weft.config.schema import Mode
+
 
 TREES: tuple[RecordFormat, ...] = ("auto", "chat", "oasst")
 """The formats under which messages of trees are read."""
@@ -56,6 +58,8 @@ def reading_of(
     """The format ``format`` with those settings of a configuration that matter to it; a data set's own come first."""
     reading = Reading(format=format, mode=mode, include_system_prompt=data.include_system_prompt)
     if format == "custom":
+        from weft.config.data_schema import CUSTOM_FIELDS  # here, because helper processes know no configuration
+
         own = {name: getattr(dataset, name, None) for name in CUSTOM_FIELDS}
         own = {name: field for name, field in own.items() if field is not None}
         return reading._replace(**{name: getattr(data, name) for name in CUSTOM_FIELDS} | own, own=tuple(own))

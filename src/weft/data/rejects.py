@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,8 @@ _KEYS = frozenset({"set", "location", "reason", "detail", "raw"})
 def write_rejects(path: Path, config: Config, left_out: Mapping[str, LeftOut]) -> int:
     """Write what is left out of each set (``train``, ``val``, ``test``) as JSON lines, and return how many lines there are.
 
-    Where nothing is left out, no file is written, and one that an earlier call wrote is removed.
+    Where nothing is left out, no file is written, and one that an earlier call wrote is removed. One that lists just these
+    and is newer than their files stays as it is: to write it anew, all of these files would be read once more.
 
     Raises:
         DataError: the file cannot be written, or one that weft did not write stands there.
@@ -41,13 +43,15 @@ def write_rejects(path: Path, config: Config, left_out: Mapping[str, LeftOut]) -
     if not any(places for reasons in left_out.values() for places in reasons.values()):
         path.unlink(missing_ok=True)
         return 0
+    files = {name: training_files(config) if name == "train" else held_out_files(config, name) for name in left_out}
+    if _stands_already(path, files, left_out):
+        return sum(1 for _ in _triples(left_out))
     count = 0
 
     def lines() -> Iterator[dict[str, str]]:
         nonlocal count
         for name, reasons in left_out.items():
-            files = training_files(config) if name == "train" else held_out_files(config, name)
-            for row in rejected_rows(files, reasons):
+            for row in rejected_rows(files[name], reasons):
                 count += 1
                 yield {"set": name, **as_json(row)}
 
@@ -55,6 +59,28 @@ def write_rejects(path: Path, config: Config, left_out: Mapping[str, LeftOut]) -
         staged.write(path, json_lines(lines()))
         staged.commit()
     return count
+
+
+def _stands_already(path: Path, files: Mapping[str, Sequence[SourceFile]], left_out: Mapping[str, LeftOut]) -> bool:
+    """Whether the file at ``path`` is what :func:`write_rejects` would write, as far as places, reasons and dates tell."""
+    if not path.exists():
+        return False
+    written = path.stat().st_mtime_ns
+    parts = (part for some in files.values() for file in some for part in find_parts(file.path, seed=file.seed))
+    if any(file.stat().st_mtime_ns >= written for part in parts for file in part.files):
+        return False
+    with path.open(encoding="utf-8") as lines:
+        try:
+            listed = [(row["set"], row["location"], row["reason"]) for row in map(json.loads, lines)]
+        except (ValueError, KeyError, TypeError):
+            return False
+    return sorted(listed) == sorted(_triples(left_out))
+
+
+def _triples(left_out: Mapping[str, LeftOut]) -> Iterator[tuple[str, str, str]]:
+    for name, reasons in left_out.items():
+        for reason, places in reasons.items():
+            yield from ((name, str(place), reason) for place in dict.fromkeys(places))
 
 
 def rejected_rows(files: Sequence[SourceFile], left_out: LeftOut) -> Iterator[BadRow]:

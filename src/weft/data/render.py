@@ -12,68 +12,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
-from itertools import islice
+from itertools import accumulate, compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.config.data_schema import OverlongPolicy, TrainOn
+from weft.data.assemble import assemble
+from weft.data.columns import Columns, Part, whole
 from weft.data.documents import CUT, DocumentForm
+from weft.data.draft import Batch, Draft, encodable, is_unicode, require_unicode
 from weft.data.encoded import Encoded, counted
-from weft.data.encoding import Run
-from weft.data.formats import RowError
 from weft.data.overlong import SPLIT, split, truncate
-from weft.data.runs import Stretch, stretches_of
-from weft.errors import DataError, WeftError
+from weft.data.rendering import NothingTrained, Overlong, Rendering
+from weft.data.row_error import RowError
+from weft.data.runs import Runs, Stretch, stretches_of
+from weft.errors import WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message
 
 if TYPE_CHECKING:
+    from weft.config.data_schema import OverlongPolicy, TrainOn
     from weft.data.template import ChatTemplate, Printed
     from weft.data.tokenizer import Tokenizer
-
-
-class Overlong(DataError):
-    """An example of more tokens than ``model.max_seq_len`` allows, which is left out."""
-
-    def __init__(self, tokens: int, limit: int, where: Location):
-        self.tokens, self.limit = tokens, limit
-        super().__init__(
-            f"the example has {tokens:,} tokens; {limit:,} are allowed",
-            where=where,
-            fix=f"set model.max_seq_len to {tokens} or more, or shorten the record (data.overlong can do that)",
-        )
-
-
-class NothingTrained(RowError):
-    """A conversation of which nothing is trained."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "nothing in it is trained",
-            fix='give it an answer that is trained (no "train": false, no "weight": 0), or remove it',
-        )
-
-
-@dataclass(kw_only=True, slots=True)
-class Rendering:
-    """What became of one conversation or document."""
-
-    location: Location
-    examples: tuple[Example, ...] = ()
-    borders: tuple[tuple[int, ...], ...] = ()
-    """For each example, the ids with which the runs begin that were encoded apart."""
-    overlong: tuple[Overlong, ...] = ()
-    shortened: tuple[str, ...] = ()
-    """How examples were made to fit, for each that was."""
-    error: WeftError | None = None
-    """Why it gives no example at all, where it is not for length."""
-    notes: tuple[str, ...] = ()
-    """What the template's derivation found worth counting."""
-    document: bool = False
-    """Whether it is a document, so that the examples are its blocks."""
 
 
 class Renderer:
@@ -178,8 +140,7 @@ class Renderer:
         blocks = form.blocks(kept, location)
         return Rendering(
             location=location,
-            examples=blocks,
-            borders=((),) * len(blocks),
+            parts=(whole(Columns.of(blocks)),),
             shortened=(CUT,) if len(kept) < len(ids) else (),
             document=True,
         )
@@ -203,56 +164,69 @@ class Renderer:
         )
         if any(part.error and not isinstance(part.error, NothingTrained) for part in parts):
             return whole
-        fitting = [part for part in parts if part.examples]
+        fitting = [part for part in parts if part.parts]
         return Rendering(
             location=conversation.location,
-            examples=tuple(example for part in fitting for example in part.examples),
-            borders=tuple(borders for part in fitting for borders in part.borders),
+            parts=tuple(columns for part in fitting for columns in part.parts),
             overlong=tuple(problem for part in parts for problem in part.overlong),
             shortened=(SPLIT,) if fitting else (),
             notes=tuple(note for part in fitting for note in part.notes),
         )
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
-        printed = [self._print(conversation) for conversation in conversations]
-        runs = [stretch.run for texts, _ in printed for _, stretches in texts for stretch in stretches]
-        encoded = iter(self.tokenizer.encode_batch(runs))
+        drafts = [self._print(conversation) for conversation in conversations]
+        if not is_unicode(part for draft in drafts for part in draft.parts):
+            drafts = list(map(encodable, drafts))
+        texts = [text for draft in drafts for text in draft.texts]
+        if not texts:
+            return [Rendering(location=draft.location, error=draft.error) for draft in drafts]
+        runs = [each for draft in drafts for each in draft.runs]
+        encoded = self.tokenizer.encode_flat(
+            [parts for each in runs for parts in each.parts],
+            [continues for each in runs for continues in each.frame.continues],
+        )
+        columns, is_open = assemble(
+            encoded,
+            [each.frame for each in runs],
+            [draft.location for draft in drafts for _ in draft.texts],
+            eos_id=self.tokenizer.eos_id,
+            beside=self._beside,
+        )
+        is_apart = is_open | (np.diff(columns.ends, prepend=0) > self.max_seq_len)
+        batch = Batch(columns, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, encoded)
+        ends = list(accumulate(len(draft.texts) for draft in drafts))
         return [
-            self._rendering(conversation.location, texts, error, encoded)
-            for conversation, (texts, error) in zip(conversations, printed, strict=True)
+            self._rendering(draft, batch, start, end)
+            for draft, start, end in zip(drafts, [0, *ends], ends, strict=False)
         ]
 
-    def _rendering(
-        self,
-        location: Location,
-        texts: Sequence[tuple[Printed, list[Stretch]]],
-        error: WeftError | None,
-        encoded: Iterator[np.ndarray],
-    ) -> Rendering:
-        """What became of a conversation; its runs are the next of those that are ``encoded``."""
-        examples: list[Example] = []
-        borders: list[tuple[int, ...]] = []
+    def _rendering(self, draft: Draft, batch: Batch, start: int, end: int) -> Rendering:
+        """What became of a conversation; its texts are those from ``start`` to ``end``."""
+        notes = draft.texts[0].notes if end - start == 1 else tuple(note for text in draft.texts for note in text.notes)
+        if True not in batch.is_apart[start:end]:
+            parts = (Part(batch.columns, start, end),) if start < end else ()
+            return Rendering(location=draft.location, parts=parts, error=draft.error, notes=notes)
+        found: list[Part] = []
         overlong: list[Overlong] = []
         shortened: list[str] = []
-        notes: list[str] = []
-        for text, stretches in texts:
-            fitted, how = self._fitted(self._encoded(text, stretches, islice(encoded, len(stretches))), location)
+        for number in range(start, end):
+            if not batch.is_apart[number]:
+                found.append(Part(batch.columns, number, number + 1))
+                continue
+            fitted, how = self._fitted(self._encoded(batch.texts[number], batch.ids_of(number)), draft.location)
             if isinstance(fitted, Overlong):
                 overlong.append(fitted)
             else:
-                examples.append(Example(ids=fitted.ids, loss_weights=fitted.weights, location=location))
-                borders.append(tuple(fitted.borders))
+                example = Example(ids=fitted.ids, loss_weights=fitted.weights, location=draft.location)
+                found.append(whole(Columns.of([example], [fitted.borders])))
             if how:
                 shortened.append(how)
-            notes += text.notes
         return Rendering(
-            location=location,
-            examples=tuple(examples),
-            borders=tuple(borders),
+            location=draft.location,
+            parts=tuple(found),
             overlong=tuple(overlong),
             shortened=tuple(shortened),
-            error=error,
-            notes=tuple(notes),
+            notes=notes,
         )
 
     def texts(self, material: Material) -> tuple[Printed, ...]:
@@ -265,8 +239,7 @@ class Renderer:
         if isinstance(material, Document):
             assert self.documents, "who reads documents says how they are rendered"
             return (self.documents.printed(material),)
-        printed = self._printed(material)
-        return tuple(text for text in printed if any(map(self._is_trained, text.stretches)))
+        return tuple(text for text in self._printed(material) if self._trains(text, text.runs()))
 
     def _printed(self, conversation: Conversation) -> tuple[Printed, ...]:
         assert self.template, "conversations are printed by a template"
@@ -288,25 +261,40 @@ class Renderer:
         cuts a prompt as it cuts an example and the tokenizer puts no space behind control tokens; this is not claimed.
         """
         assert self.template, "conversations are printed by a template"
-        stretches = _encodable(stretches_of(self.template.prompt(messages)))
+        stretches = stretches_of(self.template.prompt(messages))
+        require_unicode(part for stretch in stretches for part in stretch.run.parts)
         encoded = self.tokenizer.encode_batch([stretch.run for stretch in stretches])
         runs = [run[stretch.skip :] for stretch, run in zip(stretches, encoded, strict=True)]
         return np.concatenate([np.empty(0, np.int32), *runs])
 
-    def _print(self, conversation: Conversation) -> tuple[list[tuple[Printed, list[Stretch]]], WeftError | None]:
+    def _print(self, conversation: Conversation) -> Draft:
         """The conversation as the template prints it, with the runs to encode; or why it cannot be used."""
         try:
-            printed = [(text, _encodable(text.stretches)) for text in self._printed(conversation)]
-            printed = [(text, stretches) for text, stretches in printed if any(map(self._is_trained, stretches))]
-            if not printed:
+            texts = self._printed(conversation)
+            runs = [text.runs() for text in texts]
+            trains = list(map(self._trains, texts, runs))
+            if False in trains:
+                texts, runs = tuple(compress(texts, trains)), list(compress(runs, trains))
+            if not texts:
                 raise NothingTrained
         except WeftError as error:
-            error.where = error.where or conversation.location
-            return [], error
-        return printed, None
+            return Draft(conversation.location).refused(error)
+        return Draft(conversation.location, texts, runs)
 
-    def _encoded(self, text: Printed, stretches: Sequence[Stretch], encoded: Iterable[np.ndarray]) -> Encoded:
-        """The ids, up to the last one that counts, with what each counts."""
+    def _trains(self, text: Printed, runs: Runs) -> bool:
+        """Whether something of an example counts."""
+        if runs.are_weighed:
+            return any(map(self._is_trained, text.stretches))
+        return True in runs.frame.trained or (self._beside > 0 and bool(runs.parts))
+
+    def _encoded(self, text: Printed, encoded: Sequence[np.ndarray]) -> Encoded:
+        """The ids, up to the last one that counts, with what each counts.
+
+        Args:
+            text: the example.
+            encoded: the ids of its runs.
+        """
+        stretches = text.stretches
         found = [run[each.skip :] if each.skip else run for each, run in zip(stretches, encoded, strict=True)]
         borders: list[int] = []
         runs: list[tuple[int, int]] = []
@@ -352,25 +340,8 @@ class Renderer:
 def _unusable(document: Document) -> RowError | None:
     """Why a document cannot be encoded."""
     try:
-        _encodable([Stretch(run=Run.of(document.text), trained=True)])
+        require_unicode([document.text])
     except RowError as error:
         error.where = document.location
         return error
     return None
-
-
-def _encodable(stretches: list[Stretch]) -> list[Stretch]:
-    r"""The stretches, if their text is Unicode that can be written.
-
-    Raises:
-        RowError: one holds half of a surrogate pair, as a broken ``\ud83d`` escape in JSON leaves it.
-    """
-    for part in (part for stretch in stretches for part in stretch.run.parts if not part.isascii()):
-        try:
-            part.encode()
-        except UnicodeEncodeError as error:
-            half = part[error.start]
-            raise RowError(
-                "half a surrogate pair is no character", detail=repr(half), fix="correct its \\u escape"
-            ) from None
-    return stretches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,15 @@ class BadRow:
         """The same as an error for people."""
         what = f"{self.reason}: {self.detail}" if self.detail else self.reason
         return DataError(what, where=self.location, fix=self.fix)
+
+
+Passing = Callable[[], bool]
+"""Says whether nobody will look at the next row, but for its location. A reader need not parse it, if it can do without."""
+
+
+def never() -> bool:
+    """Every row is looked at."""
+    return False
 
 
 def as_json(row: BadRow) -> dict[str, str]:

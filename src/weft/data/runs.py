@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from weft.data.encoding import Run
+from weft.data.encoding import Parts, Run
 from weft.types import Segment
 
 
-@dataclass(kw_only=True, slots=True)  # as Run
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stretch:
     """A run to encode, and how many of its first ids belong to the stretch before."""
 
@@ -20,6 +20,48 @@ class Stretch:
     """How many of its first characters stand for those ids."""
     weights: tuple[tuple[int, int, float], ...] = ()
     """Spans of the run's text that count what the record says (:mod:`weft.data.weighing`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frame:
+    """What the runs of an example are, whatever their text; see :class:`Stretch`."""
+
+    trained: tuple[bool, ...]
+    """For each run."""
+    skips: tuple[bool, ...]
+    """Whether its first id belongs to the run before."""
+    continues: tuple[bool, ...]
+    append_eos: bool
+
+    @classmethod
+    def of(cls, stretches: Sequence[Stretch], *, append_eos: bool) -> Frame:
+        """Of an example's stretches."""
+        return cls(
+            trained=tuple(stretch.trained for stretch in stretches),
+            skips=tuple(stretch.skip > 0 for stretch in stretches),
+            continues=tuple(stretch.run.continues for stretch in stretches),
+            append_eos=append_eos,
+        )
+
+
+@dataclass(slots=True)  # not frozen: one is made for every example, in a third of the time
+class Runs:
+    """The runs of an example."""
+
+    frame: Frame
+    parts: Sequence[Parts]
+    """Of each."""
+    are_weighed: bool = False
+    """Whether some of their text counts what the record says, as the stretches tell."""
+
+    @classmethod
+    def of(cls, stretches: Sequence[Stretch], *, append_eos: bool) -> Runs:
+        """Of an example's stretches."""
+        return cls(
+            frame=Frame.of(stretches, append_eos=append_eos),
+            parts=[stretch.run.parts for stretch in stretches],
+            are_weighed=any(stretch.weights for stretch in stretches),
+        )
 
 
 def stretches_of(segments: Iterable[Segment]) -> list[Stretch]:

@@ -6,16 +6,20 @@ the scores. Bytes, the dummy prefix and the whitespace rules become steps of the
 
 Known to differ, by the libraries and not by the conversion: two segmentations of a unigram model whose scores are closer than the
 32-bit sums of SentencePiece can tell; characters that are made of several (a letter with two accents, half-width kana), which
-SentencePiece normalises across and the other library one by one; and behind a user-defined symbol a space is put, as behind a
-control token.
+SentencePiece normalises across and the other library one by one; a text that is nothing but one user-defined symbol, which
+gets no space before it; symbols that begin with a space, unless BPE without a dummy prefix; and symbols that the rules of
+normalisation would change, around which text begins anew, with a space of its own.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from tokenizers.normalizers import Precompiled
 
 from weft.data.encoding import Spec
 from weft.data.sentencepiece_file import PieceKind, SentencePieceModel
@@ -53,7 +57,10 @@ def as_files(spec: Spec, config: Spec, path: Path) -> dict[str, bytes]:
 
 
 def _added_tokens(model: SentencePieceModel) -> Iterator[Spec]:
+    in_normal_text = _found_in_normal_text(model)
     for index, piece in enumerate(model.pieces):
+        if piece.kind is PieceKind.USER_DEFINED and " " in piece.text:
+            continue  # symbols are looked for in text whose spaces are ▁ by then, so none holds it
         if piece.kind in (PieceKind.UNKNOWN, PieceKind.CONTROL, PieceKind.USER_DEFINED):
             yield {
                 "id": index,
@@ -61,9 +68,22 @@ def _added_tokens(model: SentencePieceModel) -> Iterator[Spec]:
                 "single_word": False,
                 "lstrip": False,
                 "rstrip": False,
-                "normalized": False,
+                "normalized": piece.text in in_normal_text,
                 "special": piece.kind is not PieceKind.USER_DEFINED,
             }
+
+
+def _found_in_normal_text(model: SentencePieceModel) -> frozenset[str]:
+    """The user-defined symbols that are looked for after a text was normalised as a whole, as SentencePiece does.
+
+    The other library normalises such symbols, too. One that this changes would be found where it never stood, or in place of
+    the space before a text: it is looked for before, and the texts around it are normalised one by one.
+    """
+    normalise = Precompiled(model.charsmap).normalize_str if model.charsmap else str
+    symbols = [piece.text for piece in model.pieces if piece.kind is PieceKind.USER_DEFINED and " " not in piece.text]
+    return frozenset(
+        text for text in symbols if normalise(text) == text and not (model.dummy_prefix and text.startswith(SPACE))
+    )
 
 
 def _normalisers(model: SentencePieceModel) -> Iterator[Spec]:
@@ -78,6 +98,9 @@ def _normalisers(model: SentencePieceModel) -> Iterator[Spec]:
     if model.dummy_prefix:
         yield {"type": "Prepend", "prepend": SPACE}
     yield {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    symbols = sorted(_found_in_normal_text(model))
+    if model.dummy_prefix and symbols:  # the prefix is a text's: a symbol that is normalised by itself goes without
+        yield _replace(rf"\A{SPACE}(?=(?:{'|'.join(map(re.escape, symbols))})\z)", "")
 
 
 def _replace(pattern: str, content: str) -> Spec:

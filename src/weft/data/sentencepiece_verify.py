@@ -23,7 +23,7 @@ _TEXTS = (
     "😀 👍🏽 ok…",
     "",
 )
-_SAMPLES, _PIECES_EACH = 64, 12
+_SAMPLES, _PIECES_EACH, _SYMBOLS = 64, 12, 64
 
 
 def verify(model: SentencePieceModel, spec: Spec, path: Path) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def verify(model: SentencePieceModel, spec: Spec, path: Path) -> tuple[str, ...]
             )
     if importlib.util.find_spec("sentencepiece") is None:
         return ()
-    texts = [*_TEXTS, *_sample(model)]
+    texts = [*_TEXTS, *_sample(model), *_around_symbols(model)]
     different = compare(path, tokenizer, texts)
     if 2 * len(different) > len(texts):
         raise ModelError(
@@ -88,3 +88,8 @@ def _sample(model: SentencePieceModel) -> list[str]:
     return [
         "".join(chosen[start : start + _PIECES_EACH]).replace(SPACE, " ") for start in range(0, count, _PIECES_EACH)
     ]
+
+
+def _around_symbols(model: SentencePieceModel) -> list[str]:
+    symbols = [piece.text for piece in model.pieces if piece.kind is PieceKind.USER_DEFINED]
+    return [f"{symbol}The {symbol}end{symbol} of it".replace(SPACE, " ") for symbol in symbols[:_SYMBOLS]]

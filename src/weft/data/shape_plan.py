@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 
 from weft.config.data_schema import PromptMismatch
 from weft.data.call_ids import with_call_ids
-from weft.data.chunk_cache import ControlToken
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
-from weft.data.encoding import Run
-from weft.data.printer import PLACEHOLDER, VARIANTS, Printer, Variant, placeholder
-from weft.data.runs import Stretch
+from weft.data.printer import VARIANTS, Printer, Variant, placeholder
+from weft.data.runs import Runs, Stretch
 from weft.data.said import is_text_only
+from weft.data.shape_pattern import Pattern, RunsPattern, SegmentPattern, StretchPattern, Weights
 from weft.data.turns import Chat
 from weft.data.watch import LookedInto, Watch
 from weft.data.weighing import weighing_notes
@@ -161,78 +160,6 @@ def _weigh_turns(messages: Sequence[Message], plans: Sequence[_ExamplePlan]) -> 
     return len(plans) == 1 and all(plans[0].is_turn(number) for number in weighted)
 
 
-Weights = Sequence[float | None] | None
-"""What each message says that it counts; None where none says anything."""
-
-
-def _weighed(text: str, numbers: Sequence[int], weights: Weights) -> tuple[tuple[int, int, float], ...]:
-    """The weight of a turn's text, in which the contents of these messages stand, where it is not 1."""
-    weight = weights[numbers[0]] if weights and numbers else None
-    return () if weight is None or weight == 1 else ((0, len(text), weight),)
-
-
-class _Pattern:
-    """A text with places for contents."""
-
-    def __init__(self, text: str) -> None:
-        self._parts = PLACEHOLDER.split(text)
-        self.numbers = [int(number) for number in self._parts[1::2]]
-        """Which message's content stands in each place."""
-
-    def fill(self, contents: Sequence[str]) -> str:
-        if not self.numbers:
-            return self._parts[0]
-        parts = self._parts.copy()
-        parts[1::2] = [contents[number] for number in self.numbers]
-        return "".join(parts)
-
-
-class _SegmentPattern:
-    """A segment with places for contents."""
-
-    def __init__(self, segment: Segment) -> None:
-        self._trained, self._pattern = segment.trained, _Pattern(segment.text)
-        places = [match.span() for match in PLACEHOLDER.finditer(segment.text)]
-        self._control = []
-        """For each control token: how many contents stand before it, and its span were they all empty."""
-        for start, end in segment.control:
-            before = [(a, b) for a, b in places if b <= start]
-            removed = sum(b - a for a, b in before)
-            self._control.append((len(before), start - removed, end - removed))
-
-    def is_turn(self, number: int) -> bool:
-        """Whether it is what the model says in this message, and nothing else."""
-        return self._trained and self._pattern.numbers == [number]
-
-    def fill(self, contents: Sequence[str], weights: Weights) -> Segment:
-        lengths = [0]
-        for number in self._pattern.numbers:
-            lengths.append(lengths[-1] + len(contents[number]))
-        text = self._pattern.fill(contents)
-        return Segment(
-            text=text,
-            trained=self._trained,
-            control=tuple((start + lengths[n], end + lengths[n]) for n, start, end in self._control),
-            weights=_weighed(text, self._pattern.numbers, weights) if self._trained else (),
-        )
-
-
-class _StretchPattern:
-    """A run to encode, with places for contents."""
-
-    def __init__(self, stretch: Stretch) -> None:
-        self._stretch = stretch
-        self._parts = [part if type(part) is ControlToken else _Pattern(part) for part in stretch.run.parts]
-        self._numbers = [number for part in self._parts if isinstance(part, _Pattern) for number in part.numbers]
-
-    def fill(self, contents: Sequence[str], weights: Weights) -> Stretch:
-        parts = [part.fill(contents) if isinstance(part, _Pattern) else part for part in self._parts]
-        stretch = self._stretch
-        run = Run(parts=parts, continues=stretch.run.continues)
-        given = _weighed(run.text, self._numbers, weights) if weights and stretch.trained else ()
-        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip, shift=stretch.shift, weights=given)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Proof:
     """For which contents a plan is proved."""
@@ -256,14 +183,15 @@ def _has_space_at_ends(content: str) -> bool:
 class _ExamplePlan:
     """One example of a plan, and the renders that prove it."""
 
-    segments: tuple[_SegmentPattern, ...]
-    stretches: tuple[_StretchPattern, ...]
-    append_eos: bool
+    segments: tuple[SegmentPattern, ...]
+    stretches: tuple[StretchPattern, ...]
+    runs: RunsPattern
+    """The same as the stretches."""
     notes: tuple[str, ...]
     count: int
-    dialogue: _Pattern
+    dialogue: Pattern
     """The first ``count`` messages as they are printed."""
-    prompts: tuple[tuple[int, Variant, _Pattern], ...]
+    prompts: tuple[tuple[int, Variant, Pattern], ...]
     """For each turn: how many messages stand before it, and its generation prompt."""
     openings: tuple[tuple[int, str], ...]
     """Messages, and characters with which they would begin as a generation prompt goes on that is not theirs."""
@@ -274,14 +202,14 @@ class _ExamplePlan:
     def of(cls, derived: Derived, printer: Printer, messages: Sequence[Message]) -> _ExamplePlan:
         rendered = derived.rendered
         return cls(
-            tuple(map(_SegmentPattern, rendered.segments)),
-            tuple(map(_StretchPattern, rendered.stretches)),
-            rendered.append_eos,
+            tuple(map(SegmentPattern, rendered.segments)),
+            tuple(map(StretchPattern, rendered.stretches)),
+            RunsPattern(rendered.stretches, append_eos=rendered.append_eos),
             rendered.notes,
             derived.count,
-            _Pattern(printer.dialogue(messages[: derived.count])),
+            Pattern(printer.dialogue(messages[: derived.count])),
             tuple(
-                (count, variant, _Pattern(printer.prompt(messages[:count], variant)))
+                (count, variant, Pattern(printer.prompt(messages[:count], variant)))
                 for count, variant in derived.prompts
             ),
             tuple((count, opening) for count, _ in derived.prompts for opening in _openings(printer, messages, count)),
@@ -353,7 +281,7 @@ class _Filled:
 
     @property
     def append_eos(self) -> bool:
-        return self.plan.append_eos
+        return self.plan.runs.frame.append_eos
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -366,3 +294,9 @@ class _Filled:
     @property
     def stretches(self) -> list[Stretch]:
         return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
+
+    def runs(self) -> Runs:
+        """As :meth:`weft.data.derive.Rendered.runs`."""
+        if self.weights is not None:
+            return Runs.of(self.stretches, append_eos=self.append_eos)
+        return self.plan.runs.fill(self.contents)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from weft.data.places import Part, Paths, find_parts
+from weft.data.read_json import read_jsonl
 from weft.data.readers import DOCUMENTS, READERS, kind, read_lines
-from weft.data.rows import BadRow
+from weft.data.rows import BadRow, Passing, never
 from weft.data.sample import sample_rows
 from weft.data.unpack import DamagedFile, open_bytes
 from weft.errors import DataError
@@ -54,22 +55,25 @@ def read_records(paths: Paths, *, seed: int = 0, fix: str | None = None) -> Iter
     return (row for part in find_parts(paths, seed=seed, fix=fix) for row in read_part(part, seed)[0])
 
 
-def read_part(part: Part, seed: int, *, by_line: bool = False) -> tuple[Iterator[Record | BadRow], list[str]]:
+def read_part(
+    part: Part, seed: int, *, by_line: bool = False, passing: Passing = never
+) -> tuple[Iterator[Record | BadRow], list[str]]:
     """The rows of a part, and what is to be said about them when they are read.
 
     Args:
         part: of a path.
         seed: which records a sample takes.
         by_line: each line of a ``.txt`` or ``.md`` file is a record.
+        passing: which rows need not be parsed.
     """
-    rows = (row for file in part.files for row in read_file(file, by_line=by_line))
     if part.sample is None:
-        return rows, []
+        return (row for file in part.files for row in read_file(file, by_line=by_line, passing=passing)), []
+    rows = (row for file in part.files for row in read_file(file, by_line=by_line))
     notices: list[str] = []
     return sample_rows(rows, part.sample, seed, name=part.name, notices=notices), notices
 
 
-def read_file(path: Path, *, by_line: bool = False) -> Iterator[Record | BadRow]:
+def read_file(path: Path, *, by_line: bool = False, passing: Passing = never) -> Iterator[Record | BadRow]:
     """The rows of one file; see :func:`read_part`.
 
     Raises:
@@ -80,7 +84,7 @@ def read_file(path: Path, *, by_line: bool = False) -> Iterator[Record | BadRow]
     assert ending is not None, "find_parts lets no other file through"
     try:
         _check_beginning(path, ending)
-        for row in read_lines(path) if by_line and ending in DOCUMENTS else READERS[ending](path):
+        for row in _rows(path, ending, by_line=by_line, passing=passing):
             last = row.location
             yield row
     except DamagedFile as error:
@@ -94,6 +98,12 @@ def read_file(path: Path, *, by_line: bool = False) -> Iterator[Record | BadRow]
         ) from None
     if last is None:
         raise DataError("the file holds no records", where=str(path), fix="put records into it, or remove it")
+
+
+def _rows(path: Path, ending: str, *, by_line: bool, passing: Passing) -> Iterator[Record | BadRow]:
+    if READERS[ending] is read_jsonl:
+        return read_jsonl(path, passing)
+    return read_lines(path) if by_line and ending in DOCUMENTS else READERS[ending](path)
 
 
 def _place(location: Location) -> str:

@@ -9,10 +9,10 @@ from typing import Self
 
 import numpy as np
 
+from weft.data.columns import Columns
 from weft.data.conversation_reader import Block
-from weft.data.example_file import Columns
 from weft.data.formats import RowError
-from weft.data.render import Overlong, Rendering
+from weft.data.rendering import Overlong, Rendering
 from weft.data.rows import BadRow
 from weft.errors import DataError, Problems, WeftError
 from weft.types import Location
@@ -118,7 +118,7 @@ class BlockAccount:
     overlong: list[Overlong] = field(default_factory=list)
 
     @classmethod
-    def of(cls, block: Block, renderings: Sequence[Rendering], columns: Columns | None, stops: Collection[int]) -> Self:
+    def of(cls, block: Block, renderings: Sequence[Rendering], columns: Columns, stops: Collection[int]) -> Self:
         """The account of a block, of what was made of its conversations, and of all the examples in that."""
         account = cls(conversations=len(block.kept), bad_rows=block.bad_rows)
         for rendering in renderings:
@@ -129,9 +129,11 @@ class BlockAccount:
                 account.errors.append(rendering.error)
                 account.dropped.append((_reason(rendering.error), rendering.location))
             account.dropped += [(_too_long_for(one), rendering.location) for one in rendering.overlong]
-        if columns is not None:
-            account._count(columns, stops, [one.document for one in renderings for _ in one.examples])
-        account.documents = sum(one.document and bool(one.examples) for one in renderings)
+        if len(columns):
+            account._count(
+                columns, stops, [one.document for one in renderings for part in one.parts for _ in range(len(part))]
+            )
+        account.documents = sum(one.document and bool(one.parts) for one in renderings)
         return account
 
     def _count(self, columns: Columns, stops: Collection[int], is_block: Sequence[bool]) -> None:

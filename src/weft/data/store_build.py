@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from weft.data.columns import Columns, joined
 from weft.data.conversation_reader import ConversationReader, Held, Tally
-from weft.data.example_file import Columns, ExampleWriter
+from weft.data.example_file import ExampleWriter
 from weft.data.render import Renderer
 from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import BlockAccount
@@ -31,8 +32,8 @@ def encoded(
     renderer: Renderer,
     on_bad_row: Literal["error", "drop"],
     mine: Callable[[int], bool] | None = None,
-) -> Iterator[tuple[int, BlockAccount, Columns | None]]:
-    """The blocks of a source with their examples, None where there are none; ``mine`` as for the reader.
+) -> Iterator[tuple[int, BlockAccount, Columns]]:
+    """The blocks of a source with their examples; ``mine`` as for the reader.
 
     Where rows that cannot be used are an error, nothing is encoded behind the first: all that is left to do is to find the
     others.
@@ -41,8 +42,7 @@ def encoded(
     for block in source.reader.blocks(mine, source.held):
         is_refused = is_refused or (on_bad_row == "error" and bool(block.bad_rows))
         renderings = [] if is_refused else renderer.render_batch(block.conversations)
-        examples = [example for rendering in renderings for example in rendering.examples]
-        columns = Columns.of(examples) if examples else None
+        columns = joined(part for rendering in renderings for part in rendering.parts)
         yield block.number, BlockAccount.of(block, renderings, columns, renderer.stop_ids), columns
 
 
@@ -71,8 +71,8 @@ class Work:
             for number, account, columns in encoded(self.source, self.renderer, self.on_bad_row, mine):
                 if (reason := self.renderer.disproved) and reason != known:
                     raise ShortcutWrong(reason)
-                blocks[number] = account, columns is not None
-                if columns is not None:
+                blocks[number] = account, len(columns) > 0
+                if len(columns):
                     writer.write(columns)
                 rows += account.conversations + len(account.bad_rows)
                 if progress:

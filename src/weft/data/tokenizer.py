@@ -14,7 +14,8 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.added_tokens import vocabulary, with_control_tokens
-from weft.data.encoding import Encoder, Run
+from weft.data.encoding import Encoder, Parts, Run
+from weft.data.flat_ids import FlatIds
 from weft.data.long_text import never_joins
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
@@ -118,6 +119,10 @@ class Tokenizer:
     def encode_batch(self, runs: Sequence[Run]) -> list[np.ndarray]:
         """The ids of each run, int32; many at once are faster."""
         return self._encoder.encode(runs)
+
+    def encode_flat(self, runs: Sequence[Parts], continues: Sequence[bool]) -> FlatIds:
+        """As :meth:`encode_batch`, of runs given by their parts, and whether text goes before each."""
+        return self._encoder.encode_flat(runs, continues)
 
     def places(self, run: Run) -> list[tuple[int, int]]:
         """Where in its text the characters of each id of a run stand: half-open spans, one per id."""

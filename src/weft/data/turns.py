@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens
 from weft.data.pieces import REASONING_TAGS, Printed, locate
 from weft.data.printer import VARIANTS, Printer, Variant
 from weft.errors import TemplateError
 from weft.types import Message
+
+if TYPE_CHECKING:
+    from weft.config.data_schema import PromptMismatch
 
 Contents = dict[int, Printed]
 """Indices of messages → where their contents are printed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weft.config.data_schema import DatasetConfig
+from weft.config.data_schema import DataConfig, DatasetConfig
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
 from weft.data.inputs import dataset_portion
@@ -39,7 +39,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     Args:
         config: says where ``train``, ``val``, ``test`` and the sets of ``eval.sets`` are.
         names: of sets, or paths of files; none means the validation set.
-        full: ``val``, ``test`` (unless the split makes none) and all of ``eval.sets``.
+        full: ``val``, ``test`` (unless there is none, and the split makes none or no file was named) and all of ``eval.sets``.
 
     Raises:
         ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
@@ -52,8 +52,8 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
         **{name: (DatasetConfig(path=path, format="auto"),) for name, path in config.eval.sets.items()},
     }
     if full:
-        without_test = config.data.split.test_ratio == 0 and not exists(config.data.test_path)
-        left_out = {"train", "test"} if without_test else {"train"}
+        nobody_named_it = config.data.test_path == DataConfig().test_path or config.data.split.test_ratio == 0
+        left_out = {"train", "test"} if nobody_named_it and not exists(config.data.test_path) else {"train"}
         return {name: files for name, files in known.items() if name not in left_out}
     found: dict[str, tuple[DatasetConfig, ...]] = {}
     for name in dict.fromkeys(names or ["val"]):

@@ -115,7 +115,10 @@ class _Forward:
         self._cache = None
         parameters = inspect.signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
         if "past_key_values" not in parameters:
-            raise ModelError(f"{type(model).__name__} cannot generate here: it has no key-value cache")
+            raise ModelError(
+                f"{type(model).__name__} cannot generate here: it has no key-value cache",
+                fix="answers need a model that has one; `weft eval` with eval.metrics='[loss]' needs none",
+            )
         self._takes = parameters.keys()
 
     @torch.inference_mode()

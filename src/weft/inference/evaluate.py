@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from weft.config.locate import output_dir
 from weft.config.schema import Config
-from weft.data.render import Renderer, Rendering
+from weft.data.render import Renderer
+from weft.data.rendering import Rendering
 from weft.errors import DataError, Problems
 from weft.evaluation.metrics import METRICS
 from weft.evaluation.report import EvalReport, SetLoss, write_report

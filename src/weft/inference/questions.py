@@ -50,7 +50,9 @@ def read_questions(path: Path) -> list[Question]:
             problems.append(error)
     if problems:
         more = DataError(
-            f"{len(problems)} of {len(problems) + len(questions)} records hold no question", where=str(path)
+            f"{len(problems)} of {len(problems) + len(questions)} records hold no question",
+            where=str(path),
+            fix="mend them, or leave them out",
         )
         raise Problems([*problems[:_SHOWN], more])
     return questions

@@ -6,15 +6,14 @@ CPU, which makes them the toolkit's own test bench; they know no language beyond
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from weft.errors import ModelError
-from weft.models.corpus import read_corpus
+from weft.errors import DataError, ModelError
 from weft.models.files import refuse_occupied, written_aside
 from weft.models.new_tokenizer import (
     BOS,
@@ -81,7 +80,7 @@ class InitReport:
 
 def init_model(
     size: str,
-    text_files: Sequence[Path],
+    texts: Iterable[str],
     out: Path,
     *,
     chat_template: str,
@@ -92,7 +91,7 @@ def init_model(
 
     Args:
         size: a name of :data:`SIZES`.
-        text_files: what the tokenizer learns from (weft.models.corpus).
+        texts: what the tokenizer learns from (:func:`weft.data.texts.read_texts`); not read where ``out`` is there already.
         out: the directory to make; it appears whole or not at all.
         chat_template: the Jinja source of the model's chat template.
         seed: of the random weights.
@@ -100,7 +99,7 @@ def init_model(
 
     Raises:
         ModelError: unknown size, or a vocabulary that does not hold all bytes.
-        DataError: a text file is missing, empty or not UTF-8.
+        DataError: there is no text; and whatever ``texts`` raises.
         RunError: ``out`` is there already, or cannot be written.
     """
     shape = _shape(size)
@@ -111,7 +110,9 @@ def init_model(
             fix=f"give a vocabulary of {SMALLEST_VOCABULARY} or more",
         )
     refuse_occupied(out)
-    corpus = read_corpus(text_files)
+    corpus = list(texts)
+    if not any(map(str.strip, corpus)):
+        raise DataError("there is no text to learn from", fix="name files with text in them")
     tokenizer = train_tokenizer(corpus, limit)
     special = {token: index for index, token in enumerate(CONTROL_TOKENS)}
     model = _random_model(

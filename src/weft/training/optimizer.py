@@ -9,6 +9,7 @@ from torch import nn
 
 from weft.config.schema import TrainConfig
 from weft.errors import RunError
+from weft.models.adapters import trainable_parameters
 
 
 def build_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -17,7 +18,7 @@ def build_optimizer(module: nn.Module, config: TrainConfig) -> torch.optim.Optim
     Biases, norms and other vectors do not decay. AdamW is fused: 5× the loop over tensors on a CPU. The learning rate
     is set before every step (weft.training.schedule).
     """
-    named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+    named = trainable_parameters(module).items()
     groups = [
         {"params": [pair for pair in named if pair[1].ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [pair for pair in named if pair[1].ndim < 2], "weight_decay": 0.0},

@@ -1,0 +1,143 @@
+"""Examples one after the other, in few arrays: what many of them are made of at once, and what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from weft.types import Example, Location
+
+_NONE = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """Examples one after the other.
+
+    Attributes:
+        ids: int32 [T].
+        weights: float32 [T].
+        ends: int64 [n], where each example ends.
+        locations: n of them, of their records.
+        borders: int64 [b], for each example in turn the ids with which the runs of text begin that were encoded apart,
+            counted from its first.
+        border_ends: int64 [n], where the borders of each example end.
+    """
+
+    ids: np.ndarray
+    weights: np.ndarray
+    ends: np.ndarray
+    locations: Sequence[Location]
+    borders: np.ndarray = field(default_factory=lambda: _NONE)
+    border_ends: np.ndarray = field(default_factory=lambda: _NONE)
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], borders: Sequence[Sequence[int]] = ()) -> Columns:
+        """Of examples, with the borders of each if there are any."""
+        borders = borders or [()] * len(examples)
+        return cls(
+            ids=np.concatenate([np.empty(0, np.int32), *(example.ids for example in examples)]),
+            weights=np.concatenate([np.empty(0, np.float32), *(example.loss_weights for example in examples)]),
+            ends=np.cumsum([len(example.ids) for example in examples], dtype=np.int64),
+            locations=[example.location for example in examples],
+            borders=np.array([border for each in borders for border in each], np.int64),
+            border_ends=np.cumsum(list(map(len, borders)), dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """int64 [n], where each example begins."""
+        return np.append(0, self.ends[:-1])
+
+    def example(self, number: int) -> Example:
+        """One example; its arrays are views."""
+        place = _span(self.ends, number)
+        return Example(ids=self.ids[place], loss_weights=self.weights[place], location=self.locations[number])
+
+    def borders_of(self, number: int) -> tuple[int, ...]:
+        """The borders of one example."""
+        return tuple(self.borders[_span(self.border_ends, number)].tolist())
+
+
+NOTHING = Columns.of([])
+
+
+@dataclass(slots=True)  # not frozen: one is made for every conversation, in a third of the time
+class Part:
+    """Some neighbours among the examples of columns."""
+
+    columns: Columns
+    first: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def examples(self) -> list[Example]:
+        """Each by itself."""
+        return [self.columns.example(number) for number in range(self.first, self.end)]
+
+
+def whole(columns: Columns) -> Part:
+    """All of them."""
+    return Part(columns, 0, len(columns))
+
+
+def joined(parts: Iterable[Part]) -> Columns:
+    """The examples of all parts, in order."""
+    neighbours: list[Part] = []
+    for part in parts:
+        last = neighbours[-1] if neighbours else None
+        if last and last.columns is part.columns and last.end == part.first:
+            last.end = part.end
+        elif part.first < part.end:
+            neighbours.append(Part(part.columns, part.first, part.end))
+    cut = [_cut(part) for part in neighbours]
+    if len(cut) == 1:
+        return cut[0]
+    if not cut:
+        return NOTHING
+    return Columns(
+        ids=np.concatenate([one.ids for one in cut]),
+        weights=np.concatenate([one.weights for one in cut]),
+        ends=_one_after_the_other([one.ends for one in cut]),
+        locations=[location for one in cut for location in one.locations],
+        borders=np.concatenate([one.borders for one in cut]),
+        border_ends=_one_after_the_other([one.border_ends for one in cut]),
+    )
+
+
+def _cut(part: Part) -> Columns:
+    """The examples of a part alone."""
+    columns = part.columns
+    if len(part) == len(columns):
+        return columns
+    numbers = slice(part.first, part.end)
+    ids, borders = _spans(columns.ends, part), _spans(columns.border_ends, part)
+    return Columns(
+        ids=columns.ids[ids],
+        weights=columns.weights[ids],
+        ends=columns.ends[numbers] - ids.start,
+        locations=columns.locations[numbers],
+        borders=columns.borders[borders],
+        border_ends=columns.border_ends[numbers] - borders.start,
+    )
+
+
+def _one_after_the_other(ends: Sequence[np.ndarray]) -> np.ndarray:
+    """Ends that are each counted from the beginning of their own part, counted from the first one's."""
+    moved = np.cumsum([0, *(each[-1] for each in ends)])
+    return np.concatenate([each + by for each, by in zip(ends, moved, strict=False)])
+
+
+def _span(ends: np.ndarray, number: int) -> slice:
+    return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
+
+
+def _spans(ends: np.ndarray, part: Part) -> slice:
+    return slice(int(ends[part.first - 1]) if part.first else 0, int(ends[part.end - 1]))

@@ -1,0 +1,36 @@
+"""Ids of many runs of text, one after the other in one array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class FlatIds:
+    """Ids of runs.
+
+    Attributes:
+        ids: int32 [T].
+        ends: int64 [n], where each run ends.
+    """
+
+    ids: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, runs: Sequence[Sequence[int]]) -> FlatIds:
+        """Of each run's own ids."""
+        ends = np.cumsum([0, *map(len, runs)])[1:]
+        return cls(np.fromiter(chain.from_iterable(runs), np.int32, int(ends[-1]) if len(ends) else 0), ends)
+
+    def each(self) -> list[np.ndarray]:
+        """The ids of each run, as views."""
+        return [self.ids[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
+
+    def run(self, number: int) -> np.ndarray:
+        """The ids of one run, as a view."""
+        return self.ids[self.ends[number - 1] if number else 0 : self.ends[number]]

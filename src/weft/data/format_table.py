@@ -1,0 +1,62 @@
+"""One visible table of the record formats, and the names of fields that mean something in any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from weft.data.format_readers import read_alpaca, read_dolly, read_messages, read_pair, read_sharegpt
+from weft.data.messages import MESSAGE_FIELDS
+from weft.data.row_error import Data
+from weft.data.sharegpt import TURN_FIELDS
+from weft.types import Message
+
+CANONICAL = frozenset({"id", "source", "messages", "meta"})
+"""These fields, and those of :data:`SETTING` that hold something, make a record as ``weft prepare`` writes it, which is read
+whatever format is asked for."""
+CANONICAL_DOCUMENT = frozenset({"id", "source", "text", "meta"})
+"""These fields make a document as ``weft prepare`` writes it."""
+SETTING = ("tools", "chat_template_kwargs")
+"""The fields beside the messages that say what a conversation is held with."""
+BESIDE = (*SETTING, "functions")
+"""Those of them under all their names."""
+TEXT = "text"
+"""The field of a document."""
+
+
+class Format(NamedTuple):
+    """A record format: the sets of fields that each suffice to know it, further fields that it reads, and its reader."""
+
+    fields: tuple[tuple[str, ...], ...]
+    optional: tuple[str, ...]
+    read: Callable[[Data, Sequence[str]], list[Message]]
+
+
+FORMATS: dict[str, Format] = {
+    "messages": Format((("messages",),), ("system",), read_messages),
+    "sharegpt": Format((("conversations",),), ("system",), read_sharegpt),
+    "chat": Format((("user", "assistant"),), ("system",), read_pair),
+    "qa": Format((("input", "target"), ("question", "answer"), ("query", "response")), ("system",), read_pair),
+    "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_pair),
+    "alpaca": Format((("instruction", "output"),), ("input", "system", "history"), read_alpaca),
+    "dolly": Format((("instruction", "response"),), ("context", "system"), read_dolly),
+    "pairs": Format((("question", "answer"),), ("system",), read_pair),
+}
+"""The formats in the order in which they are tried; ``pairs`` only for a list of a question and an object with its answer."""
+
+MEANING = {
+    "messages": "messages",
+    "conversations": "messages",
+    "system": "system",
+    "input": "user",
+    "context": "user",
+    "history": "earlier turns",
+    "tools": "tools",
+    "functions": "tools",
+    "chat_template_kwargs": "template arguments",
+}
+"""What fields are read as that a format may have."""
+LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
+"""Fields that hold messages, and what is read of each."""
+NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
+"""Fields that cannot be left out of a record without changing what it says, and what they hold."""

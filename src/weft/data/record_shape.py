@@ -1,0 +1,162 @@
+"""What the names of a record's fields tell: found once, for all records with the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from weft.data import oasst
+from weft.data.format_readers import read_custom
+from weft.data.format_table import BESIDE, CANONICAL, FORMATS, LISTS, MEANING, NOT_YET, SETTING, TEXT
+from weft.data.reading import DOCUMENTS, Reading
+from weft.data.row_error import Data
+from weft.data.tools import NOTHING
+from weft.types import Message
+
+_KNOWN = frozenset({"id", "meta", *BESIDE})
+_PAIR_MEANING = ("user", "assistant")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rest:
+    """What records hold beside what makes a conversation or document of them."""
+
+    unread: tuple[str, ...]
+    """The fields that nothing reads."""
+    not_yet: tuple[str, ...]
+    """Those of them that weft should read, and cannot."""
+    lists: tuple[str, ...]
+    """The fields of messages, which may hold more than is read."""
+
+    @classmethod
+    def of(cls, keys: Sequence[str], read: Collection[str]) -> Rest:
+        """The rest of the fields ``keys``, of which those of ``read`` are read."""
+        unread = tuple(key for key in keys if key not in read and key not in _KNOWN)
+        return cls(
+            unread=unread,
+            not_yet=tuple(key for key in unread if key in NOT_YET),
+            lists=tuple(key for key in keys if key in read and key in LISTS),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """One way to read conversations from records that have the same names of fields."""
+
+    name: str
+    """Of the format."""
+    fields: tuple[str, ...]
+    """By which it is known."""
+    read: Callable[[Data, Sequence[str]], list[Message]]
+    rest: Rest
+    optional: tuple[tuple[str, str], ...]
+    """The other fields that it reads, of those that there are, with what they mean."""
+    beside: tuple[tuple[str, str], ...]
+    """Fields of what the conversation is held with, likewise."""
+    mappings: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    """Those made so far."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        keys: Sequence[str],
+        fields: tuple[str, ...],
+        optional: Mapping[str, str],
+        read: Callable[[Data, Sequence[str]], list[Message]],
+    ) -> Form:
+        """``keys`` are the names of all fields."""
+        return cls(
+            name=name,
+            fields=fields,
+            read=read,
+            rest=Rest.of(keys, {*fields, *optional}),
+            optional=tuple((key, meaning) for key, meaning in optional.items() if key in keys),
+            beside=tuple((key, MEANING[key]) for key in BESIDE if key in keys),
+        )
+
+    def mapping(self, data: Data) -> tuple[str, ...]:
+        """What is read as what: ``question → user``."""
+        filled = (
+            *(key for key, _ in self.optional if data[key]),
+            *(key for key, _ in self.beside if data[key] not in NOTHING),
+        )
+        if filled not in self.mappings:
+            meanings = _PAIR_MEANING if len(self.fields) == 2 else ("messages",)
+            others = [pair for pair in (*self.optional, *self.beside) if pair[0] in filled]
+            pairs = [*zip(self.fields, meanings, strict=True), *others]
+            self.mappings[filled] = tuple(f"{key} → {meaning}" for key, meaning in pairs)
+        return self.mappings[filled]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What records are that have the same names of fields."""
+
+    kind: Literal["conversation", "document", "refused"]
+    """``refused``: only documents are read, and it is none."""
+    document_rest: Rest
+    """What there is beside the text of a document."""
+    is_canonical: bool
+    """Whether ``weft prepare`` writes such conversations."""
+    forms: tuple[Form, ...]
+    """How a conversation may be read, in the order in which it is tried."""
+    has_setting: bool
+    """Whether there may be something that it is held with."""
+
+
+@lru_cache(maxsize=2**10)
+def shape_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Shape:
+    """The shape of records.
+
+    Args:
+        keys: the names of their fields.
+        is_list: whether they are lists of a question and an object.
+        reading: how they are to be read.
+    """
+    names = frozenset(keys)
+    is_canonical = names >= CANONICAL and names - CANONICAL <= frozenset(SETTING)
+    if reading.format == "custom" and not is_canonical:
+        forms = [_custom(keys, reading)]
+    else:
+        anything = is_canonical or reading.format in ("auto", "chat")
+        forms = list(_fitting(keys, is_list, None if anything else reading.format))
+    return Shape(
+        kind=_kind(names, reading),
+        document_rest=Rest.of(keys, {TEXT}),
+        is_canonical=is_canonical,
+        forms=tuple(forms),
+        has_setting=not names.isdisjoint(BESIDE),
+    )
+
+
+def is_conversation(names: frozenset[str]) -> bool:
+    """Whether a record with fields of these names can be read as a conversation."""
+    return any(names.issuperset(fields) for form in FORMATS.values() for fields in form.fields)
+
+
+def _kind(names: frozenset[str], reading: Reading) -> Literal["conversation", "document", "refused"]:
+    only = reading.mode == "cpt" or reading.format in DOCUMENTS
+    if only and (TEXT not in names or names >= oasst.FIELDS):
+        return "refused"
+    if TEXT not in names or reading.mode == "sft":
+        return "conversation"
+    return "document" if only or (reading.format == "auto" and not is_conversation(names)) else "conversation"
+
+
+def _custom(keys: tuple[str, ...], reading: Reading) -> Form:
+    def read(data: Data, _: Sequence[str]) -> list[Message]:
+        return read_custom(data, reading)
+
+    return Form.of("custom", keys, (reading.instruction_field, reading.response_field), reading.optional_fields(), read)
+
+
+def _fitting(keys: tuple[str, ...], is_list: bool, only: str | None) -> Iterator[Form]:
+    for name, form in FORMATS.items():
+        if only in (None, name) and (name == "pairs") == is_list:
+            optional = {key: MEANING[key] for key in form.optional}
+            for fields in form.fields:
+                if set(fields) <= set(keys):
+                    yield Form.of(name, keys, fields, optional, form.read)

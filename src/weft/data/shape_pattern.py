@@ -1,0 +1,117 @@
+"""Texts with places for what a record says: what a plan (:mod:`weft.data.shape_plan`) is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.data.chunk_cache import ControlToken
+from weft.data.encoding import Run
+from weft.data.printer import PLACEHOLDER
+from weft.data.runs import Frame, Runs, Stretch
+from weft.types import Segment
+
+Weights = Sequence[float | None] | None
+"""What each message says that it counts; None where none says anything."""
+
+
+def _weighed(text: str, numbers: Sequence[int], weights: Weights) -> tuple[tuple[int, int, float], ...]:
+    """The weight of a turn's text, in which the contents of these messages stand, where it is not 1."""
+    weight = weights[numbers[0]] if weights and numbers else None
+    return () if weight is None or weight == 1 else ((0, len(text), weight),)
+
+
+class Pattern:
+    """A text with places for contents.
+
+    Args:
+        text: with placeholders in these places.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._parts = PLACEHOLDER.split(text)
+        self.numbers = [int(number) for number in self._parts[1::2]]
+        """Which message's content stands in each place."""
+
+    def fill(self, contents: Sequence[str]) -> str:
+        """The text with these contents."""
+        if not self.numbers:
+            return self._parts[0]
+        parts = self._parts.copy()
+        parts[1::2] = [contents[number] for number in self.numbers]
+        return "".join(parts)
+
+
+class SegmentPattern:
+    """A segment with places for contents."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._trained, self._pattern = segment.trained, Pattern(segment.text)
+        places = [match.span() for match in PLACEHOLDER.finditer(segment.text)]
+        self._control = []
+        """For each control token: how many contents stand before it, and its span were they all empty."""
+        for start, end in segment.control:
+            before = [(a, b) for a, b in places if b <= start]
+            removed = sum(b - a for a, b in before)
+            self._control.append((len(before), start - removed, end - removed))
+
+    def is_turn(self, number: int) -> bool:
+        """Whether it is what the model says in this message, and nothing else."""
+        return self._trained and self._pattern.numbers == [number]
+
+    def fill(self, contents: Sequence[str], weights: Weights) -> Segment:
+        """The segment with these contents."""
+        lengths = [0]
+        for number in self._pattern.numbers:
+            lengths.append(lengths[-1] + len(contents[number]))
+        text = self._pattern.fill(contents)
+        return Segment(
+            text=text,
+            trained=self._trained,
+            control=tuple((start + lengths[n], end + lengths[n]) for n, start, end in self._control),
+            weights=_weighed(text, self._pattern.numbers, weights) if self._trained else (),
+        )
+
+
+class RunsPattern:
+    """All runs of an example, with places for contents."""
+
+    def __init__(self, stretches: Sequence[Stretch], *, append_eos: bool) -> None:
+        self.frame = Frame.of(stretches, append_eos=append_eos)
+        self._fixed = [list(stretch.run.parts) for stretch in stretches]
+        self._simple: list[tuple[int, int, str, int, str]] = []
+        """Run and part where one content stands, the text before it, its number, the text behind it."""
+        self._others: list[tuple[int, int, Pattern]] = []
+        for number, parts in enumerate(self._fixed):
+            for place, part in enumerate(parts):
+                pattern = None if type(part) is ControlToken else Pattern(part)
+                if pattern and len(pattern.numbers) == 1:
+                    before, _, after = PLACEHOLDER.split(part)
+                    self._simple.append((number, place, before, pattern.numbers[0], after))
+                elif pattern and pattern.numbers:
+                    self._others.append((number, place, pattern))
+
+    def fill(self, contents: Sequence[str]) -> Runs:
+        """The runs with these contents."""
+        runs = list(map(list.copy, self._fixed))
+        for run, place, before, number, after in self._simple:
+            runs[run][place] = f"{before}{contents[number]}{after}"
+        for run, place, pattern in self._others:
+            runs[run][place] = pattern.fill(contents)
+        return Runs(self.frame, runs)
+
+
+class StretchPattern:
+    """A run to encode, with places for contents."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self._stretch = stretch
+        self._parts = [part if type(part) is ControlToken else Pattern(part) for part in stretch.run.parts]
+        self._numbers = [number for part in self._parts if isinstance(part, Pattern) for number in part.numbers]
+
+    def fill(self, contents: Sequence[str], weights: Weights) -> Stretch:
+        """The run with these contents."""
+        parts = [part.fill(contents) if isinstance(part, Pattern) else part for part in self._parts]
+        stretch = self._stretch
+        run = Run(parts, stretch.run.continues)
+        given = _weighed(run.text, self._numbers, weights) if weights and stretch.trained else ()
+        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip, shift=stretch.shift, weights=given)
