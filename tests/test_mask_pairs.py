@@ -98,6 +98,14 @@ PAIRS: dict[str, FakeTokenizer] = {
         "<|im_system|> <|im_user|> <|im_assistant|> <|im_middle|> <|tool_calls_section_begin|> <|tool_calls_section_end|> "
         "<|tool_call_begin|> <|tool_call_end|> <|tool_call_argument_begin|>",
     ),
+    "standing_prompt": tokens(
+        "<|/turn|>",
+        "<|turn|> <|bot|> <|user|> <|system|> <|plan|> <|/plan|> <|say|> <|/say|> <|act|> <|/act|> <|result|> <|/result|>",
+        bos="<s>",
+    ),
+    "other_space": tokens("<|end|>", "<|head|> <|/head|>", bos="<s>"),
+    "open_answer": tokens("<|end|> </s>", "<|bot|> <|user|> <|system|> <|tool|>"),
+    "switches": tokens("<|im_end|> <|endoftext|>", "<|im_start|>"),
 }
 TEXT_ONLY = {"gemma3", "phi4", "idefics", "command_a", "olmo2", "falcon", "minicpm"}
 """Which print no calls of tools."""
@@ -153,6 +161,8 @@ TEXT_SHAPES: dict[str, list[Message]] = {
     "consecutive answers, then a turn": [U("Q"), A("A"), A("B"), U("R"), A("C")],
     "consecutive questions": [U("Q"), U("R"), A("A")],
     "unanswered": [U("Q"), A("A"), U("R")],
+    "a switch for a system message": [S("/no_think"), U("Q"), A("A"), U("R"), A("B")],
+    "a switch in the system message": [S("S /no_think"), U("Q"), A("A"), U("R"), A("B")],
     "thinking switched off": [U("Q", setting=Setting(arguments={"enable_thinking": False})), A("A")],
 }
 TOOL_SHAPES: dict[str, list[Message]] = {
@@ -290,14 +300,12 @@ def _end_of_prompt(
 REFUSED = {
     ("llama31", "two calls"): "only one call at a time",
     ("gpt_oss_tools", "two calls"): "does not print calls of tools",  # it prints the first call only
-    ("deepseek_r1", "call after call"): "what the answer adds cannot be told apart",  # the prompt has no header there
-    # The prompt closes the first answer with another token than the conversation does, and opens reasoning.
-    ("olmo3", "consecutive answers"): "what the answer adds cannot be told apart",
-    ("olmo3", "consecutive answers, then a turn"): "what the answer adds cannot be told apart",
 }
 TAGGED_OTHERWISE = {
     # Nothing but the EOS that weft appends is trained, which no tag can say.
     *((family, shape) for family in ("falcon", "minicpm") for shape in ("empty answer", "empty answer between")),
+    # Nothing but the stop that comes with the next message is trained, and it is not tagged.
+    *(("open_answer", shape) for shape in ("empty answer", "empty answer between")),
     # Two messages are one turn; a call without its result is closed twice.
     *(("apertus", shape) for shape in ("consecutive answers", "consecutive answers, then a turn", "call")),
 }
@@ -429,6 +437,35 @@ BY_HAND = {
         "weather<|im_middle|>## Return of functions.weather:1\n21<|im_end|><|im_assistant|>assistant<|im_middle|>"
         "⟦It is 21.<|im_end|>⟧"
     ],
+    # What stands behind every conversation is the generation prompt, and no part of an answer.
+    ("standing_prompt", "call with reasoning"): [
+        "<s><|turn|><|user|>Q<|/turn|><|turn|><|bot|>⟦<|plan|>look<|/plan|>"
+        '<|act|>[{"tool": "weather", "with": {"city": "Rome"}}]<|/act|><|/turn|>⟧<|turn|><|system|><|result|>21<|/result|>'
+        "<|/turn|><|turn|><|bot|>⟦<|plan|>fine<|/plan|><|say|>21.<|/say|><|/turn|>⟧"
+    ],
+    # The prompt and the conversation part at a line break before the header, which is no part of the answer.
+    ("other_space", "call and answer"): [
+        '<s><|head|>user<|/head|>\n\nQ<|end|><|head|>bot<|/head|>\n\n⟦<tool>weather {"city": "Rome"}</tool><|end|>⟧',
+        '<s><|head|>user<|/head|>\n\nQ<|end|><|head|>bot<|/head|>\n\n<tool>weather {"city": "Rome"}</tool><|end|>'
+        "<|head|>tool<|/head|>\n\n21<|end|><|head|>bot<|/head|>\n\n⟦It is 21.<|end|>⟧",
+    ],
+    # The prompt behind an answer leaves it open: from there no model comes to the next one.
+    ("open_answer", "consecutive answers, then a turn"): [
+        "<|user|>\nQ\n<|bot|>\n⟦A\n<|end|>⟧",
+        "<|user|>\nQ\n<|bot|>\nA\n<|end|>\n<|bot|>\n⟦B\n<|end|>⟧",
+        "<|user|>\nQ\n<|bot|>\nA\n<|end|>\n<|bot|>\nB\n<|end|>\n<|user|>\nR\n<|bot|>\n⟦C\n<|end|>⟧",
+    ],
+    ("switches", "a switch for a system message"): [
+        "<|im_start|>system\nReasoning: off\nBe helpful.<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
+        "<think>\n\n</think>\n⟦A<|im_end|>⟧\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n"
+        "⟦B<|im_end|>⟧"
+    ],
+    ("olmo3", "consecutive answers"): [
+        "<|im_start|>system\nYou are Olmo. You have no functions.<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n"
+        "<|im_start|>assistant\n⟦A<|endoftext|>⟧",
+        "<|im_start|>system\nYou are Olmo. You have no functions.<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n"
+        "<|im_start|>assistant\nA<|im_end|>\n<|im_start|>assistant\n⟦B<|endoftext|>⟧",
+    ],
     ("cohere", "reasoning field"): [
         "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|USER_TOKEN|>Q<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"
         "⟦<|START_THINKING|>why<|END_THINKING|><|START_RESPONSE|>A<|END_RESPONSE|><|END_OF_TURN_TOKEN|>⟧"
@@ -483,6 +520,30 @@ def test_what_is_left_out_of_an_answer_is_noted() -> None:
     assert example.rendered.notes == ("content-dropped",)
     (example,) = READY["lfm2"].derived([U("Q"), A("I look.", call(city="Rome"))])
     assert example.rendered.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "notes"),
+    [
+        ("standing_prompt", "call with reasoning", [()]),
+        ("other_space", "call and answer", [("prompt-mismatch",)] * 2),
+        ("olmo3", "consecutive answers", [("prompt-mismatch",)] * 2),
+        ("deepseek_r1", "call after call", [("prompt-mismatch",), ("prompt-mismatch",), ()]),
+        ("switches", "a switch for a system message", [("switch-read",)]),
+        ("switches", "a switch in the system message", [()]),
+    ],
+)
+def test_what_is_not_plain_about_a_prompt_is_noted(family: str, shape: str, notes: list[tuple[str, ...]]) -> None:
+    assert [example.rendered.notes for example in READY[family].derived(SHAPES[shape])] == notes
+
+
+def test_a_system_message_that_only_looks_like_a_switch_is_an_error() -> None:
+    told = [S("/do not_think"), U("Q"), A("A")]
+    assert shown([READY["switches"].derived(told)[0].rendered])[0].startswith(
+        "<|im_start|>system\nReasoning: on\n/do not_think<|im_end|>"
+    )
+    with pytest.raises(TemplateError, match=r"does not print the system message \(message 1\)"):
+        READY["switches"].derived([S("/no_think/think"), U("Q"), A("A")])
 
 
 def test_a_call_whose_tool_is_named_nowhere_is_an_error() -> None:

@@ -170,9 +170,9 @@ class DataConfig(Section):
     `error`: they stop it. `truncate`: cut after the last turn that fits, or within the first answer, which then keeps its
     end token. `split_turns`: several examples, cut before a question, each below the system message."""
     prompt_mismatch: PromptMismatch = key("template")
-    """What an answer follows where the template's generation prompt is not what it prints before an answer. `template`: the text
-    that both begin with, in training and in weft's own answers. `splice`: the generation prompt, as any server feeds it. `error`:
-    nothing is trained. Always counted."""
+    """What an answer follows where the template's generation prompt is not what it prints before an answer. `template`: what
+    the template prints before it, in training and in weft's own answers. `splice`: the generation prompt, as any server feeds
+    it. `error`: nothing is trained. Always counted."""
     mix: MixConfig = key(default_factory=MixConfig)
     system_prompt: str | None = key(None)
     """A system message for records that have none, and for chat."""

@@ -44,6 +44,7 @@ NOTES = {
     "content-changed": "the template changes the text of an answer before it prints it",
     "content-dropped": "the template leaves out a part of an answer: its reasoning, or its text beside a call of a tool",
     "tools-dropped": "the template does not print the definitions of tools",
+    "switch-read": "the template obeys a system message such as /no_think, and does not print it",
     "next-role-closes": "the next message's token ends an answer",
     "eos-appended": "the template does not close an answer; the EOS token was appended",
     "unanswered": "the conversation ends with a question; what follows its last answer is left out",

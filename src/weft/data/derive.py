@@ -67,7 +67,7 @@ class Rendered:
     append_eos: bool
     """Whether an EOS token is to follow, trained: the template itself does not close the turn."""
     notes: tuple[str, ...]
-    """What was not plain, by name; all but the last seven concern the trained turns:
+    """What was not plain, by name; all but the last eight concern the trained turns:
 
     - ``prompt:<argument>=<value>``: it follows the generation prompt that the template prints with this argument;
     - ``prompt-varies``: it follows another prompt than a plain answer would, because it holds reasoning;
@@ -76,6 +76,7 @@ class Rendered:
     - ``spliced``: the prompt of inference is joined with the answer, as the template prints the two differently together;
     - ``content-dropped``, ``content-changed``: the template leaves out or alters a part of the answer;
     - ``tools-dropped``: the template does not print the definitions of tools;
+    - ``switch-read``: it obeys a system message such as ``/no_think``, which it does not print;
     - ``next-role-closes``: the next role's token ends the answer;
     - ``eos-appended``: nothing in the template ends it, so the end-of-text token does;
     - ``unanswered``: messages after the last answer are left out;
@@ -141,7 +142,7 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
         if spans:
             found.append(_Found(placed, closed, runs, spans))
     for index in range(answered):
-        if index not in printed:
+        if index not in printed and not chat.reads_as_switch(index):
             message = chat.messages[index]
             raise not_printed(message.role, index + 1, calls=message.tool_calls != ())
     if not found:
@@ -256,6 +257,10 @@ def _notes(
     setting = chat.messages[0].setting
     if setting is not None and setting.tools and not chat.printer.prints_tools:
         yield "tools-dropped"
+    if any(
+        each.role == "system" and n not in placed.contents for n, each in enumerate(chat.messages[: turns[-1].last])
+    ):
+        yield "switch-read"
     if closed.note is not None:
         yield closed.note
     rest = chat.messages[turns[-1].last + 1 :]

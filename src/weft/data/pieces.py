@@ -21,7 +21,7 @@ from weft.types import Message
 
 _MARKS = range(0xF0000, 0xFFFFE)  # private use: no text has a meaning for them
 _ANY_MARK = re.compile(f"[{chr(_MARKS[0])}-{chr(_MARKS[-1])}]")
-_TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]")
+_TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]|(?:^|\s+)/\w{1,60}(?!\S)")  # the last as in /no_think
 _NEAR = 64
 REASONING_TAGS = _REASONING_BEGIN, _REASONING_END = "<think>", "</think>"
 """What reasoning is written between, inside a content, where it has no field of its own."""
@@ -293,6 +293,18 @@ def take_out(marked: str, marks: Sequence[str]) -> tuple[str, list[tuple[str, in
         unmarked.append(fragment)
         length += len(fragment)
     return "".join(unmarked), seen
+
+
+def shared_length(one: str, other: str) -> int:
+    """How many characters the two texts begin with in common."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:  # by halves: comparing slices is quicker than comparing characters
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _grow(text: str, place: int, before: str, after: str, *, as_json: bool) -> Piece:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks
 from weft.data.messages import REASONING
-from weft.data.pieces import unused_marks
+from weft.data.pieces import shared_length, unused_marks
 from weft.data.said import is_text_only
 from weft.data.tools import as_openai
 from weft.data.watch import WatchingTemplate
@@ -37,6 +37,12 @@ PLACEHOLDER = re.compile(r"Qz(\d+)zQ")
 def placeholder(role: Role, number: int = 0) -> Message:
     """A message whose content is a plain word that occurs nowhere else."""
     return Message(role=role, content=f"Qz{number}zQ")
+
+
+def placeholder_tool(name: str) -> Setting:
+    """A setting with the definition of one tool."""
+    function = {"name": name, "description": name, "parameters": {"type": "object", "properties": {}}}
+    return Setting(tools=({"type": "function", "function": function},))
 
 
 def question_before(messages: Sequence[Message]) -> Message:
@@ -137,7 +143,7 @@ class Printer:
         Raises:
             TemplateError: where the template does not print it.
         """
-        if not self.ignores_generation_prompt:
+        if not self.ignores_generation_prompt or self.standing_prompt:
             return self._print(messages, NO_MARKS, add_generation_prompt=True, **dict(variant))
         header = self._header(messages)
         text = self._before_answer(messages) if header.text is None else self.dialogue(messages) + header.text
@@ -153,9 +159,26 @@ class Printer:
                 continue
         return False
 
+    @cached_property
+    def standing_prompt(self) -> str:
+        """How a conversation ends where the template prints a generation prompt behind it unasked; else nothing.
+
+        Of that prompt, it is what follows the characters that the next question would begin with as well.
+        """
+        if not self.ignores_generation_prompt:
+            return ""
+        question, answer, another = placeholder("user"), placeholder("assistant", 1), placeholder("user", 2)
+        try:
+            asked, answered, again = map(self.dialogue, ([question], [question, answer], [question, answer, another]))
+        except TemplateError:
+            return ""
+        prompt = answered[shared_length(answered, again) :]
+        opening = answered.partition(answer.content)[0][len(asked) - len(prompt) :]
+        return prompt if asked.endswith(prompt) and prompt[: shared_length(opening, prompt)].strip() else ""
+
     def lacks_header(self, messages: Sequence[Message]) -> bool:
         """Whether servers that use the template alone stop short of the prompt, before words that announce the answer."""
-        if not self.ignores_generation_prompt:
+        if not self.ignores_generation_prompt or self.standing_prompt:
             return False
         header = self._header(messages).text
         return header is None or header.strip() != ""
@@ -227,16 +250,24 @@ class Printer:
 
     @cached_property
     def _form(self) -> _Form:
-        """The form in which the template prints calls of tools, their arguments as JSON; the usual one where it prints none."""
+        """The form in which the template prints calls of tools, their arguments as JSON; the usual one where it prints none.
+
+        Of forms that print the same up to the call, that which prints the least behind it: some templates print an empty answer
+        there for a content of ``""``.
+        """
         name, key, value = (placeholder("assistant", number).content for number in (1, 2, 3))
         call = ToolCall(name=name, arguments={key: value}, id="123456789")  # nine, as Mistral's templates ask for
         messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
+        printed: list[tuple[str, _Form]] = []
         for form in (replace(each, contents_as_parts=self._wraps_contents) for each in _CALL_FORMS):
             text = self._tried(messages, form)
             as_python, escaped = f"{{'{key}'", f'\\"{key}\\"'
             if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
-                return form
-        return self._text_form
+                printed.append((text, form))
+        if not printed:
+            return self._text_form
+        usual = printed[0][0].partition(name)[0]
+        return min((each for each in printed if each[0].partition(name)[0] == usual), key=lambda each: len(each[0]))[1]
 
     def takes_call_id(self, ident: str | None) -> bool:
         """Whether the template prints a call of a tool, and its result, under this id, or under none."""
@@ -280,9 +311,7 @@ class Printer:
     def prints_tools(self) -> bool:
         """Whether the template prints definitions of tools."""
         name = placeholder("user", 1).content
-        parameters = {"type": "object", "properties": {}}
-        function = {"name": name, "description": name, "parameters": parameters}
-        setting = Setting(tools=({"type": "function", "function": function},))
+        setting = placeholder_tool(name)
         exchange = [placeholder("user"), placeholder("assistant", 2)]
         return not self._names_roles and any(
             name in self._tried([replace(messages[0], setting=setting), *messages[1:]], self._form)

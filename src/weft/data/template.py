@@ -19,7 +19,7 @@ from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate
-from weft.data.printer import PLACEHOLDER, Printer, placeholder
+from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_tool
 from weft.data.shape_plan import Planner
 from weft.errors import TemplateError
 from weft.types import Conversation, Message, Role, Segment
@@ -167,18 +167,20 @@ class ChatTemplate:
     @cached_property
     def _tried(self) -> list[Printed]:
         """The examples of placeholder conversations, of those shapes that the template takes."""
-        examples: list[Printed] = []
         problems: list[TemplateError] = []
-        for roles in _SHAPES:
-            messages = [placeholder(role, number) for number, role in enumerate(roles)]
-            try:
-                self._with_stop(self._examples.examples(messages))
-                examples += self._turns.examples(messages)
-            except TemplateError as error:
-                problems.append(error)
-        if not examples:
-            raise TemplateError(problems[0].what, where=problems[0].where or self.name, fix=problems[0].fix)
-        return examples
+        for setting in (None, placeholder_tool("Qz9zQ")):  # some print nothing without a tool
+            examples: list[Printed] = []
+            for roles in _SHAPES:
+                messages = [placeholder(role, number) for number, role in enumerate(roles)]
+                messages[0] = replace(messages[0], setting=setting)
+                try:
+                    self._with_stop(self._examples.examples(messages))
+                    examples += self._turns.examples(messages)
+                except TemplateError as error:
+                    problems.append(error)
+            if examples:
+                return examples
+        raise TemplateError(problems[0].what, where=problems[0].where or self.name, fix=problems[0].fix)
 
     @cached_property
     def _answer(self) -> tuple[Segment, Span]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from weft.data.control import ControlTokens, Span
+from weft.data.pieces import shared_length
 from weft.data.printer import not_printed, placeholder, question_before
-from weft.data.turn_start import PlacedTurn, shared_length
-from weft.data.turns import Chat, Turn
+from weft.data.turn_start import PlacedTurn
+from weft.data.turns import Chat, Turn, is_out_of_reach
 from weft.errors import TemplateError
 from weft.types import Message
 
@@ -35,9 +36,11 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
             raise not_printed("assistant", index + 1, calls=chat.messages[index].tool_calls != ())
     text = placed.text
     answer_end = _answer_end(turn, placed, placed.start)
-    end = chat.control.closing(text, answer_end)
+    end = chat.closing(text, answer_end)
     if end is not None:
         return ClosedTurn(text=text, end=end)
+    if chat.printer.standing_prompt:
+        return ClosedTurn(text=text[:answer_end], end=answer_end, append_eos=True, note="eos-appended")
     closer = _next_role_closer(chat, chat.messages[turn.last])
     if closer is not None:
         return ClosedTurn(text=text + closer, end=len(text + closer), note="next-role-closes")
@@ -54,11 +57,14 @@ def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:
     if any(index not in later.contents for index in turn.messages):
         return None
     start = len(turn.prompt)
+    pieces = later.pieces(turn)
+    if pieces and is_out_of_reach(chat, turn, later.text, pieces[0].start):
+        return None
     answer_end = _answer_end(turn, later, start)
     alike = shared_length(turn.dialogue, later.text)
     if alike < answer_end:
         return None
-    end = chat.control.closing(turn.dialogue, answer_end)
+    end = chat.closing(turn.dialogue, answer_end)
     if end is None and alike == len(turn.dialogue):
         end = stop_after_space(chat.control, later.text, alike)
         return None if end is None else (start, end)

@@ -7,11 +7,13 @@ Where it is only the prompt that differs, ``data.prompt_mismatch`` chooses among
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from weft.data.pieces import Piece
+from weft.data.control import Span
+from weft.data.pieces import Piece, shared_length
 from weft.data.printer import VARIANTS, Variant, question_before
-from weft.data.turns import Chat, Contents, Turn
+from weft.data.turns import Chat, Contents, Turn, find_turns, is_out_of_reach
 from weft.errors import TemplateError
 
 _TAG = re.compile(r"</?\w+>")
@@ -44,18 +46,23 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
     """
     if turn.prompt is not None:
         contents = chat.contents(turn.last + 1, turn.dialogue)
-        return PlacedTurn(text=turn.dialogue, start=len(turn.prompt), contents=contents, variant=turn.variant)
+        placed = PlacedTurn(text=turn.dialogue, start=len(turn.prompt), contents=contents, variant=turn.variant)
+        pieces = placed.pieces(turn)
+        if not pieces or not is_out_of_reach(chat, turn, placed.text, pieces[0].start):
+            return placed
+        start = _start_after_one_question(chat, turn)
+        if start is None or start <= placed.start:
+            return placed
+        return _mismatched(chat, turn, turn.prompt, replace(placed, start=start, variant=()))
     spliced = _splice(chat, turn)
     if spliced is not None:
         return spliced
-    history = chat.dialogue(turn.first) if turn.first else ""
     prompt = chat.prompt(turn.first)
-    if shared_length(prompt, turn.dialogue) < len(history):
-        raise TemplateError(
-            f"the chat template prints the messages before answer {turn.first + 1} differently once the answer is there, and "
-            "what the answer adds cannot be told apart",
-            fix="use a template that prints earlier messages alike with and without `add_generation_prompt`",
-        )
+    return _mismatched(chat, turn, prompt, _cut_at_mismatch(chat, turn, prompt))
+
+
+def _mismatched(chat: Chat, turn: Turn, prompt: str, cut: PlacedTurn) -> PlacedTurn:
+    """What ``data.prompt_mismatch`` makes of a turn that does not follow its generation ``prompt``, but what ``cut`` says."""
     if chat.mismatch == "error":
         rest = prompt[shared_length(prompt, turn.dialogue) :]
         raise TemplateError(
@@ -63,9 +70,8 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
             f"{rest!r:.60} where the answer comes otherwise",
             fix="set data.prompt_mismatch to template or splice, or mend the template",
         )
-    cut = _cut_at_mismatch(chat, turn, prompt)
     if chat.mismatch == "template":
-        return cut
+        return replace(cut, note="prompt-mismatch")
     joined = _join(chat, turn, prompt, (), turn.dialogue[cut.start :])
     assert joined is not None, "the cut is not behind the answer's beginning"
     return joined
@@ -74,19 +80,88 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
 def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     """For templates whose generation prompt is not what they print before an answer, as with a forced ``<think>``.
 
-    The model then begins where the two part, but never inside a token or a tag of either.
+    The model then begins where the two part for more than white space, but never inside a token or a tag of either. What was said
+    before is printed alike in both. Where the template's own words behind it differ, the answer begins as it does behind a single
+    question.
     """
     text = turn.dialogue
     contents = chat.contents(turn.last + 1, text)
-    answer = contents[turn.first].pieces if turn.first in contents else ()
-    start = min([shared_length(prompt, text), *(piece.start for piece in answer)])
-    indivisible = [
-        span
-        for each in (text, prompt)
-        for span in (*chat.control.find(each), *(tag.span() for tag in _TAG.finditer(each)))
+    own = [piece.start for index in turn.messages if index in contents for piece in contents[index].pieces]
+    earlier = [piece.end for index in range(turn.first) if index in contents for piece in contents[index].pieces]
+    shared = shared_length(prompt, text)
+    at_prompt, start = _parting(chat, prompt, text[: min(own, default=len(text))])
+    if at_prompt < len(prompt.rstrip()) and shared < len(chat.history(turn.first)):
+        aligned = _start_after_one_question(chat, turn) if shared >= max(earlier, default=0) else None
+        if aligned is None:
+            raise _told_apart(turn)
+        start = aligned
+    elif shared < max(earlier, default=0):
+        raise _told_apart(turn)
+    return PlacedTurn(text=text, start=min([start, *own]), contents=contents, variant=())
+
+
+def _told_apart(turn: Turn) -> TemplateError:
+    return TemplateError(
+        f"the chat template prints the messages before answer {turn.first + 1} differently once the answer is there, and "
+        "what the answer adds cannot be told apart",
+        fix="use a template that prints earlier messages alike with and without `add_generation_prompt`",
+    )
+
+
+def _parting(chat: Chat, prompt: str, text: str) -> tuple[int, int]:
+    """Where, in each of the two, they part for more than white space; not inside a token or a tag."""
+    indivisible = [[*chat.control.find(each), *(tag.span() for tag in _TAG.finditer(each))] for each in (prompt, text)]
+    *again, first = reversed(_stretches_alike(prompt, text))
+    for here, there, length in again:
+        holds_token = any(here <= begin and end <= here + length for begin, end in indivisible[0])
+        if holds_token or length >= len(prompt[here:].split(maxsplit=1)[0]):  # and not only a few letters
+            return _snapped((here, there), length, indivisible)
+    return _snapped((0, 0), first[2], indivisible)
+
+
+def _stretches_alike(prompt: str, text: str) -> list[tuple[int, int, int]]:
+    """What the two go on alike with, where white space that only one has is left out: where in each, and how long.
+
+    The first is what they begin with.
+    """
+    here = there = shared_length(prompt, text)
+    stretches = [(0, 0, here)]
+    while True:
+        while here < len(prompt) and prompt[here].isspace():
+            here += 1
+        while there < len(text) and text[there].isspace():
+            there += 1
+        length = shared_length(prompt[here:], text[there:])
+        if not length:
+            return stretches
+        stretches.append((here, there, length))
+        here, there = here + length, there + length
+
+
+def _snapped(starts: Span, length: int, indivisible: Sequence[Sequence[Span]]) -> Span:
+    """The ends of two stretches of that ``length``, or where a token or a tag begins that they would cut."""
+    back = [
+        start + length - begin
+        for start, spans in zip(starts, indivisible, strict=True)
+        for begin, end in spans
+        if begin < start + length < end
     ]
-    start = min([start, *(begin for begin, end in indivisible if begin < start < end)])
-    return PlacedTurn(text=text, start=start, contents=contents, variant=(), note="prompt-mismatch")
+    length -= max(back, default=0)
+    return starts[0] + length, starts[1] + length
+
+
+def _start_after_one_question(chat: Chat, turn: Turn) -> int | None:
+    """Where the answer begins if it is printed as behind a single question; None where it is not."""
+    if turn.first < 2:
+        return None
+    alone = replace(chat, messages=[question_before(chat.messages), *chat.messages[turn.first : turn.last + 1]])
+    try:
+        first, *others = find_turns(alone)
+        placed = place(alone, first)
+    except TemplateError:
+        return None
+    added = placed.text[placed.start :]
+    return len(turn.dialogue) - len(added) if not others and turn.dialogue.endswith(added) else None
 
 
 def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
@@ -143,15 +218,3 @@ def _moved(contents: Contents, distance: int) -> Contents:
         )
         for index, printed in contents.items()
     }
-
-
-def shared_length(one: str, other: str) -> int:
-    """How many characters the two texts begin with in common."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:  # by halves: comparing slices is quicker than comparing characters
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

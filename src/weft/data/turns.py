@@ -6,18 +6,21 @@ only ever asked to print, never read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weft.data.control import ControlTokens
 from weft.data.pieces import REASONING_TAGS, Printed, locate
-from weft.data.printer import VARIANTS, Printer, Variant
+from weft.data.printer import VARIANTS, Printer, Variant, placeholder
 from weft.errors import TemplateError
 from weft.types import Message
 
 if TYPE_CHECKING:
     from weft.config.data_schema import PromptMismatch
+
+_SWITCH = re.compile(r"/\w+")
 
 Contents = dict[int, Printed]
 """Indices of messages → where their contents are printed."""
@@ -40,6 +43,30 @@ class Chat:
     def prompt(self, count: int, variant: Variant = ()) -> str:
         """What the model reads before it answers the first ``count`` messages."""
         return self.printer.prompt(self.messages[:count], variant)
+
+    def history(self, count: int) -> str:
+        """As :meth:`dialogue`, without the generation prompt that some templates print unasked; nothing for no messages."""
+        return self.dialogue(count).removesuffix(self.printer.standing_prompt) if count else ""
+
+    def closing(self, text: str, answer_end: int) -> int | None:
+        """Where the turn ends in ``text`` whose answer ends there: behind the token that closes it; None where none does."""
+        return self.control.closing(text, answer_end, by_stop=self.printer.standing_prompt != "")
+
+    def stops_between(self, text: str, start: int, end: int) -> bool:
+        """Whether generation would stop in this part of a text."""
+        return any(text[begin:stop] in self.control.stops for begin, stop in self.control.find(text, start, end))
+
+    def reads_as_switch(self, index: int) -> bool:
+        """Whether the message is a system message that says only a switch, such as ``/no_think``, which the template obeys.
+
+        Anything else in its place would be printed.
+        """
+        message = self.messages[index]
+        if message.role != "system" or not _SWITCH.fullmatch(message.content.strip()):
+            return False
+        other = placeholder("system").content
+        messages = [*self.messages[:index], replace(message, content=other), *self.messages[index + 1 :]]
+        return other in self.printer.dialogue(messages)
 
     def contents(self, count: int, dialogue: str, indices: Sequence[int] | None = None) -> Contents:
         """Where ``dialogue``, which prints the first ``count`` messages, prints their contents (or those of ``indices``)."""
@@ -104,6 +131,19 @@ def _matching_prompt(chat: Chat, count: int, dialogue: str) -> tuple[str | None,
     return None, ()
 
 
+def is_out_of_reach(chat: Chat, turn: Turn, text: str, answer_start: int) -> bool:
+    """Whether a model that is fed the turn's prompt does not get as far as its answer, which ``text`` prints there.
+
+    So it is where an answer follows another, and the prompt ends with that one: generation would have stopped behind it, and the
+    template itself goes on from there.
+    """
+    assert turn.prompt is not None
+    if chat.stops_between(text, len(turn.prompt), answer_start):
+        return True
+    follows_answer = turn.first > 0 and chat.messages[turn.first - 1].role == "assistant"
+    return follows_answer and turn.prompt == chat.history(turn.first)
+
+
 def _continues_the_last(chat: Chat, turn: Turn) -> bool:
     """Whether the template glues this assistant message to the one before it: no prompt and no stop between them."""
     if turn.prompt is not None:
@@ -112,5 +152,4 @@ def _continues_the_last(chat: Chat, turn: Turn) -> bool:
     before, own = contents.get(turn.first - 1), contents.get(turn.first)
     if before is None or own is None or not before.pieces or not own.pieces:
         return False
-    between = chat.control.find(turn.dialogue, before.pieces[-1].end, own.pieces[0].start)
-    return not any(turn.dialogue[start:end] in chat.control.stops for start, end in between)
+    return not chat.stops_between(turn.dialogue, before.pieces[-1].end, own.pieces[0].start)

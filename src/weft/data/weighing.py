@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from weft.data.control import Span
+from weft.data.pieces import shared_length
 from weft.data.turn_end import stop_after_space
-from weft.data.turn_start import PlacedTurn, shared_length
+from weft.data.turn_start import PlacedTurn
 from weft.data.turns import Chat, Contents, Turn
 from weft.types import Segment
 
