@@ -92,6 +92,7 @@ def quiet_environment(folder: Path) -> dict[str, str]:
     """For every program: this machine's cores and nothing else, no network, caches below ``folder``."""
     return {
         "OMP_NUM_THREADS": str(threads()),
+        "PYTHONDONTWRITEBYTECODE": "",  # pip compiles what it installs: sources of a checkout are compiled once as well
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -1,12 +1,43 @@
-"""The garbage collector sleeps during large imports, and only then."""
+"""What a command loads, and that the garbage collector sleeps meanwhile, and only then."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from small_run import write_records
 from weft.garbage import collecting_later
+
+NEVER = ("datasets", "matplotlib", "pandas", "scipy", "sklearn", "tensorboard", "torchaudio", "torchvision")
+"""Libraries that training can do without, and that others import wherever they are installed."""
+
+
+@pytest.mark.parametrize(("tuning", "loaded"), [("full", []), ("lora", ["peft"])])
+def test_training_loads_no_library_that_it_does_not_use(
+    tuning: str, loaded: list[str], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """From reading and encoding records to the published model, and once more from the cache."""
+    write_records(tmp_path / "train.jsonl", 4)
+    words = [
+        "train",
+        f"model.name={tiny_model_dir}",
+        f"tuning.mode={tuning}",
+        "data.train_path=train.jsonl",
+        "train.max_steps=1",
+        "train.evaluation_strategy=no",
+    ]
+    code = (
+        f"import sys\nfrom weft.cli import main\nassert main({words!r}) == 0\n"
+        f"assert main({[*words, '--fresh']!r}) == 0\n"
+        f"print([name for name in {('peft', *NEVER)!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(loaded)
 
 
 def test_it_sleeps_inside_and_forgets_what_was_made_there():

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from weft.data.arrow_arrays import number_array, places_of_nulls, text_array, values_of
 from weft.data.flat_ids import FlatIds
@@ -128,6 +127,8 @@ class ChunkCache:
 
     def _numbers_of_words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The chunks of texts that stand behind a space, cut at every further one: int64; and how many each text has."""
+        import pyarrow.compute as pc  # here, because a run from the cache looks no words up: it takes a tenth of a second
+
         lists = pc.split_pattern(text_array(texts), " ")
         words = lists.values
         found = pc.index_in(words, value_set=self._words)

@@ -114,7 +114,7 @@ class Encoder:
         Raises:
             ModelError: text became a control token all the same (it cannot, and is checked).
         """
-        if self._chunks is not None and _DEFAULT_MARK not in "".join(chain.from_iterable(runs)):
+        if not self.disproved and self._chunks is not None and _DEFAULT_MARK not in "".join(chain.from_iterable(runs)):
             try:
                 ids = self._chunks.encode(runs)
             except ForbiddenIds as error:

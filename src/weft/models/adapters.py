@@ -1,4 +1,7 @@
-"""Low-rank adapters on a frozen model: made from a seed, saved as PEFT reads them, byte-identical for identical weights."""
+"""Low-rank adapters on a frozen model: made from a seed, saved as PEFT reads them, byte-identical for identical weights.
+
+PEFT is imported where there is an adapter: full tuning passes through here as well.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,10 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import peft
 import torch
-from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -20,6 +21,10 @@ from weft.config.schema import LoraConfig
 from weft.errors import ConfigError
 from weft.models.directory import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from weft.models.quiet import quiet_transformers
+from weft.models.wrapper import is_wrapped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _ADAPTABLE = (nn.Linear, Conv1D, nn.Embedding)
 _SCAN_READS = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
@@ -38,6 +43,8 @@ def add_lora(model: PreTrainedModel, settings: LoraConfig, seed: int, *, new_ids
         ConfigError: ``target_modules`` names what the model does not have or what cannot be adapted, or PEFT cannot adapt
             this model.
     """
+    import peft
+
     left_out = None
     if settings.target_modules == "auto":
         targets: str | list[str] = "all-linear"
@@ -77,10 +84,12 @@ def save_model(model: PreTrainedModel | PeftModel, directory: Path, *, base_name
         directory: an existing directory; files of the same names are replaced.
         base_name: what the adapter's configuration calls its base model, by default the directory it was loaded from.
     """
-    if not isinstance(model, PeftModel):
+    if not is_wrapped(model):
         with quiet_transformers():
             model.save_pretrained(directory)
         return
+    from peft import get_peft_model_state_dict
+
     # Not PeftModel.save_pretrained: it writes a README, may ask the hub, and lists target_modules in a random order.
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     weights = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
@@ -90,6 +99,13 @@ def save_model(model: PreTrainedModel | PeftModel, directory: Path, *, base_name
     settings["base_model_name_or_path"] = base_name or settings["base_model_name_or_path"]
     text = json.dumps(settings, indent=2, sort_keys=True)
     (directory / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def restore_adapter(model: PeftModel, directory: Path) -> None:
+    """Give ``model``, as :func:`add_lora` made it, the adapter that :func:`save_model` wrote into ``directory``."""
+    from peft import set_peft_model_state_dict
+
+    set_peft_model_state_dict(model, load_file(directory / ADAPTER_WEIGHTS))
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

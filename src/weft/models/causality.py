@@ -7,8 +7,9 @@ nothing, and nothing is learned.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,6 +17,10 @@ from weft.errors import ModelError
 from weft.models.isolation import Isolation
 from weft.models.parts import RELATIVE_TOLERANCE, evaluating
 from weft.models.probe import most_positions
+from weft.models.wrapper import unwrapped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 _HALF = 16
 _OF_THE_PAST = 0.1
@@ -32,7 +37,7 @@ def check_causal(model: PreTrainedModel | PeftModel, isolation: Isolation) -> No
     Raises:
         ModelError: it sees what comes after a token.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = unwrapped(model)
     half = min(_HALF, (most_positions(base.config) or 2 * _HALF) // 2)
     embeddings = base.get_input_embeddings().weight
     earlier, later, other_earlier, other_later = torch.randint(

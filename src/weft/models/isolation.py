@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
@@ -28,6 +27,10 @@ from weft.models.parts import Parts, evaluating
 from weft.models.probe import Row, complaint, probe_row
 from weft.models.quiet import quiet_transformers
 from weft.models.trial import pass_backwards
+from weft.models.wrapper import unwrapped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 Rung = Literal["segments", "the model's own packed mask", "one document per forward"]
 
@@ -119,7 +122,7 @@ def isolate(
     Raises:
         ModelError: the model shares its configuration object with one that was isolated before, or fails in training mode.
     """
-    base = _base(model)
+    base = unwrapped(model)
     if base not in _original:
         if base.config._attn_implementation == ATTENTION:
             raise ModelError(
@@ -161,7 +164,7 @@ def isolate(
 @contextmanager
 def original_attention(model: PreTrainedModel | PeftModel) -> Iterator[None]:
     """The attention that ``model`` came with, inside the block: generation needs its cache and masks."""
-    base = _base(model)
+    base = unwrapped(model)
     in_use, original = _implementation(base.config), _original.get(base)
     if original in (None, in_use):
         yield
@@ -247,10 +250,6 @@ def _takes_any_keyword(base: PreTrainedModel, parts: Parts) -> bool:
     called = parts.body if isinstance(parts.body, nn.Module) else base
     parameters = inspect.signature(called.forward).parameters.values()
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-
-
-def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def _implementation(config: PreTrainedConfig, chosen: str | None = None) -> Implementation:

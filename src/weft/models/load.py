@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from peft import LoraConfig, PeftModelForCausalLM, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
@@ -20,6 +19,9 @@ from weft.errors import ModelError
 from weft.models.directory import ADAPTER_WEIGHTS, check_adapter, check_model, tuned_kind
 from weft.models.quiet import quiet_transformers
 from weft.models.vocab import add_rows
+
+if TYPE_CHECKING:
+    from peft import PeftModelForCausalLM
 
 
 def load_model(directory: Path, *, dtype: torch.dtype, device: torch.device | str) -> PreTrainedModel:
@@ -68,6 +70,8 @@ def load_tuned(
 
 def _load_adapter(model: PreTrainedModel, run_dir: Path) -> PeftModelForCausalLM:
     """Put the adapter in ``run_dir`` on ``model``; PEFT only warns about keys that do not fit, so they are compared here."""
+    from peft import LoraConfig, PeftModelForCausalLM, get_peft_model_state_dict, set_peft_model_state_dict
+
     config = check_adapter(run_dir)
     with _as_model_error(run_dir):
         weights = load_file(run_dir / ADAPTER_WEIGHTS)

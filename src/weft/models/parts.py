@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from weft.errors import ModelError
+from weft.models.wrapper import unwrapped
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 Rung = Literal["body and head", "logits_to_keep", "full logits"]
 
@@ -95,7 +98,7 @@ def split_model(model: PreTrainedModel | PeftModel) -> Parts:
         ModelError: the model fails on token ids alone, gives logits that are not numbers, or changes its weights to
             evaluate (RWKV).
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = unwrapped(model)
     rows = base.get_input_embeddings().weight.shape[0]
     device = base.get_input_embeddings().weight.device
     probe = torch.arange(_PROBE_LENGTH, device=device).mul(7919).remainder(rows).unsqueeze(0)

@@ -6,12 +6,12 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import accelerate
 import numpy
-import peft
 import torch
 import transformers
 from pydantic import BaseModel
@@ -53,7 +53,7 @@ def environment(**facts: Any) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "accelerate": accelerate.__version__,
-        "peft": peft.__version__,
+        "peft": version("peft"),  # full tuning does not import it
         "numpy": numpy.__version__,
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from peft import set_peft_model_state_dict
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from weft.config.load import Loaded
@@ -22,8 +20,7 @@ from weft.data.files import check_directory
 from weft.data.seeds import derive_seed
 from weft.errors import Interrupted, RunError, WeftError
 from weft.escape import visible
-from weft.models.adapters import add_lora, save_model
-from weft.models.directory import ADAPTER_WEIGHTS
+from weft.models.adapters import add_lora, restore_adapter, save_model
 from weft.models.hardware import (
     OtherWork,
     choose_autocast,
@@ -300,7 +297,7 @@ class _Run:
         new_ids = self.inputs.renderer.tokenizer.new_ids
         model = add_lora(self._load_base(), self.config.tuning.lora, seed, new_ids=new_ids)
         if self.checkpoint:
-            set_peft_model_state_dict(model, load_file(self.checkpoint / ADAPTER_WEIGHTS))
+            restore_adapter(model, self.checkpoint)
         return model
 
     def _load_base(self) -> PreTrainedModel:
