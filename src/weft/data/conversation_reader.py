@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weft.config.data_schema import RecordFormat
     from weft.data.split import Portion
 
-ROWS_IN_BLOCK = 512
+ROWS_IN_BLOCK = 1024
 """Enough to encode many texts at once, few enough to share the work evenly."""
 _LONG = 2**22  # characters of documents, with which a block is full
 _SHOWN = 20
