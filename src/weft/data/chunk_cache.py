@@ -90,9 +90,13 @@ class ChunkCache:
             self._forget()
         numbers, borders = self._numbers(runs)
         self.looked_up += len(numbers)
-        odd = self._cut_beside_space(numbers, borders)
-        if odd:
-            careful = {place: self._numbers_with_care(runs[place]) for place in odd}
+        wrong = self._cut_beside_space(numbers)
+        if wrong.any():
+            odd = np.unique(np.searchsorted(borders[1:], np.flatnonzero(wrong), side="right")).tolist()
+            spans = {place: slice(borders[place], borders[place + 1]) for place in odd}
+            careful = {
+                place: self._numbers_with_care(runs[place], numbers[span], wrong[span]) for place, span in spans.items()
+            }
             numbers, borders = _replaced(numbers, borders, careful)
         self._encode_new()
         return self._ids(numbers, borders)
@@ -144,23 +148,32 @@ class ChunkCache:
             self._word_numbers = np.append(self._word_numbers, np.array(numbers, np.int64))
         return self._word_numbers[places], np.diff(values_of(lists.offsets))
 
-    def _numbers_with_care(self, run: Sequence[str]) -> np.ndarray:
-        """The chunks of a run, cut only where no other white space is beside the space."""
-        numbers: list[int] = []
-        for part in run:
-            if type(part) is ControlToken:
-                numbers.append(self._tokens[part])
-            else:
-                numbers += map(self._whole.__getitem__, _BORDER.split(part))
-        return np.array(numbers, np.int64)
+    def _numbers_with_care(self, run: Sequence[str], numbers: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+        """The chunks of a run, of which some were cut where white space stands on a side: those are put together again.
 
-    def _cut_beside_space(self, numbers: np.ndarray, borders: np.ndarray) -> list[int]:
-        """The runs that were cut where white space stands on a side."""
+        Args:
+            run: its parts.
+            numbers: of its chunks, cut at every space.
+            wrong: bool, which of them should not have been cut off from the one before.
+        """
+        words = [word for part in run for word in ((part,) if type(part) is ControlToken else part.split(" "))]
+        begins = np.flatnonzero(~wrong).tolist()
+        mended = numbers[begins]
+        ends = [*begins[1:], len(words)]
+        follows = np.frombuffer(self._kinds, np.uint8)[mended] & _FOLLOWS
+        for place in np.flatnonzero(np.diff([*begins, len(words)]) > 1).tolist():
+            chunk = " ".join(words[begins[place] : ends[place]])
+            mended[place] = self._whole[f" {chunk}" if follows[place] else chunk]
+        return mended
+
+    def _cut_beside_space(self, numbers: np.ndarray) -> np.ndarray:
+        """Which chunks were cut off from the one before where white space stands on a side: bool."""
         kinds = np.frombuffer(self._kinds, np.uint8)[numbers]
         before = np.append(np.uint8(0), kinds[:-1])
-        wrong = ((kinds & _FOLLOWS) != 0) & (((kinds & _BEGINS_WITH_SPACE) | (before & _ENDS_WITH_SPACE)) != 0)
-        found: list[int] = np.unique(np.searchsorted(borders[1:], np.flatnonzero(wrong), side="right")).tolist()
-        return found
+        wrong: np.ndarray = ((kinds & _FOLLOWS) != 0) & (
+            ((kinds & _BEGINS_WITH_SPACE) | (before & _ENDS_WITH_SPACE)) != 0
+        )
+        return wrong
 
     def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> FlatIds:
         lengths = self._lengths[numbers]

@@ -91,12 +91,17 @@ def whole(columns: Columns) -> Part:
 def joined(parts: Iterable[Part]) -> Columns:
     """The examples of all parts, in order."""
     neighbours: list[Part] = []
+    columns, end = None, 0
     for part in parts:
-        last = neighbours[-1] if neighbours else None
-        if last and last.columns is part.columns and last.end == part.first:
-            last.end = part.end
+        if part.columns is columns and part.first == end:
+            end = part.end
         elif part.first < part.end:
-            neighbours.append(Part(part.columns, part.first, part.end))
+            if neighbours:
+                neighbours[-1].end = end
+            columns, end = part.columns, part.end
+            neighbours.append(Part(columns, part.first, end))
+    if neighbours:
+        neighbours[-1].end = end
     cut = [_cut(part) for part in neighbours]
     if len(cut) == 1:
         return cut[0]

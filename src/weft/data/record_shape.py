@@ -79,10 +79,12 @@ class Form:
 
     def mapping(self, data: Data) -> tuple[str, ...]:
         """What is read as what: ``question → user``."""
-        filled = (
-            *(key for key, _ in self.optional if data[key]),
-            *(key for key, _ in self.beside if data[key] not in NOTHING),
-        )
+        filled: tuple[str, ...] = ()
+        if self.optional or self.beside:  # of most records neither
+            filled = (
+                *(key for key, _ in self.optional if data[key]),
+                *(key for key, _ in self.beside if data[key] not in NOTHING),
+            )
         if filled not in self.mappings:
             meanings = _PAIR_MEANING if len(self.fields) == 2 else ("messages",)
             others = [pair for pair in (*self.optional, *self.beside) if pair[0] in filled]

@@ -121,8 +121,12 @@ class BlockAccount:
     def of(cls, block: Block, renderings: Sequence[Rendering], columns: Columns, stops: Collection[int]) -> Self:
         """The account of a block, of what was made of its conversations, and of all the examples in that."""
         account = cls(conversations=len(block.kept), bad_rows=block.bad_rows)
+        for notes, count in Counter(rendering.notes for rendering in renderings).items():
+            for note in notes:
+                account.notes[note] += count
         for rendering in renderings:
-            account.notes.update(rendering.notes)
+            if not (rendering.overlong or rendering.shortened or rendering.error):
+                continue
             account.overlong += rendering.overlong
             account.shortened += [(how, rendering.location) for how in rendering.shortened]
             if rendering.error:
