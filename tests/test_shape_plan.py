@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from mask_pairs import PAIRS, READY, SHAPES, TEXT_ONLY, TEXT_SHAPES, A, S, T, U, shaped
 from random_templates import RecordTemplateMaker
-from test_mask_pairs import PAIRS, READY, SHAPES, TEXT_ONLY, TEXT_SHAPES, A, S, T, U, shaped
 from varied_records import varied
 from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
