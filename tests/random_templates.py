@@ -332,7 +332,8 @@ class RecordTemplateMaker(TemplateMaker):
         """A template with a loop over messages, and over the calls of each.
 
         Args:
-            is_chat: whether it prints all that is said, between control tokens, whatever else it does.
+            is_chat: whether it prints all that is said, between control tokens, whatever else it does, and is fit for
+                conversations of any length.
         """
         body, calls = ("".join(self._statement(2) for _ in range(self._random.randint(0, 2))) for _ in range(2))
         printed = self._pick(
@@ -342,12 +343,15 @@ class RecordTemplateMaker(TemplateMaker):
         if is_chat:
             printed, called = "{{ m.content }}", "{{ c.function.name }}{{ c.function.arguments | tojson }}"
         begin, end = ("<|im_start|>{{ m.role }}\n", "<|im_end|>\n") if is_chat else ("<{{ m.role }}>", "\n")
+        first_call = "(m.tool_calls or messages[1].tool_calls)[0]"
+        if is_chat:
+            first_call = "m.tool_calls[0] if m.tool_calls else {'id': '', 'function': {'name': '', 'arguments': {}}}"
         prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}" if is_chat else ""
         return (
             "{% macro said(m) %}{{ m.content }}{{ m.reasoning_content }}{% endmacro %}"
             "{% macro wrapped() %}[{{ caller() }}]{% endmacro %}"
             "{% set ns = namespace(kept='', n=0) %}{% set cycle = cycler('a', 'b') %}{% set comma = joiner(', ') %}"
-            "{% for m in messages %}{% set kept = m.content %}{% set c = (m.tool_calls or messages[1].tool_calls)[0] %}"
+            f"{{% for m in messages %}}{{% set kept = m.content %}}{{% set c = {first_call} %}}"
             "{% set block %}{{ m.content }}{{ m.reasoning_content }}{% endset %}"
             f"{begin}{body}{printed}{{% for c in m.tool_calls or [] %}}{calls}{called}{{% endfor %}}{end}{{% endfor %}}{prompt}"
         )

@@ -287,10 +287,10 @@ def test_the_plan_weighs_as_the_derivation_does(family: str, last_turn: bool) ->
     check_one()
 
 
+@pytest.mark.usefixtures("hardly_any_trial")
 def test_weighed_answers_go_by_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     template = from_source(source("llama3"), FAMILIES["llama3"])
     template.examples(weighed("uaua", *[None] * 4))
-    monkeypatch.setattr("weft.data.shape_plan._TRIED_FIRST", 0)
     monkeypatch.setattr("weft.data.shape_plan.derive", None)
     (example,) = template.examples(weighed("uaua", None, 0.0, None, 0.5))
     assert [segment.weights for segment in example.segments] == [(), ((0, 15, 0.0),), (), ((0, 15, 0.5),)]
