@@ -251,6 +251,7 @@ def try_seed(seed: int) -> Tried:
         printer = Printer(JinjaTemplate(source, "template"), bos="<s>", eos="</s>")
     except TemplateError:
         return 0, None
+    watching = WatchingTemplate(source, "template")
     for depth in (Depth(), Depth(argument_names=True), Depth(argument_names=True, definitions=True)):
         found = shape_of(WHOLE, depth)
         assert found
@@ -258,13 +259,11 @@ def try_seed(seed: int) -> Tried:
         words = list(map(word, range(len(values))))
         others = list(map(str.swapcase, words))
         watch = Watch()
-        printers = [
-            WatchingPrinter(printer, WatchingTemplate(source, "template"), watch, examples(values)) for _ in range(2)
-        ]
+        watched = WatchingPrinter(printer, watching, watch, examples(values))
         try:
             one, two = (
-                each.dialogue(stand_ins(WHOLE, depth, given.__getitem__, have_strings=is_first))
-                for each, given, is_first in zip(printers, (words, others), (True, False), strict=True)
+                watched.dialogue(stand_ins(WHOLE, depth, given.__getitem__, have_strings=is_first))
+                for given, is_first in ((words, True), (others, False))
             )
         except (TemplateError, LookedInto):
             continue
