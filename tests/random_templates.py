@@ -4,133 +4,38 @@ from __future__ import annotations
 
 from random import Random
 
-_WORDS = ("'a'", "'</think>'", "'<'", "'\\n'", "' '", "''", "'hello'", "'b<c>'", "'A'", "'%s'", "'{}'", "'0'", "'y'")
+_WORDS = (
+    "'a'", "'</think>'", "'<'", "'\\n'", "' '", "''", "'hello'", "'b<c>'", "'A'", "'%s'", "'{}'", "'0'", "'y'",
+)  # fmt: skip
 _CONTENTS = (
-    *(
-        "m.content",
-        "m['content']",
-        "(m | attr('content'))",
-        "m.get('content')",
-        "messages[0].content",
-        "ns.kept",
-        "kept",
-    ),
-    *(
-        "messages[-1]['content']",
-        "(messages | last).content",
-        "(messages | first)['content']",
-        "m.values() | list | last",
-    ),
-    *("loop.previtem.content", "dict(m).content", "dict(x=m.content).x", "[m.content][0]", "said(m)", "block"),
-)
+    "m.content", "m['content']", "(m | attr('content'))", "m.get('content')", "messages[0].content", "ns.kept",
+    "kept", "messages[-1]['content']", "(messages | last).content", "(messages | first)['content']",
+    "m.values() | list | last", "loop.previtem.content", "dict(m).content", "dict(x=m.content).x", "[m.content][0]",
+    "said(m)", "block",
+)  # fmt: skip
 _FILTERS = (
-    *("trim", "trim('\\n')", "trim('<')", "upper", "lower", "title", "capitalize", "string", "safe", "e", "escape"),
-    *(
-        "forceescape",
-        "replace('<', '')",
-        "replace('a', 'b')",
-        "default('x')",
-        "d('x', true)",
-        "first",
-        "last",
-        "length",
-    ),
-    *(
-        "count",
-        "list",
-        "reverse",
-        "join",
-        "join('')",
-        "wordcount",
-        "wordwrap(5)",
-        "truncate(9, true)",
-        "center(9)",
-        "indent",
-    ),
-    *(
-        "int",
-        "float",
-        "abs",
-        "round",
-        "urlize",
-        "urlencode",
-        "striptags",
-        "tojson",
-        "pprint",
-        "sort | join",
-        "unique | join",
-    ),
-    *(
-        "format('x')",
-        "batch(2) | list",
-        "slice(2) | list",
-        "map('upper') | join",
-        "select | join",
-        "reject | list",
-        "min",
-        "max",
-    ),
-    *("random", "sum", "dictsort", "items | list", "groupby('x')", "xmlattr", "filesizeformat", "attr('upper')"),
-)
+    "trim", "trim('\\n')", "trim('<')", "upper", "lower", "title", "capitalize", "string", "safe", "e", "escape",
+    "forceescape", "replace('<', '')", "replace('a', 'b')", "default('x')", "d('x', true)", "first", "last", "length",
+    "count", "list", "reverse", "join", "join('')", "wordcount", "wordwrap(5)", "truncate(9, true)", "center(9)",
+    "indent", "int", "float", "abs", "round", "urlize", "urlencode", "striptags", "tojson", "pprint", "sort | join",
+    "unique | join", "format('x')", "batch(2) | list", "slice(2) | list", "map('upper') | join", "select | join",
+    "reject | list", "min", "max", "random", "sum", "dictsort", "items | list", "groupby('x')", "xmlattr",
+    "filesizeformat", "attr('upper')",
+)  # fmt: skip
 _METHODS = (
-    *("strip()", "lstrip()", "rstrip()", "strip('\\n')", "strip('<')", "upper()", "lower()", "swapcase()", "title()"),
-    *(
-        "split('</think>')[-1]",
-        "split('<')[0]",
-        "split()[0]",
-        "split('a', 1) | join",
-        "rsplit('<')[0]",
-        "splitlines()[0]",
-    ),
-    *(
-        "replace('<', '')",
-        "replace('<', '', 1)",
-        "removeprefix('<')",
-        "removesuffix('>')",
-        "partition('<')[0]",
-        "zfill(9)",
-    ),
-    *(
-        "format('x')",
-        "join(['a', 'b'])",
-        "expandtabs()",
-        "encode()",
-        "casefold()",
-        "capitalize()",
-        "center(9)",
-        "ljust(9)",
-    ),
-    *("__str__()", "__class__", "watch", "is_content", "format", "strip", "content", "maketrans('a', 'b')"),
-)
+    "strip()", "lstrip()", "rstrip()", "strip('\\n')", "strip('<')", "upper()", "lower()", "swapcase()", "title()",
+    "split('</think>')[-1]", "split('<')[0]", "split()[0]", "split('a', 1) | join", "rsplit('<')[0]",
+    "splitlines()[0]", "replace('<', '')", "replace('<', '', 1)", "removeprefix('<')", "removesuffix('>')",
+    "partition('<')[0]", "zfill(9)", "format('x')", "join(['a', 'b'])", "expandtabs()", "encode()", "casefold()",
+    "capitalize()", "center(9)", "ljust(9)", "__str__()", "__class__", "watch", "is_content", "format", "strip",
+    "content", "maketrans('a', 'b')",
+)  # fmt: skip
 _TESTS = (
-    *(
-        "defined",
-        "undefined",
-        "none",
-        "string",
-        "mapping",
-        "iterable",
-        "sequence",
-        "number",
-        "callable",
-        "upper",
-        "lower",
-    ),
-    *(
-        "boolean",
-        "true",
-        "false",
-        "integer",
-        "float",
-        "escaped",
-        "filter",
-        "test",
-        "sameas 'y'",
-        "eq 'hello'",
-        "ne 'a'",
-    ),
-    *("in 'abc'", "in ['a', 'hello']", "equalto 'hello'", "lt 'b'", "gt 'b'", "divisibleby 3", "odd", "sameas kept"),
-)
+    "defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "callable", "upper",
+    "lower", "boolean", "true", "false", "integer", "float", "escaped", "filter", "test", "sameas 'y'", "eq 'hello'",
+    "ne 'a'", "in 'abc'", "in ['a', 'hello']", "equalto 'hello'", "lt 'b'", "gt 'b'", "divisibleby 3", "odd",
+    "sameas kept",
+)  # fmt: skip
 
 
 class TemplateMaker:
@@ -275,54 +180,22 @@ class TemplateMaker:
 
 
 _RECORD_CONTENTS = (
-    *(
-        "m.content",
-        "m.reasoning_content",
-        "m.reasoning_content",
-        "(m.thinking or '')",
-        "m.name",
-        "m.tool_call_id",
-        "ns.kept",
-    ),
-    *(
-        "c.function.name",
-        "c.function['name']",
-        "c.id",
-        "(c.function.arguments | tojson)",
-        "(c.function.arguments | tojson)",
-    ),
-    *(
-        "(c.function | tojson)",
-        "(m.tool_calls | tojson)",
-        "(tools | tojson)",
-        "(c.function.arguments | tojson(indent=2))",
-    ),
-    *("(messages[1].reasoning_content or '')", "({'a': c.function.arguments, 'n': c.function.name} | tojson)", "kept"),
-    *(
-        "(c.function.arguments.city or '')",
-        "c.function.arguments['city']",
-        "(tools[0].function.name)",
-        "(tools[0] | tojson)",
-    ),
-    *("(tools[0].function | tojson(ensure_ascii=true))", "([c.id, m.content] | tojson)", "said(m)", "block"),
-)
+    "m.content", "m.reasoning_content", "m.reasoning_content", "(m.thinking or '')", "m.name", "m.tool_call_id",
+    "ns.kept", "c.function.name", "c.function['name']", "c.id", "(c.function.arguments | tojson)",
+    "(c.function.arguments | tojson)", "(c.function | tojson)", "(m.tool_calls | tojson)", "(tools | tojson)",
+    "(c.function.arguments | tojson(indent=2))", "(messages[1].reasoning_content or '')",
+    "({'a': c.function.arguments, 'n': c.function.name} | tojson)", "kept", "(c.function.arguments.city or '')",
+    "c.function.arguments['city']", "(tools[0].function.name)", "(tools[0] | tojson)",
+    "(tools[0].function | tojson(ensure_ascii=true))", "([c.id, m.content] | tojson)", "said(m)", "block",
+)  # fmt: skip
 _OBJECTS = (
-    *("c.function.arguments", "c.function", "c", "tools[0]", "tools[0].function", "tools[0].function.parameters"),
-    *("(m.tool_calls or [])", "(tools or [])", "(messages | map(attribute='tool_calls') | list)", "m"),
-)
+    "c.function.arguments", "c.function", "c", "tools[0]", "tools[0].function", "tools[0].function.parameters",
+    "(m.tool_calls or [])", "(tools or [])", "(messages | map(attribute='tool_calls') | list)", "m",
+)  # fmt: skip
 _OBJECT_TESTS = (
-    "string",
-    "mapping",
-    "iterable",
-    "sequence",
-    "defined",
-    "none",
-    "number",
-    "boolean",
-    "callable",
-    "sameas 1",
+    "string", "mapping", "iterable", "sequence", "defined", "none", "number", "boolean", "callable", "sameas 1",
     "in []",
-)
+)  # fmt: skip
 
 
 class RecordTemplateMaker(TemplateMaker):

@@ -278,7 +278,7 @@ def test_random_templates_are_not_proved_wrongly() -> None:
 def test_more_random_templates_are_not_proved_wrongly(start: int) -> None:
     compared, wrong = campaign(try_seed, range(start, start + 5_000))
     assert wrong == []
-    assert compared >= 300
+    assert compared >= 250
 
 
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=2))
