@@ -219,7 +219,7 @@ FORCED = (
     ("answer", "in_full"),
     [
         *(("yes", 0), ("th", 0), ("<b>", 0), ("<think>yes", 0)),
-        *(("<", 1), ("<thi", 1), ("<think>\n", 1), ("<think>\nhm\n</think>yes", 1)),
+        *(("<", 1), ("<thin", 1), ("<think>\n", 1), ("<think>\nhm\n</think>yes", 1)),
     ],
 )
 def test_an_answer_that_begins_as_the_prompt_ends_is_derived_in_full(answer: str, in_full: int) -> None:
