@@ -112,6 +112,12 @@ def prepare_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     return run
 
 
+@pytest.fixture
+def hardly_any_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the uses of proofs not the first ones are tried, as they would be, but one of many."""
+    monkeypatch.setattr("weft.data.shape_plan._TRIED_FIRST", 0)
+
+
 def _write(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 

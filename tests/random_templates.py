@@ -4,133 +4,38 @@ from __future__ import annotations
 
 from random import Random
 
-_WORDS = ("'a'", "'</think>'", "'<'", "'\\n'", "' '", "''", "'hello'", "'b<c>'", "'A'", "'%s'", "'{}'", "'0'", "'y'")
+_WORDS = (
+    "'a'", "'</think>'", "'<'", "'\\n'", "' '", "''", "'hello'", "'b<c>'", "'A'", "'%s'", "'{}'", "'0'", "'y'",
+)  # fmt: skip
 _CONTENTS = (
-    *(
-        "m.content",
-        "m['content']",
-        "(m | attr('content'))",
-        "m.get('content')",
-        "messages[0].content",
-        "ns.kept",
-        "kept",
-    ),
-    *(
-        "messages[-1]['content']",
-        "(messages | last).content",
-        "(messages | first)['content']",
-        "m.values() | list | last",
-    ),
-    *("loop.previtem.content", "dict(m).content", "dict(x=m.content).x", "[m.content][0]", "said(m)", "block"),
-)
+    "m.content", "m['content']", "(m | attr('content'))", "m.get('content')", "messages[0].content", "ns.kept",
+    "kept", "messages[-1]['content']", "(messages | last).content", "(messages | first)['content']",
+    "m.values() | list | last", "loop.previtem.content", "dict(m).content", "dict(x=m.content).x", "[m.content][0]",
+    "said(m)", "block",
+)  # fmt: skip
 _FILTERS = (
-    *("trim", "trim('\\n')", "trim('<')", "upper", "lower", "title", "capitalize", "string", "safe", "e", "escape"),
-    *(
-        "forceescape",
-        "replace('<', '')",
-        "replace('a', 'b')",
-        "default('x')",
-        "d('x', true)",
-        "first",
-        "last",
-        "length",
-    ),
-    *(
-        "count",
-        "list",
-        "reverse",
-        "join",
-        "join('')",
-        "wordcount",
-        "wordwrap(5)",
-        "truncate(9, true)",
-        "center(9)",
-        "indent",
-    ),
-    *(
-        "int",
-        "float",
-        "abs",
-        "round",
-        "urlize",
-        "urlencode",
-        "striptags",
-        "tojson",
-        "pprint",
-        "sort | join",
-        "unique | join",
-    ),
-    *(
-        "format('x')",
-        "batch(2) | list",
-        "slice(2) | list",
-        "map('upper') | join",
-        "select | join",
-        "reject | list",
-        "min",
-        "max",
-    ),
-    *("random", "sum", "dictsort", "items | list", "groupby('x')", "xmlattr", "filesizeformat", "attr('upper')"),
-)
+    "trim", "trim('\\n')", "trim('<')", "upper", "lower", "title", "capitalize", "string", "safe", "e", "escape",
+    "forceescape", "replace('<', '')", "replace('a', 'b')", "default('x')", "d('x', true)", "first", "last", "length",
+    "count", "list", "reverse", "join", "join('')", "wordcount", "wordwrap(5)", "truncate(9, true)", "center(9)",
+    "indent", "int", "float", "abs", "round", "urlize", "urlencode", "striptags", "tojson", "pprint", "sort | join",
+    "unique | join", "format('x')", "batch(2) | list", "slice(2) | list", "map('upper') | join", "select | join",
+    "reject | list", "min", "max", "random", "sum", "dictsort", "items | list", "groupby('x')", "xmlattr",
+    "filesizeformat", "attr('upper')",
+)  # fmt: skip
 _METHODS = (
-    *("strip()", "lstrip()", "rstrip()", "strip('\\n')", "strip('<')", "upper()", "lower()", "swapcase()", "title()"),
-    *(
-        "split('</think>')[-1]",
-        "split('<')[0]",
-        "split()[0]",
-        "split('a', 1) | join",
-        "rsplit('<')[0]",
-        "splitlines()[0]",
-    ),
-    *(
-        "replace('<', '')",
-        "replace('<', '', 1)",
-        "removeprefix('<')",
-        "removesuffix('>')",
-        "partition('<')[0]",
-        "zfill(9)",
-    ),
-    *(
-        "format('x')",
-        "join(['a', 'b'])",
-        "expandtabs()",
-        "encode()",
-        "casefold()",
-        "capitalize()",
-        "center(9)",
-        "ljust(9)",
-    ),
-    *("__str__()", "__class__", "watch", "is_content", "format", "strip", "content", "maketrans('a', 'b')"),
-)
+    "strip()", "lstrip()", "rstrip()", "strip('\\n')", "strip('<')", "upper()", "lower()", "swapcase()", "title()",
+    "split('</think>')[-1]", "split('<')[0]", "split()[0]", "split('a', 1) | join", "rsplit('<')[0]",
+    "splitlines()[0]", "replace('<', '')", "replace('<', '', 1)", "removeprefix('<')", "removesuffix('>')",
+    "partition('<')[0]", "zfill(9)", "format('x')", "join(['a', 'b'])", "expandtabs()", "encode()", "casefold()",
+    "capitalize()", "center(9)", "ljust(9)", "__str__()", "__class__", "watch", "is_content", "format", "strip",
+    "content", "maketrans('a', 'b')",
+)  # fmt: skip
 _TESTS = (
-    *(
-        "defined",
-        "undefined",
-        "none",
-        "string",
-        "mapping",
-        "iterable",
-        "sequence",
-        "number",
-        "callable",
-        "upper",
-        "lower",
-    ),
-    *(
-        "boolean",
-        "true",
-        "false",
-        "integer",
-        "float",
-        "escaped",
-        "filter",
-        "test",
-        "sameas 'y'",
-        "eq 'hello'",
-        "ne 'a'",
-    ),
-    *("in 'abc'", "in ['a', 'hello']", "equalto 'hello'", "lt 'b'", "gt 'b'", "divisibleby 3", "odd", "sameas kept"),
-)
+    "defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "callable", "upper",
+    "lower", "boolean", "true", "false", "integer", "float", "escaped", "filter", "test", "sameas 'y'", "eq 'hello'",
+    "ne 'a'", "in 'abc'", "in ['a', 'hello']", "equalto 'hello'", "lt 'b'", "gt 'b'", "divisibleby 3", "odd",
+    "sameas kept",
+)  # fmt: skip
 
 
 class TemplateMaker:
@@ -275,54 +180,22 @@ class TemplateMaker:
 
 
 _RECORD_CONTENTS = (
-    *(
-        "m.content",
-        "m.reasoning_content",
-        "m.reasoning_content",
-        "(m.thinking or '')",
-        "m.name",
-        "m.tool_call_id",
-        "ns.kept",
-    ),
-    *(
-        "c.function.name",
-        "c.function['name']",
-        "c.id",
-        "(c.function.arguments | tojson)",
-        "(c.function.arguments | tojson)",
-    ),
-    *(
-        "(c.function | tojson)",
-        "(m.tool_calls | tojson)",
-        "(tools | tojson)",
-        "(c.function.arguments | tojson(indent=2))",
-    ),
-    *("(messages[1].reasoning_content or '')", "({'a': c.function.arguments, 'n': c.function.name} | tojson)", "kept"),
-    *(
-        "(c.function.arguments.city or '')",
-        "c.function.arguments['city']",
-        "(tools[0].function.name)",
-        "(tools[0] | tojson)",
-    ),
-    *("(tools[0].function | tojson(ensure_ascii=true))", "([c.id, m.content] | tojson)", "said(m)", "block"),
-)
+    "m.content", "m.reasoning_content", "m.reasoning_content", "(m.thinking or '')", "m.name", "m.tool_call_id",
+    "ns.kept", "c.function.name", "c.function['name']", "c.id", "(c.function.arguments | tojson)",
+    "(c.function.arguments | tojson)", "(c.function | tojson)", "(m.tool_calls | tojson)", "(tools | tojson)",
+    "(c.function.arguments | tojson(indent=2))", "(messages[1].reasoning_content or '')",
+    "({'a': c.function.arguments, 'n': c.function.name} | tojson)", "kept", "(c.function.arguments.city or '')",
+    "c.function.arguments['city']", "(tools[0].function.name)", "(tools[0] | tojson)",
+    "(tools[0].function | tojson(ensure_ascii=true))", "([c.id, m.content] | tojson)", "said(m)", "block",
+)  # fmt: skip
 _OBJECTS = (
-    *("c.function.arguments", "c.function", "c", "tools[0]", "tools[0].function", "tools[0].function.parameters"),
-    *("(m.tool_calls or [])", "(tools or [])", "(messages | map(attribute='tool_calls') | list)", "m"),
-)
+    "c.function.arguments", "c.function", "c", "tools[0]", "tools[0].function", "tools[0].function.parameters",
+    "(m.tool_calls or [])", "(tools or [])", "(messages | map(attribute='tool_calls') | list)", "m",
+)  # fmt: skip
 _OBJECT_TESTS = (
-    "string",
-    "mapping",
-    "iterable",
-    "sequence",
-    "defined",
-    "none",
-    "number",
-    "boolean",
-    "callable",
-    "sameas 1",
+    "string", "mapping", "iterable", "sequence", "defined", "none", "number", "boolean", "callable", "sameas 1",
     "in []",
-)
+)  # fmt: skip
 
 
 class RecordTemplateMaker(TemplateMaker):
@@ -332,7 +205,8 @@ class RecordTemplateMaker(TemplateMaker):
         """A template with a loop over messages, and over the calls of each.
 
         Args:
-            is_chat: whether it prints all that is said, between control tokens, whatever else it does.
+            is_chat: whether it prints all that is said, between control tokens, whatever else it does, and is fit for
+                conversations of any length.
         """
         body, calls = ("".join(self._statement(2) for _ in range(self._random.randint(0, 2))) for _ in range(2))
         printed = self._pick(
@@ -342,12 +216,15 @@ class RecordTemplateMaker(TemplateMaker):
         if is_chat:
             printed, called = "{{ m.content }}", "{{ c.function.name }}{{ c.function.arguments | tojson }}"
         begin, end = ("<|im_start|>{{ m.role }}\n", "<|im_end|>\n") if is_chat else ("<{{ m.role }}>", "\n")
+        first_call = "(m.tool_calls or messages[1].tool_calls)[0]"
+        if is_chat:
+            first_call = "m.tool_calls[0] if m.tool_calls else {'id': '', 'function': {'name': '', 'arguments': {}}}"
         prompt = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}" if is_chat else ""
         return (
             "{% macro said(m) %}{{ m.content }}{{ m.reasoning_content }}{% endmacro %}"
             "{% macro wrapped() %}[{{ caller() }}]{% endmacro %}"
             "{% set ns = namespace(kept='', n=0) %}{% set cycle = cycler('a', 'b') %}{% set comma = joiner(', ') %}"
-            "{% for m in messages %}{% set kept = m.content %}{% set c = (m.tool_calls or messages[1].tool_calls)[0] %}"
+            f"{{% for m in messages %}}{{% set kept = m.content %}}{{% set c = {first_call} %}}"
             "{% set block %}{{ m.content }}{{ m.reasoning_content }}{% endset %}"
             f"{begin}{body}{printed}{{% for c in m.tool_calls or [] %}}{calls}{called}{{% endfor %}}{end}{{% endfor %}}{prompt}"
         )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mask_pairs import PAIRS, A, T, U
 from template_families import PLACE, shown
-from test_mask_pairs import PAIRS, A, T, U
 from weft.data.call_ids import with_call_ids
 from weft.data.conversations import read_conversations
 from weft.data.template import ChatTemplate

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from format_records import TURN, A, S, U, messages, parse, said, turns
 from template_families import CHATML, from_source
-from test_formats import TURN, A, S, U, messages, parse, said, turns
 from test_tools import TOOLS
 from weft.config.data_schema import DataConfig
 from weft.config.load import load_config

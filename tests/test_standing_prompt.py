@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mask_pairs import TOOL, A, T, U, call
 from template_families import CHATML, FakeTokenizer, chat, from_source, messages, shown, tokens
-from test_mask_pairs import TOOL, A, T, U, call
 from weft.data.template import ChatTemplate
 from weft.errors import TemplateError
 from weft.types import Conversation, Location, Message, Setting

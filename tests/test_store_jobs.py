@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,22 +14,20 @@ from typing import Any
 import pytest
 
 from conftest import CHATML
+from store_files import Open, Row, opener, qa, write
 from weft.config.load import load_config
 from weft.data.conversation_reader import ConversationReader
 from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.rendering import Overlong
 from weft.data.split import Portion
-from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
+from weft.data.store import ExampleStore, NoExamplesError, SourceFile
 from weft.data.store_build import Source, Work
 from weft.data.store_jobs import Share, _Helper
-from weft.data.template import ChatTemplate, load_template
+from weft.data.template import ChatTemplate
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import DataError, Problems, TemplateError, WeftError
 from weft.types import Location
-
-Row = dict[str, Any] | str
-Open = Callable[..., ExampleStore]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +43,11 @@ def renderer(tokenizer: Tokenizer) -> Renderer:
 
 
 @pytest.fixture
+def opened(tmp_path: Path, renderer: Renderer) -> Open:
+    return opener(tmp_path, renderer)
+
+
+@pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process begins only when the helpers have claimed blocks, as it would claim all of them before they are there."""
     do = Share.do
@@ -59,30 +59,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
         return do(self, *args)
 
     monkeypatch.setattr(Share, "do", do_later)
-
-
-@pytest.fixture
-def opened(tmp_path: Path, renderer: Renderer) -> Open:
-    """Opens the store of some files with a cache of its own for each number of processes."""
-
-    def open_files(
-        *files: Path | SourceFile, renderer: Renderer = renderer, jobs: int = 1, **options: Any
-    ) -> ExampleStore:
-        sources = [SourceFile(path=file, name=file.stem) if isinstance(file, Path) else file for file in files]
-        choices = {"on_bad_row": "drop", "system_prompt": None, **options}
-        return open_store(sources, renderer, tmp_path / f"cache-{jobs}", jobs=jobs, **choices)
-
-    return open_files
-
-
-def write(path: Path, rows: list[Row]) -> Path:
-    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
-
-
-def qa(number: int, words: str = "") -> Row:
-    return {"prompt": f"What is {number} {words}?", "response": f"It is {number}, {words} indeed."}
 
 
 def talk(number: int, turns: int) -> Row:
@@ -340,111 +316,6 @@ def test_what_disproved_a_shortcut_is_told_to_helpers(renderer: Renderer, tmp_pa
     assert renderer.tokenizer._encoder.whole_because == "it was wrong"
 
 
-# ---- one entry for each source -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def three(tmp_path: Path) -> list[Path]:
-    return [write(tmp_path / f"{name}.jsonl", [qa(number, name) for number in range(30)]) for name in "abc"]
-
-
-def stamps(cache: Path) -> dict[str, tuple[int, int]]:
-    return {str(path.relative_to(cache)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.glob("*/*")}
-
-
-@pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The places of conversations that are encoded."""
-    seen: list[str] = []
-    render = Renderer.render_batch
-
-    def seeing(self: Renderer, conversations: Any) -> Any:
-        seen.extend(sorted({Path(each.location.path).stem for each in conversations}))
-        return render(self, conversations)
-
-    monkeypatch.setattr(Renderer, "render_batch", seeing)
-    return seen
-
-
-def test_one_changed_byte_builds_one_source_again(
-    opened: Open, three: list[Path], tmp_path: Path, built: list[str]
-) -> None:
-    before = opened(*three)
-    kept = stamps(tmp_path / "cache-1")
-    assert built == ["a", "b", "c"]
-    three[1].write_bytes(three[1].read_bytes().replace(b"What is 7 ", b"What is 8 "))
-    after = opened(*three)
-    assert built == ["a", "b", "c", "b"]
-    assert not after.report.cached
-    assert after.fingerprint != before.fingerprint
-    now = stamps(tmp_path / "cache-1")
-    assert {name: stamp for name, stamp in now.items() if name in kept} == kept
-    assert len(now) == len(kept) + 2
-    changed = [i for i in range(90) if after[i].ids.tolist() != before[i].ids.tolist()]
-    assert changed == [37]
-
-
-def test_weights_build_nothing_again(opened: Open, three: list[Path], built: list[str]) -> None:
-    files = [SourceFile(path=path, name=path.stem) for path in three]
-    before = opened(*files)
-    heavier = [replace(file, weight=5.0, loss_weight=0.5) for file in files]
-    after = opened(*heavier)
-    assert built == ["a", "b", "c"]
-    assert after.report.cached
-    assert after.fingerprint == before.fingerprint
-    assert (after.targets == before.targets / 2).all()
-    assert (after[40].loss_weights == before[40].loss_weights / 2).all()
-    renamed = [replace(file, name=f"the {file.name}") for file in reversed(files)]
-    assert opened(*renamed).report.cached
-    assert built == ["a", "b", "c"]
-
-
-def test_a_change_of_what_decides_on_ids_builds_all_again(
-    opened: Open, three: list[Path], built: list[str], tokenizer: Tokenizer, tiny_tokenizer_dir: Path, tmp_path: Path
-) -> None:
-    template = load_template(None, tokenizer)
-    changed_template = ChatTemplate(
-        template.source + " ", "t", tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos
-    )
-    folder = tmp_path / "tokenizer"
-    folder.mkdir()
-    for file in tiny_tokenizer_dir.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes() + b" ")
-    choices = [
-        Renderer(tokenizer, template, 128),
-        Renderer(tokenizer, changed_template, 128),
-        Renderer(load_tokenizer(folder), template, 128),
-        Renderer(tokenizer, template, 127),
-        Renderer(tokenizer, template, 128, overlong="truncate"),
-        Renderer(tokenizer, template, 128, train_on="all"),
-    ]
-    for choice in choices:
-        built.clear()
-        assert not opened(*three, renderer=choice).report.cached
-        assert built == ["a", "b", "c"]
-        assert opened(*three, renderer=choice).report.cached
-        assert built == ["a", "b", "c"]
-
-
-def test_one_damaged_entry_is_replaced_and_the_others_stay(
-    opened: Open, three: list[Path], tmp_path: Path, built: list[str]
-) -> None:
-    before = opened(*three)
-    cache = tmp_path / "cache-1"
-    entry = sorted(cache.iterdir())[1]
-    raw = bytearray((entry / "examples.arrow").read_bytes())
-    raw[len(raw) // 2] ^= 1
-    (entry / "examples.arrow").write_bytes(raw)
-    kept = {name: stamp for name, stamp in stamps(cache).items() if not name.startswith(entry.name)}
-    built.clear()
-    after = opened(*three)
-    assert len(built) == 1
-    assert after.fingerprint == before.fingerprint
-    assert sum("damaged" in note for note in after.report.notes) == 1
-    assert {name: stamp for name, stamp in stamps(cache).items() if name in kept} == kept
-    assert opened(*three).report.cached
-
-
 # ---- memory, and the key -----------------------------------------------------------------------------------------------
 
 _PEAK = """
@@ -484,9 +355,8 @@ def test_a_number_of_processes_that_makes_no_sense_is_refused(jobs: str) -> None
         load_config(None, [f"data.jobs={jobs}"])
 
 
-def test_auto_shares_large_sources_only(
-    opened: Open, three: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_auto_shares_large_sources_only(opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(30)])
     asked: list[int] = []
 
     def together(path: Path, work: Work, *, progress: Any, jobs: int) -> Any:
@@ -495,10 +365,10 @@ def test_auto_shares_large_sources_only(
 
     monkeypatch.setattr("weft.data.store_entry.do_together", together)
     monkeypatch.setattr("weft.data.store.cores", lambda: 5)
-    large = three[0].stat().st_size
+    large = path.stat().st_size
     monkeypatch.setattr("weft.data.store._SHARED_FROM", large + 1)
-    opened(three[0], jobs="auto")
+    opened(path, jobs="auto")
     assert asked == []
     monkeypatch.setattr("weft.data.store._SHARED_FROM", large)
-    opened(three[0], jobs="auto", system_prompt="Be brief.")
+    opened(path, jobs="auto", system_prompt="Be brief.")
     assert asked == [5]

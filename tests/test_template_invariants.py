@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mask_pairs import PAIRS, READY, TEXT_ONLY, A, Pair, S, T, U, call
 from template_families import FAMILIES, ONE_TURN_ONLY, source
 from test_built_in_templates import TOKENIZERS
-from test_mask_pairs import PAIRS, READY, TEXT_ONLY, A, Pair, S, T, U, call
 from weft.data.control import ControlTokens
 from weft.data.derive import derive
 from weft.data.jinja import JinjaTemplate

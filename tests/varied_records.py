@@ -11,58 +11,16 @@ from typing import Any
 from weft.types import Message, ToolCall
 
 WORDS = (
-    *(
-        "hello",
-        "a",
-        "y",
-        "A",
-        "b<c>",
-        "a < b & c",
-        'it\'s "so"',
-        "</think>",
-        "<think>hm</think>yes",
-        "ok</think>",
-        "{{ x }}",
-    ),
-    *(
-        "100 %",
-        "{}",
-        "{0}",
-        "line\nline",
-        "a\n\n  b",
-        "a\tb",
-        "é",
-        "中文",
-        "\U0001f600",
-        "None",
-        "True",
-        "x" * 300,
-        "\\n",
-        "21",
-    ),
-    *(
-        " a",
-        "a ",
-        "\na\n",
-        "\n\nb",
-        " ",
-        "\n",
-        "Qz0zQ",
-        "Qz00001zQ",
-        "user",
-        "assistant",
-        "[]",
-        "\x00",
-        "'",
-        '"',
-        "\\",
-        "<",
-        ">",
-    ),
-)
+    "hello", "a", "y", "A", "21", "é", "中文", "\U0001f600", "None", "True", "user", "assistant", "x" * 300,
+    "<", ">", "b<c>", "a < b & c", "</think>", "<think>hm</think>yes", "ok</think>",
+    "{{ x }}", "100 %", "{}", "{0}", "[]", "'", '"', 'it\'s "so"', "\\", "\\n", "\x00",
+    "line\nline", "a\n\n  b", "a\tb", "Qz0zQ", "Qz00001zQ",
+)  # fmt: skip
+"""What may be said, without white space at its ends."""
+AT_ENDS = (" a", "a ", "\na\n", "\n\nb", " ", "\n")
 NAMES = ("weather", "python", "get_time", "a", "the", "ünits", 'x"y')
 IDS = ("call_1", "123456789", "abcdefghi", "call_abcdefghijklmnopqrstuvwx")
-ARGUMENTS: tuple[Any, ...] = (*WORDS, 5, -1.5, 0, True, None, "", [1, "x"], {"b": ["x", None]}, [], {})
+ARGUMENTS: tuple[Any, ...] = (*WORDS, *AT_ENDS, 5, -1.5, 0, True, None, "", [1, "x"], {"b": ["x", None]}, [], {})
 
 
 def varied(messages: Sequence[Message], random: Random, more: Sequence[str] = ()) -> list[Message]:
@@ -73,7 +31,7 @@ def varied(messages: Sequence[Message], random: Random, more: Sequence[str] = ()
         random: chooses.
         more: further words to choose from.
     """
-    words = (*WORDS, *more)
+    words = (*WORDS, *AT_ENDS, *more)
     usual = random.random() < 0.5  # else nearly every record has something that a plan does not hold for
     ids: dict[str, str] = {}
 

@@ -1,0 +1,66 @@
+"""The parts of plans: where texts part, what could be a control token, and conversations that stand for others."""
+
+from __future__ import annotations
+
+import pytest
+
+from mask_pairs import SHAPES, A, U
+from weft.data.shape import Depth, examples, shape_of, stand_ins
+from weft.data.shape_pattern import word
+from weft.data.shape_proof import Edges, Partings
+from weft.types import Message, Setting, ToolCall
+
+
+def test_texts_that_part_in_a_value() -> None:
+    printed = [f"<a>{word(0)}<b>", "<a>x y<b>", f"<a>{word(1)}"]
+    assert Partings.of(printed, from_behind=False) == Partings(others=((0, "x y<b>"), (1, "x y<b>")), pairs=((0, 1),))
+    partings = Partings.of([f"{word(0)}<b>", "x<b>"], from_behind=True)
+    assert partings.others_behind == ((0, "x"),)
+    assert partings.hold(["y"])
+    assert not partings.hold(["x"])
+    assert not partings.hold(["y x"])
+
+
+def test_edges_of_control_tokens() -> None:
+    edges = Edges(["<|a|>", "[B]"])
+    assert not edges.may_cross([f"<{word(0)}>"], ["x"], [])
+    assert edges.may_cross([f"<{word(0)} "], ["x"], [0])
+    assert edges.may_cross([f" {word(0)}|>"], ["x"], [0])
+    assert not edges.may_cross([f"<|a|>{word(0)}<|a|>"], ["x"], [0])
+    assert edges.may_cross([f"[{word(0)}"], [5], [])
+    assert not edges.may_cross([f"[{word(0)}"], [{"a": 1}], [])
+    assert Edges(["<{>"]).may_cross([], [{"a": 1}], [])
+
+
+CONVERSATIONS = SHAPES | {
+    "call without an id": [U("Q"), A("", ToolCall(name="weather", arguments={"city": "Rome"}))],
+    "a definition of another form": [U("Q", setting=Setting(tools=({"name": "weather"},))), A("A")],
+}
+
+
+def outline(message: Message, *, argument_names: bool) -> tuple[object, ...]:
+    """What a message has, whatever it says; the names of arguments too where they are asked for."""
+    calls = [
+        (call.id is None, list(call.arguments) if argument_names else bool(call.arguments))
+        for call in message.tool_calls
+    ]
+    tools = None if message.setting is None else len(message.setting.tools)
+    says = [text and True for text in (message.content, message.reasoning, message.tool_call_id, message.name)]
+    return message.role, says, calls, tools, message.setting and message.setting.arguments
+
+
+@pytest.mark.parametrize("have_strings", [True, False])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize("depth", [Depth(), Depth(argument_names=True, definitions=True)])
+def test_stand_ins_have_the_shape(name: str, depth: Depth, have_strings: bool) -> None:
+    found = shape_of(CONVERSATIONS[name], depth)
+    assert found
+    shape, values = found
+    words = list(map(word, range(len(values))))
+    made = stand_ins(CONVERSATIONS[name], depth, words.__getitem__, have_strings=have_strings)
+    assert [outline(message, argument_names=depth.argument_names) for message in made] == [
+        outline(message, argument_names=depth.argument_names) for message in CONVERSATIONS[name]
+    ]
+    if not examples(values):  # else a text stands for what is none
+        expected = [given if value else value for given, value in zip(words, values, strict=True)]
+        assert shape_of(made, depth) == (shape, expected)
