@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,16 @@ from weft.disk import file_digest
 from weft.errors import DataError
 from weft.types import Example, Location
 
-__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store", "read_source"]
+__all__ = [
+    "ExampleStore",
+    "NoExamplesError",
+    "Progress",
+    "SourceFile",
+    "StoreReport",
+    "open_store",
+    "open_stores",
+    "read_source",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows that are encoded, and of all; 0 where that is not known."""
@@ -188,9 +197,61 @@ def open_store(
         NoExamplesError: no example is left.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
-    sources = [_Source(file, renderer, on_bad_row, system_prompt) for file in files]
+    stores, _ = open_stores(
+        {"": files},
+        renderer,
+        cache_dir,
+        on_bad_row=on_bad_row,
+        system_prompt=system_prompt,
+        progress=progress,
+        jobs=jobs,
+    )
+    return stores[""]
+
+
+def open_stores(
+    sets: Mapping[str, Sequence[SourceFile]],
+    renderer: Renderer,
+    cache_dir: Path,
+    *,
+    on_bad_row: Literal["error", "drop"],
+    system_prompt: str | None,
+    progress: Progress | None = None,
+    jobs: int | Literal["auto"] = 1,
+    dispensable: Collection[str] = (),
+) -> tuple[dict[str, ExampleStore], dict[str, NoExamplesError]]:
+    """Several stores that one renderer makes, by name; and why there is none of a ``dispensable`` set without examples.
+
+    They are opened together because what one of them shows, that a shortcut was none, holds for those before it, too.
+    ``progress`` is told of the rows of all sets. The other arguments, and what is raised, are those of :func:`open_store`.
+    """
+    groups = {
+        name: [_Source(file, renderer, on_bad_row, system_prompt) for file in files] for name, files in sets.items()
+    }
+    opened = iter(_entries([*chain.from_iterable(groups.values())], renderer, cache_dir, progress, jobs))
+    stores, lacking = {}, {}
+    for name, sources in groups.items():
+        entries = list(islice(opened, len(sources)))
+        if any(entry.numbers.examples for entry in entries):
+            stores[name] = ExampleStore(sets[name], entries)
+            continue
+        problem = nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
+        if name not in dispensable or not isinstance(problem, NoExamplesError):
+            raise problem
+        lacking[name] = problem
+    return stores, lacking
+
+
+def _entries(
+    sources: Sequence[_Source],
+    renderer: Renderer,
+    cache_dir: Path,
+    progress: Progress | None,
+    jobs: int | Literal["auto"],
+) -> list[Entry]:
+    """The entry of each source, of which none relies on a shortcut that another one showed to be none."""
     watched = _watched(progress, sources)
-    entries = []
+    entries: list[Entry] = []
     done = 0
     for source in sources:
         known = renderer.disproved
@@ -202,9 +263,7 @@ def open_store(
                 earlier.entry(cache_dir, jobs, partial(watched, done), doubt=renderer.disproved)
                 for earlier in sources[: len(entries) - 1]
             ]
-    if not any(entry.numbers.examples for entry in entries):
-        raise nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
-    return ExampleStore(files, entries)
+    return entries
 
 
 class _Source:
