@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from small_run import configure, make_project
+from weft.data.cache_upkeep import aside_of, forget
 from weft.data.check import check
 from weft.data.encoding import Encoder, Parts
 from weft.data.flat_ids import FlatIds
@@ -63,3 +65,23 @@ def test_the_page_says_what_training_would_say(project: Path, right: str, shown_
     assert val.encoded
     assert val.encoded.notes == {DOUBT: 1}
     assert open_inputs(configure(project)).train.fingerprint == right
+
+
+def test_all_entries_of_a_renderer_are_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    def entry(place: Path, report: str) -> Path:
+        place.mkdir()
+        (place / "report.json").write_text(report)
+        return place
+
+    mine, another = (json.dumps({"body": {"renderer": name}}) for name in ("mine", "another"))
+    but = entry(tmp_path / ("a" * 64), mine)
+    doubted = [entry(tmp_path / (letter * 64), mine) for letter in "bc"]
+    staying = [
+        but,
+        entry(tmp_path / ("d" * 64), another),
+        entry(tmp_path / ("e" * 64), "damaged"),
+        entry(aside_of(tmp_path / ("f" * 64)), mine),  # another run is about to publish it
+    ]
+    forget(tmp_path, "mine", but=but)
+    assert sorted(tmp_path.iterdir()) == sorted(staying)
+    assert not any(place.exists() for place in doubted)
