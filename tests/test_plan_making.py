@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from weft.data.control import ControlTokens
+from weft.data.derive import Rendered
 from weft.data.jinja import JinjaTemplate
 from weft.data.printer import Printer
 from weft.data.shape_plan import Planner
@@ -77,3 +78,17 @@ def test_what_a_plan_keeps_is_counted(planner: Planner) -> None:
         trials = 0 if reasoning else len(user + opening + closing + "\n") + len(user + opening)
         assert plan.size == 3 * segments + trials
     assert planner._characters == sum(plan.size for plan in planner._plans.values() if plan)
+
+
+@pytest.mark.parametrize("reasoning", ["", "because"], ids=["contents alone", "with reasoning"])
+def test_after_a_disproof_everything_is_derived_in_full(
+    planner: Planner, reasoning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        expected = planner.examples(talk(1, reasoning))
+    assert len(planner._plans) == 1
+    planner.disproved = "a sample showed something"
+    monkeypatch.setattr(planner, "_plan_for", None)  # not even asked for
+    derived = planner.examples(talk(1, reasoning))
+    assert all(isinstance(one, Rendered) for one in derived)
+    assert [one.segments for one in derived] == [one.segments for one in expected]

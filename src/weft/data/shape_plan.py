@@ -59,8 +59,8 @@ class Planner:
         mismatch: as for :class:`weft.data.turns.Chat`.
 
     Attributes:
-        disproved: what a sample showed, where the template printed a record otherwise than was proved. Proofs are not used
-            any more then, and what was derived before should be derived again.
+        disproved: what a sample showed, where the template printed a record otherwise than was proved. Everything is derived
+            in full then, and what was derived before should be derived again.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Planner:
 
     def _by_plan(self, messages: Sequence[Message], notes: tuple[str, ...]) -> tuple[Printed, ...]:
         """Nothing where there is no plan, or where it does not hold for these values."""
-        found = None if self._selects else shape_of(messages, self._depth)
+        found = None if self._selects or self.disproved else shape_of(messages, self._depth)
         if found is None:
             return ()
         shape, values = found
@@ -122,7 +122,7 @@ class Planner:
             return ()
         weights = [message.weight for message in messages]
         given = weights if any(weight is not None for weight in weights) else None
-        texts = None if self.disproved else plan.covered(values, self._control)
+        texts = plan.covered(values, self._control)
         if texts is None:
             holds = plan.holds_on_trial(self._printer, messages, values, self._control)
             return tuple(_Filled(one, values, given) for one in plan.examples) if holds else ()
