@@ -10,8 +10,6 @@ that a template asks for where its turns have no closing token. Documents, which
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -29,6 +27,7 @@ from weft.data.overlong import SPLIT, split, truncate
 from weft.data.rendering import NothingTrained, Overlong, Rendering
 from weft.data.row_error import RowError
 from weft.data.runs import Runs, Stretch, stretches_of
+from weft.disk import value_digest
 from weft.errors import WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message
 
@@ -72,7 +71,7 @@ class Renderer:
         template = self.template and [self.template.source, self.template.prompt_mismatch]
         choices = [self.max_seq_len, self.overlong, self.train_on, self.documents and asdict(self.documents)]
         parts = [template, self.tokenizer.fingerprint, *choices]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return value_digest(parts)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

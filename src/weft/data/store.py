@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +26,7 @@ from weft.data.split import Portion
 from weft.data.store_account import NoExamplesError, SourceAccount, nothing_is_left
 from weft.data.store_build import Source, Work
 from weft.data.store_entry import Entry, build_entry, find_entry
-from weft.disk import file_digest
+from weft.disk import file_digest, value_digest
 from weft.errors import DataError
 from weft.types import Example, Location
 
@@ -154,7 +153,7 @@ class ExampleStore:
         self.report = _report(files, entries)
         self.fingerprint = entries[0].fingerprint
         if len(entries) > 1:
-            self.fingerprint = _digest([entry.fingerprint for entry in entries])
+            self.fingerprint = value_digest([entry.fingerprint for entry in entries])
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -281,7 +280,7 @@ class _Source:
         portion = file.portion and asdict(file.portion)
         how = read_as(file, self._reader.parts)
         choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
-        self.key = _digest([code_digest(), self._contents, how, *choices])
+        self.key = value_digest([code_digest(), self._contents, how, *choices])
 
     def entry(
         self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None], *, doubt: str | None = None
@@ -402,7 +401,3 @@ def _content(path: Path) -> str:
         raise DataError(
             f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
         ) from None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
