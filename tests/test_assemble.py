@@ -63,14 +63,14 @@ def test_ids_weights_and_borders_are_those_by_hand(
     ]
     flat = FlatIds.of([run for runs, _ in examples for run, *_ in runs])
     places = [Location(path="x", line=line) for line in range(len(frames))]
-    columns, is_open = assemble(flat, frames, places, eos_id=EOS, beside=beside)
+    columns, borders, is_open = assemble(flat, frames, places, eos_id=EOS, beside=beside)
     assert columns.ids.dtype == np.int32
     assert columns.weights.dtype == np.float32
     for number, (runs, append_eos) in enumerate(examples):
         last, trained, skips = runs[-1]
         assert is_open[number] == (not beside and (not trained or len(last) == skips))
         lengths = [len(run) - skips for run, _, skips in runs]
-        assert columns.borders_of(number) == tuple(sum(lengths[:place]) for place in range(len(runs)))
+        assert borders.of(number) == tuple(sum(lengths[:place]) for place in range(len(runs)))
         if not is_open[number]:
             example = columns.example(number)
             found = example.ids.tolist(), example.loss_weights.tolist()
@@ -90,28 +90,25 @@ def columns_of(*lengths: int) -> Columns:
         )
         for length in lengths
     ]
-    return Columns.of(examples, [tuple(range(length)) for length in lengths])
+    return Columns.of(examples)
 
 
 def seen(columns: Columns) -> list[Any]:
     examples = [columns.example(number) for number in range(len(columns))]
-    return [
-        (one.ids.tolist(), one.loss_weights.tolist(), one.location, columns.borders_of(number))
-        for number, one in enumerate(examples)
-    ]
+    return [(one.ids.tolist(), one.loss_weights.tolist(), one.location) for one in examples]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 4)), max_size=8))
 def test_parts_of_columns_are_joined_in_order(chosen: list[tuple[int, int, int]]) -> None:
     wholes = [columns_of(1, 2, 3, 4), columns_of(7, 5, 6, 8), columns_of(9, 12, 10, 11)]
-    parts = [Part(wholes[which], min(a, b), max(a, b)) for which, a, b in chosen]
+    parts = [Part(wholes[which], min(a, b), max(a, b), None) for which, a, b in chosen]
     expected = [row for part in parts for row in seen(part.columns)[part.first : part.end]]
     assert seen(joined(parts)) == expected
 
 
 def test_neighbours_are_not_copied() -> None:
     columns = columns_of(1, 2, 3)
-    assert joined([Part(columns, 0, 1), Part(columns, 1, 3)]) is columns
+    assert joined([Part(columns, 0, 1, None), Part(columns, 1, 3, None)]) is columns
     assert joined([whole(columns)]) is columns
     assert len(joined([])) == 0
 

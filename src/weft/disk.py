@@ -1,10 +1,12 @@
-"""What it takes to trust a disk: content and names that have reached it, and a digest to know content by (law 10)."""
+"""What it takes to trust a disk: content and names that have reached it, and digests to know content by (law 10)."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 
 def sync(path: Path) -> None:
@@ -24,3 +26,8 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def value_digest(value: Any) -> str:
+    """The SHA-256 of a value that can be written as JSON."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

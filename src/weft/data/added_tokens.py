@@ -6,13 +6,13 @@ needs a row more in its embedding (:mod:`weft.models.vocab`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from weft.data.encoding import Spec
 from weft.data.tokenizer_files import TokenizerFiles
+from weft.disk import value_digest
 
 
 def with_control_tokens(files: TokenizerFiles, tokens: Sequence[str]) -> TokenizerFiles:
@@ -22,8 +22,7 @@ def with_control_tokens(files: TokenizerFiles, tokens: Sequence[str]) -> Tokeniz
     stops = tuple(dict.fromkeys([*files.stops, *tokens[-1:]]))
     if not missing and stops == files.stops:
         return files
-    digest = hashlib.sha256(json.dumps([files.fingerprint, missing, stops]).encode()).hexdigest()
-    files = replace(files, stops=stops, fingerprint=digest)
+    files = replace(files, stops=stops, fingerprint=value_digest([files.fingerprint, missing, stops]))
     if not missing:
         return files
     ids = vocabulary(files.spec)

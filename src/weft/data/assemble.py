@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 
-from weft.data.columns import Columns
+from weft.data.columns import Borders, Columns
 from weft.data.flat_ids import FlatIds
 from weft.data.runs import Frame
 from weft.types import Location
@@ -15,8 +15,8 @@ from weft.types import Location
 
 def assemble(
     flat: FlatIds, frames: Sequence[Frame], locations: Sequence[Location], *, eos_id: int, beside: float
-) -> tuple[Columns, np.ndarray]:
-    """Examples, and of which of them it is not known here what counts: bool [n].
+) -> tuple[Columns, Borders, np.ndarray]:
+    """Examples, their borders, and of which of them it is not known here what counts: bool [n].
 
     Those end with a run that is not trained, or hold nothing.
 
@@ -54,7 +54,5 @@ def assemble(
         weights=weights,
         ends=ends,
         locations=locations,
-        borders=run_ends - lengths - np.repeat(starts, counts),
-        border_ends=lasts + 1,
     )
-    return columns, is_open
+    return columns, Borders(run_ends - lengths - np.repeat(starts, counts), lasts + 1), is_open

@@ -50,14 +50,15 @@ def remove_abandoned(cache: Path) -> None:
 
 
 def forget(cache: Path, renderer: str, *, but: Path) -> None:
-    """Remove all entries that were made with a renderer, whatever run made them, ``but`` for one.
+    """Remove all entries that were made with a renderer, whatever run made them, ``but`` for one. What is being built aside is no
+    entry yet, and is left to whoever builds it.
 
     Args:
         cache: the directory of the entries.
         renderer: its fingerprint, which each entry's report holds.
         but: the entry that stays.
     """
-    for report in cache.glob("*/report.json"):
+    for report in cache.glob("[!.]*/report.json"):
         entry = report.parent
         if entry == but:
             continue

@@ -16,10 +16,10 @@ from weft.data.documents import require_both_kinds
 from weft.data.groups import asked, said
 from weft.data.inputs import (
     HELD_OUT,
-    can_do_without_validation,
     held_out_files,
     load_renderer,
     missing_validation,
+    open_examples,
     split_notices,
     training_files,
 )
@@ -28,7 +28,7 @@ from weft.data.mixture import Share
 from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, NoExamplesError, Progress, SourceFile, StoreReport, open_store, read_source
+from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, read_source
 from weft.data.store_account import TOO_LONG
 from weft.data.style import effective_system_prompt
 from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
@@ -188,26 +188,18 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
     notices += renderer.tokenizer.notices if renderer else ()
     benchmarks, unread = read_benchmarks(config)
+    found = {name: [_read(config, file) for file in group] for name, group in files.items()}
+    stores, lacking = open_examples(config, files, renderer, progress) if renderer else ({}, ())
+    notices += [*lacking, *(notice for parts in found.values() for part in parts for notice in part.notices)]
+    talks = {name: [talk for part in parts for talk in part.conversations] for name, parts in found.items()}
     sets: list[SetCheck] = []
-    talks: dict[str, list[Material]] = {}
-    stores: dict[str, ExampleStore] = {}
     trained: _Heard | None = None
     for name, group in files.items():
-        found = [_read(config, file) for file in group]
-        talks[name] = [talk for part in found for talk in part.conversations]
         heard = _Heard.of(
-            [(file.name, talk) for file, part in zip(group, found, strict=True) for talk in part.conversations]
+            [(file.name, talk) for file, part in zip(group, found[name], strict=True) for talk in part.conversations]
         )
-        if renderer:
-            try:
-                stores[name] = _encode(config, group, renderer, progress)
-            except NoExamplesError as problem:
-                if name != "val" or not can_do_without_validation(config):
-                    raise
-                notices.append(f"nothing is evaluated while training: of what is held out, {problem.what}")
-        notices += [notice for part in found for notice in part.notices]
         encoded = stores[name].report if name in stores else None
-        sets.append(_summary(name, group, found, heard, trained, encoded))
+        sets.append(_summary(name, group, found[name], heard, trained, encoded))
         trained = trained or heard  # the training set is the first
     model = _model(config, renderer) if renderer else None
     planned: Packing | None = None
@@ -242,18 +234,6 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
 
 def _read(config: Config, file: SourceFile) -> ConversationFile:
     return read_source(file, on_bad_row=config.on_bad_row, system_prompt=effective_system_prompt(config))
-
-
-def _encode(config: Config, files: Sequence[SourceFile], renderer: Renderer, progress: Progress | None) -> ExampleStore:
-    return open_store(
-        files,
-        renderer,
-        Path(config.data.cache_dir),
-        on_bad_row=config.on_bad_row,
-        system_prompt=effective_system_prompt(config),
-        progress=progress,
-        jobs=config.data.jobs,
-    )
 
 
 @dataclass(frozen=True, slots=True)

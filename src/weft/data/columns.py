@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from weft.types import Example, Location
 
-_NONE = np.empty(0, np.int64)
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """Where in examples the runs of text begin that were encoded apart: what is shown of them, and not written.
+
+    Attributes:
+        places: int64 [b], for each example in turn the ids with which its runs begin, counted from its first.
+        ends: int64 [n], where the places of each example end.
+    """
+
+    places: np.ndarray
+    ends: np.ndarray
+
+    def of(self, number: int) -> tuple[int, ...]:
+        """Those of one example."""
+        return tuple(self.places[_span(self.ends, number)].tolist())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,29 +36,21 @@ class Columns:
         weights: float32 [T].
         ends: int64 [n], where each example ends.
         locations: n of them, of their records.
-        borders: int64 [b], for each example in turn the ids with which the runs of text begin that were encoded apart,
-            counted from its first.
-        border_ends: int64 [n], where the borders of each example end.
     """
 
     ids: np.ndarray
     weights: np.ndarray
     ends: np.ndarray
     locations: Sequence[Location]
-    borders: np.ndarray = field(default_factory=lambda: _NONE)
-    border_ends: np.ndarray = field(default_factory=lambda: _NONE)
 
     @classmethod
-    def of(cls, examples: Sequence[Example], borders: Sequence[Sequence[int]] = ()) -> Columns:
-        """Of examples, with the borders of each if there are any."""
-        borders = borders or [()] * len(examples)
+    def of(cls, examples: Sequence[Example]) -> Columns:
+        """Of examples."""
         return cls(
             ids=np.concatenate([np.empty(0, np.int32), *(example.ids for example in examples)]),
             weights=np.concatenate([np.empty(0, np.float32), *(example.loss_weights for example in examples)]),
             ends=np.cumsum([len(example.ids) for example in examples], dtype=np.int64),
             locations=[example.location for example in examples],
-            borders=np.array([border for each in borders for border in each], np.int64),
-            border_ends=np.cumsum(list(map(len, borders)), dtype=np.int64),
         )
 
     def __len__(self) -> int:
@@ -59,10 +66,6 @@ class Columns:
         place = _span(self.ends, number)
         return Example(ids=self.ids[place], loss_weights=self.weights[place], location=self.locations[number])
 
-    def borders_of(self, number: int) -> tuple[int, ...]:
-        """The borders of one example."""
-        return tuple(self.borders[_span(self.border_ends, number)].tolist())
-
 
 NOTHING = Columns.of([])
 
@@ -74,6 +77,8 @@ class Part:
     columns: Columns
     first: int
     end: int
+    borders: Borders | None
+    """Of all examples of the columns; None where they were not put together from runs."""
 
     def __len__(self) -> int:
         return self.end - self.first
@@ -82,10 +87,14 @@ class Part:
         """Each by itself."""
         return [self.columns.example(number) for number in range(self.first, self.end)]
 
+    def each_borders(self) -> list[tuple[int, ...]]:
+        """The borders of each."""
+        return [self.borders.of(number) if self.borders else () for number in range(self.first, self.end)]
 
-def whole(columns: Columns) -> Part:
+
+def whole(columns: Columns, borders: Borders | None = None) -> Part:
     """All of them."""
-    return Part(columns, 0, len(columns))
+    return Part(columns, 0, len(columns), borders)
 
 
 def joined(parts: Iterable[Part]) -> Columns:
@@ -99,7 +108,7 @@ def joined(parts: Iterable[Part]) -> Columns:
             if neighbours:
                 neighbours[-1].end = end
             columns, end = part.columns, part.end
-            neighbours.append(Part(columns, part.first, end))
+            neighbours.append(Part(columns, part.first, end, None))
     if neighbours:
         neighbours[-1].end = end
     cut = [_cut(part) for part in neighbours]
@@ -112,8 +121,6 @@ def joined(parts: Iterable[Part]) -> Columns:
         weights=np.concatenate([one.weights for one in cut]),
         ends=_one_after_the_other([one.ends for one in cut]),
         locations=[location for one in cut for location in one.locations],
-        borders=np.concatenate([one.borders for one in cut]),
-        border_ends=_one_after_the_other([one.border_ends for one in cut]),
     )
 
 
@@ -123,14 +130,12 @@ def _cut(part: Part) -> Columns:
     if len(part) == len(columns):
         return columns
     numbers = slice(part.first, part.end)
-    ids, borders = _spans(columns.ends, part), _spans(columns.border_ends, part)
+    ids = slice(int(columns.ends[part.first - 1]) if part.first else 0, int(columns.ends[part.end - 1]))
     return Columns(
         ids=columns.ids[ids],
         weights=columns.weights[ids],
         ends=columns.ends[numbers] - ids.start,
         locations=columns.locations[numbers],
-        borders=columns.borders[borders],
-        border_ends=columns.border_ends[numbers] - borders.start,
     )
 
 
@@ -142,7 +147,3 @@ def _one_after_the_other(ends: Sequence[np.ndarray]) -> np.ndarray:
 
 def _span(ends: np.ndarray, number: int) -> slice:
     return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
-
-
-def _spans(ends: np.ndarray, part: Part) -> slice:
-    return slice(int(ends[part.first - 1]) if part.first else 0, int(ends[part.end - 1]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weft.data.columns import Columns
+from weft.data.columns import Borders, Columns
 from weft.data.derive import Printed
 from weft.data.flat_ids import FlatIds
 from weft.data.row_error import RowError
@@ -44,6 +44,7 @@ class Batch:
 
     columns: Columns
     """Their examples."""
+    borders: Borders
     is_apart: list[bool]
     """Of which of them that is not what they become: they are too long, or count what their records say."""
     texts: Sequence[Printed]
@@ -52,8 +53,8 @@ class Batch:
 
     def ids_of(self, number: int) -> list[np.ndarray]:
         """The ids of the runs of one text."""
-        first = int(self.columns.border_ends[number - 1]) if number else 0
-        return [self.encoded.run(place) for place in range(first, int(self.columns.border_ends[number]))]
+        first = int(self.borders.ends[number - 1]) if number else 0
+        return [self.encoded.run(place) for place in range(first, int(self.borders.ends[number]))]
 
 
 def encodable(draft: Draft) -> Draft:

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
-from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds, pieces_by_chunk, probes, why_whole
+from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds
+from weft.data.chunk_proof import pieces_by_chunk, probes, why_whole
 from weft.data.flat_ids import FlatIds
 from weft.errors import ModelError
 

@@ -29,7 +29,7 @@ from weft.data.format_table import (
 )
 from weft.data.messages import LEAVE_OUT
 from weft.data.reading import Reading
-from weft.data.record_shape import Form, Rest, Shape, is_conversation, shape_of
+from weft.data.record_fields import Fields, Form, Rest, fields_of, is_conversation
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
@@ -73,7 +73,7 @@ def detect(data: Any) -> str:
     """
     reading = Reading()
     named, is_list = _named_fields(data)
-    return _chosen(named, shape_of(tuple(named), is_list, reading), reading)[0].name
+    return _chosen(named, fields_of(tuple(named), is_list, reading), reading)[0].name
 
 
 def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
@@ -98,28 +98,28 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
     reading = format if isinstance(format, Reading) else Reading(format=format)
     try:
         data, is_list = _named_fields(record.data)
-        shape = shape_of(tuple(data), is_list, reading)
-        if shape.kind == "document":
-            return Parsed(format=TEXT, mapping=("text → document",), material=_document(data, shape, record, source))
-        if shape.kind == "refused":
+        fields = fields_of(tuple(data), is_list, reading)
+        if fields.kind == "document":
+            return Parsed(format=TEXT, mapping=("text → document",), material=_document(data, fields, record, source))
+        if fields.kind == "refused":
             _refuse_conversation(data, reading)
-        form, messages = _chosen(data, shape, reading)
+        form, messages = _chosen(data, fields, reading)
         check_turns(messages)
-        if shape.has_setting and (setting := _setting(data)):
+        if fields.has_setting and (setting := _setting(data)):
             messages[0] = replace(messages[0], setting=setting)
         conversation = Conversation(
             messages=tuple(messages),
             location=record.location,
             id=_id(data),
             source=_source(data) or source,
-            meta=_meta(data, form.rest, is_canonical=shape.is_canonical),
+            meta=_meta(data, form.rest, is_canonical=fields.is_canonical),
         )
     except RowError as error:
         raise RowError(error.reason, detail=error.detail, where=record.location, fix=error.fix) from None
     return Parsed(format=form.name, mapping=form.mapping(data), material=conversation)
 
 
-def _document(data: Data, shape: Shape, record: Record, source: str | None) -> Document:
+def _document(data: Data, fields: Fields, record: Record, source: str | None) -> Document:
     text = text_at(data, TEXT)
     if not text or text.isspace():
         raise RowError(EMPTY_DOCUMENT, fix="leave it out")
@@ -128,7 +128,7 @@ def _document(data: Data, shape: Shape, record: Record, source: str | None) -> D
         location=record.location,
         id=_id(data),
         source=_source(data) or source,
-        meta={**{field: data[field] for field in BESIDE if field in data}, **_meta(data, shape.document_rest)},
+        meta={**{field: data[field] for field in BESIDE if field in data}, **_meta(data, fields.document_rest)},
     )
 
 
@@ -145,11 +145,11 @@ def _refuse_conversation(data: Data, reading: Reading) -> NoReturn:
     )
 
 
-def _chosen(data: Data, shape: Shape, reading: Reading) -> tuple[Form, list[Message]]:
+def _chosen(data: Data, fields: Fields, reading: Reading) -> tuple[Form, list[Message]]:
     """The first form that fits, and the messages that it reads."""
-    forms: Sequence[Form] = shape.forms
+    forms: Sequence[Form] = fields.forms
     if not forms:
-        anything = shape.is_canonical or reading.format in ("auto", "chat", "custom")
+        anything = fields.is_canonical or reading.format in ("auto", "chat", "custom")
         _refuse_shape(data, None if anything else reading.format, reading)
     if len(forms) > 1:
         forms = [form for form in forms if all(data[field] for field in form.fields)] or forms[:1]

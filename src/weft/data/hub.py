@@ -6,8 +6,6 @@ stream, and may be larger than the disk.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -17,7 +15,7 @@ from typing import Any
 from weft.data.files import StagedFiles
 from weft.data.readers import kind
 from weft.data.sample import sample_rows
-from weft.disk import file_digest
+from weft.disk import file_digest, value_digest
 from weft.errors import DataError
 from weft.types import Location, Record
 
@@ -57,8 +55,8 @@ def dataset_files(name: str, sample: int | None, seed: int) -> tuple[Path, ...]:
     try:
         if sample is None:
             return (_files if Path(path).is_dir() else _files_of_the_hub)(path, config, split)
-        digest = hashlib.sha256(json.dumps([path, _content(Path(path)), config, split, sample, seed]).encode())
-        kept = Path(datasets.config.HF_DATASETS_CACHE, "weft-samples", f"{digest.hexdigest()[:24]}.arrow")
+        digest = value_digest([path, _content(Path(path)), config, split, sample, seed])
+        kept = Path(datasets.config.HF_DATASETS_CACHE, "weft-samples", f"{digest[:24]}.arrow")
         if not kept.exists():
             streamed = datasets.load_dataset(path, config, split=split, streaming=True)
             _keep(kept, _sampled(streamed, name, sample, seed))

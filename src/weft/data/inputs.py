@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.shared_questions import exceptions_of
 from weft.data.split import Portion
-from weft.data.store import SourceFile
+from weft.data.store import ExampleStore, Progress, SourceFile, open_stores
+from weft.data.style import effective_system_prompt
 from weft.data.template import BUILT_IN, ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import ConfigError, DataError, ModelError, TemplateError
@@ -131,6 +132,30 @@ def missing_validation(config: Config, place: str | None = None) -> Iterator[Con
 def can_do_without_validation(config: Config) -> bool:
     """Whether validation is taken from ``datasets`` though nothing needs it: then too few records are no error."""
     return dataset_portion(config, "val") is not None and not _needs_evaluation(config)
+
+
+def open_examples(
+    config: Config,
+    sets: Mapping[str, Sequence[SourceFile]],
+    renderer: Renderer,
+    progress: Progress | None = None,
+) -> tuple[dict[str, ExampleStore], tuple[str, ...]]:
+    """The examples of training and of held-out sets, encoded as configured; without those of ``val`` where it has none and can
+    be done without, and then with what is to be said about that. Raises as :func:`weft.data.store.open_store`.
+    """
+    stores, lacking = open_stores(
+        sets,
+        renderer,
+        Path(config.data.cache_dir),
+        on_bad_row=config.on_bad_row,
+        system_prompt=effective_system_prompt(config),
+        progress=progress,
+        jobs=config.data.jobs,
+        dispensable=("val",) if can_do_without_validation(config) else (),
+    )
+    return stores, tuple(
+        f"nothing is evaluated while training: of what is held out, {problem.what}" for problem in lacking.values()
+    )
 
 
 def _needs_evaluation(config: Config) -> list[str]:

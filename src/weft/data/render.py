@@ -10,8 +10,6 @@ that a template asks for where its turns have no closing token. Documents, which
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weft.data.assemble import assemble
-from weft.data.columns import Columns, Part, whole
+from weft.data.columns import Borders, Columns, Part, whole
 from weft.data.documents import CUT, DocumentForm
 from weft.data.draft import Batch, Draft, encodable, is_unicode, require_unicode
 from weft.data.encoded import Encoded, counted
@@ -29,6 +27,7 @@ from weft.data.overlong import SPLIT, split, truncate
 from weft.data.rendering import NothingTrained, Overlong, Rendering
 from weft.data.row_error import RowError
 from weft.data.runs import Runs, Stretch, stretches_of
+from weft.disk import value_digest
 from weft.errors import WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message
 
@@ -72,7 +71,7 @@ class Renderer:
         template = self.template and [self.template.source, self.template.prompt_mismatch]
         choices = [self.max_seq_len, self.overlong, self.train_on, self.documents and asdict(self.documents)]
         parts = [template, self.tokenizer.fingerprint, *choices]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return value_digest(parts)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -185,7 +184,7 @@ class Renderer:
             [parts for each in runs for parts in each.parts],
             [continues for each in runs for continues in each.frame.continues],
         )
-        columns, is_open = assemble(
+        columns, borders, is_open = assemble(
             encoded,
             [each.frame for each in runs],
             [draft.location for draft in drafts for _ in draft.texts],
@@ -193,7 +192,7 @@ class Renderer:
             beside=self._beside,
         )
         is_apart = is_open | (np.diff(columns.ends, prepend=0) > self.max_seq_len)
-        batch = Batch(columns, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, encoded)
+        batch = Batch(columns, borders, (is_apart | [each.are_weighed for each in runs]).tolist(), texts, encoded)
         ends = list(accumulate(len(draft.texts) for draft in drafts))
         return [
             self._rendering(draft, batch, start, end)
@@ -204,21 +203,22 @@ class Renderer:
         """What became of a conversation; its texts are those from ``start`` to ``end``."""
         notes = draft.texts[0].notes if end - start == 1 else tuple(note for text in draft.texts for note in text.notes)
         if True not in batch.is_apart[start:end]:
-            parts = (Part(batch.columns, start, end),) if start < end else ()
+            parts = (Part(batch.columns, start, end, batch.borders),) if start < end else ()
             return Rendering(location=draft.location, parts=parts, error=draft.error, notes=notes)
         found: list[Part] = []
         overlong: list[Overlong] = []
         shortened: list[str] = []
         for number in range(start, end):
             if not batch.is_apart[number]:
-                found.append(Part(batch.columns, number, number + 1))
+                found.append(Part(batch.columns, number, number + 1, batch.borders))
                 continue
             fitted, how = self._fitted(self._encoded(batch.texts[number], batch.ids_of(number)), draft.location)
             if isinstance(fitted, Overlong):
                 overlong.append(fitted)
             else:
                 example = Example(ids=fitted.ids, loss_weights=fitted.weights, location=draft.location)
-                found.append(whole(Columns.of([example], [fitted.borders])))
+                borders = Borders(np.array(fitted.borders, np.int64), np.array([len(fitted.borders)]))
+                found.append(whole(Columns.of([example]), borders))
             if how:
                 shortened.append(how)
         return Rendering(

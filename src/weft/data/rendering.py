@@ -57,4 +57,4 @@ class Rendering:
     @property
     def borders(self) -> tuple[tuple[int, ...], ...]:
         """For each example, the ids with which the runs begin that were encoded apart."""
-        return tuple(part.columns.borders_of(number) for part in self.parts for number in range(part.first, part.end))
+        return tuple(borders for part in self.parts for borders in part.each_borders())

@@ -51,8 +51,6 @@ class Plan:
     """The values that are more than white space: of that no place is found."""
     ending: tuple[int, ...]
     """The values behind which an EOS may follow, so that white space at their end is left out."""
-    size: int
-    """Its characters."""
     proof: Proof | None = None
     """None where nothing is proved."""
     trials: tuple[Trial, ...] = ()
@@ -94,8 +92,12 @@ class Plan:
             objects=tuple(number for number, value in enumerate(values) if not isinstance(value, str)),
             spoken=spoken,
             ending=spoken if any(one.append_eos for one in rendered) else (),
-            size=sum(map(len, texts)),
         )
+
+    @property
+    def size(self) -> int:
+        """Characters that it keeps."""
+        return sum(one.size for one in self.examples) + sum(pattern.size for *_, pattern in self.trials)
 
     def covered(self, values: Sequence[Any], control: ControlTokens) -> list[str] | None:
         """The values as they are printed; None where they are not proved to be printed as the stand-ins are."""
@@ -180,6 +182,11 @@ class ExamplePlan:
             RunsPattern(rendered.stretches, append_eos=rendered.append_eos),
             rendered.notes,
         )
+
+    @property
+    def size(self) -> int:
+        """Characters of its segments; their stretches and runs hold them, too."""
+        return 3 * sum(segment.size for segment in self.segments)
 
     def is_turn(self, number: int) -> bool:
         """Whether a message is a turn of its own that is trained."""

@@ -41,6 +41,11 @@ class Pattern:
         self.numbers = [int(number) for number in self._parts[1::2]]
         """Which message's content stands in each place."""
 
+    @property
+    def size(self) -> int:
+        """Characters that stand between its places."""
+        return sum(map(len, self._parts[::2]))
+
     def fill(self, contents: Sequence[str]) -> str:
         """The text with these contents."""
         if not self.numbers:
@@ -62,6 +67,11 @@ class SegmentPattern:
             before = [(a, b) for a, b in places if b <= start]
             removed = sum(b - a for a, b in before)
             self._control.append((len(before), start - removed, end - removed))
+
+    @property
+    def size(self) -> int:
+        """As of its text."""
+        return self._pattern.size
 
     def is_turn(self, number: int) -> bool:
         """Whether it is what the model says in this message, and nothing else."""

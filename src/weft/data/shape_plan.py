@@ -39,7 +39,10 @@ _TRIED_FIRST, _TRIED_OF = 16, 256
 _MOST_PLANS, _MOST_CHARACTERS = 512, 2**22
 """So many plans, and of so many characters, are kept."""
 _SIGHTS, _LATER_SIGHTS, _MOST_SIGHTED = 2, 16, 2**14
-"""A plan of more than contents is made when its shape is seen so often; and so often where plans had to go already."""
+"""A plan of more than contents is made when its shape is seen so often; and any plan so often where plans had to go already."""
+_MESSAGES_A_SIGHT = 8
+"""So many messages ask for one sight more: to make a plan takes as long as to derive some records, and long ones of one shape are
+seldom."""
 _DISPROVED = "the template prints some contents otherwise than it was proved to"
 
 _Key = tuple[tuple[str, ...], Hashable]
@@ -56,8 +59,8 @@ class Planner:
         mismatch: as for :class:`weft.data.turns.Chat`.
 
     Attributes:
-        disproved: what a sample showed, where the template printed a record otherwise than was proved. Proofs are not used
-            any more then, and what was derived before should be derived again.
+        disproved: what a sample showed, where the template printed a record otherwise than was proved. Everything is derived
+            in full then, and what was derived before should be derived again.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Planner:
 
     def _by_plan(self, messages: Sequence[Message], notes: tuple[str, ...]) -> tuple[Printed, ...]:
         """Nothing where there is no plan, or where it does not hold for these values."""
-        found = None if self._selects else shape_of(messages, self._depth)
+        found = None if self._selects or self.disproved else shape_of(messages, self._depth)
         if found is None:
             return ()
         shape, values = found
@@ -119,7 +122,7 @@ class Planner:
             return ()
         weights = [message.weight for message in messages]
         given = weights if any(weight is not None for weight in weights) else None
-        texts = None if self.disproved else plan.covered(values, self._control)
+        texts = plan.covered(values, self._control)
         if texts is None:
             holds = plan.holds_on_trial(self._printer, messages, values, self._control)
             return tuple(_Filled(one, values, given) for one in plan.examples) if holds else ()
@@ -139,16 +142,16 @@ class Planner:
         return in_full
 
     def _plan_for(self, key: _Key, messages: Sequence[Message]) -> Plan | None:
-        """The plan for conversations such as this one: of contents at once, of more where it seems to be worth the while."""
+        """The plan for conversations such as this one: of few contents at once, of more where it seems to be worth the while."""
         if key in self._plans:
             return self._plans[key]
-        if not all(map(is_text_only, messages)):
-            if len(self._sighted) >= _MOST_SIGHTED:
-                self._sighted.clear()
-            self._sighted[key] = self._sighted.get(key, 0) + 1
-            if self._sighted[key] < self._sights:
-                return None
-            del self._sighted[key]
+        if len(self._sighted) >= _MOST_SIGHTED:
+            self._sighted.clear()
+        self._sighted[key] = self._sighted.get(key, 0) + 1
+        is_simple = self._sights == _SIGHTS and all(map(is_text_only, messages))
+        if self._sighted[key] < (1 if is_simple else self._sights) + len(messages) // _MESSAGES_A_SIGHT:
+            return None
+        del self._sighted[key]
         plan = self._plans[key] = self._make_plan(messages, key[0])
         self._characters += plan.size if plan else 0
         while len(self._plans) > _MOST_PLANS or (self._characters > _MOST_CHARACTERS and len(self._plans) > 1):

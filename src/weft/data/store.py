@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,11 +26,20 @@ from weft.data.split import Portion
 from weft.data.store_account import NoExamplesError, SourceAccount, nothing_is_left
 from weft.data.store_build import Source, Work
 from weft.data.store_entry import Entry, build_entry, find_entry
-from weft.disk import file_digest
+from weft.disk import file_digest, value_digest
 from weft.errors import DataError
 from weft.types import Example, Location
 
-__all__ = ["ExampleStore", "NoExamplesError", "Progress", "SourceFile", "StoreReport", "open_store", "read_source"]
+__all__ = [
+    "ExampleStore",
+    "NoExamplesError",
+    "Progress",
+    "SourceFile",
+    "StoreReport",
+    "open_store",
+    "open_stores",
+    "read_source",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows that are encoded, and of all; 0 where that is not known."""
@@ -145,7 +153,7 @@ class ExampleStore:
         self.report = _report(files, entries)
         self.fingerprint = entries[0].fingerprint
         if len(entries) > 1:
-            self.fingerprint = _digest([entry.fingerprint for entry in entries])
+            self.fingerprint = value_digest([entry.fingerprint for entry in entries])
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -188,9 +196,61 @@ def open_store(
         NoExamplesError: no example is left.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
-    sources = [_Source(file, renderer, on_bad_row, system_prompt) for file in files]
+    stores, _ = open_stores(
+        {"": files},
+        renderer,
+        cache_dir,
+        on_bad_row=on_bad_row,
+        system_prompt=system_prompt,
+        progress=progress,
+        jobs=jobs,
+    )
+    return stores[""]
+
+
+def open_stores(
+    sets: Mapping[str, Sequence[SourceFile]],
+    renderer: Renderer,
+    cache_dir: Path,
+    *,
+    on_bad_row: Literal["error", "drop"],
+    system_prompt: str | None,
+    progress: Progress | None = None,
+    jobs: int | Literal["auto"] = 1,
+    dispensable: Collection[str] = (),
+) -> tuple[dict[str, ExampleStore], dict[str, NoExamplesError]]:
+    """Several stores that one renderer makes, by name; and why there is none of a ``dispensable`` set without examples.
+
+    They are opened together because what one of them shows, that a shortcut was none, holds for those before it, too.
+    ``progress`` is told of the rows of all sets. The other arguments, and what is raised, are those of :func:`open_store`.
+    """
+    groups = {
+        name: [_Source(file, renderer, on_bad_row, system_prompt) for file in files] for name, files in sets.items()
+    }
+    opened = iter(_entries([*chain.from_iterable(groups.values())], renderer, cache_dir, progress, jobs))
+    stores, lacking = {}, {}
+    for name, sources in groups.items():
+        entries = list(islice(opened, len(sources)))
+        if any(entry.numbers.examples for entry in entries):
+            stores[name] = ExampleStore(sets[name], entries)
+            continue
+        problem = nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
+        if name not in dispensable or not isinstance(problem, NoExamplesError):
+            raise problem
+        lacking[name] = problem
+    return stores, lacking
+
+
+def _entries(
+    sources: Sequence[_Source],
+    renderer: Renderer,
+    cache_dir: Path,
+    progress: Progress | None,
+    jobs: int | Literal["auto"],
+) -> list[Entry]:
+    """The entry of each source, of which none relies on a shortcut that another one showed to be none."""
     watched = _watched(progress, sources)
-    entries = []
+    entries: list[Entry] = []
     done = 0
     for source in sources:
         known = renderer.disproved
@@ -202,9 +262,7 @@ def open_store(
                 earlier.entry(cache_dir, jobs, partial(watched, done), doubt=renderer.disproved)
                 for earlier in sources[: len(entries) - 1]
             ]
-    if not any(entry.numbers.examples for entry in entries):
-        raise nothing_is_left([entry.account for entry in entries if entry.account], _paths_of(sources))
-    return ExampleStore(files, entries)
+    return entries
 
 
 class _Source:
@@ -222,7 +280,7 @@ class _Source:
         portion = file.portion and asdict(file.portion)
         how = read_as(file, self._reader.parts)
         choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
-        self.key = _digest([code_digest(), self._contents, how, *choices])
+        self.key = value_digest([code_digest(), self._contents, how, *choices])
 
     def entry(
         self, cache_dir: Path, jobs: int | Literal["auto"], progress: Callable[[int], None], *, doubt: str | None = None
@@ -343,7 +401,3 @@ def _content(path: Path) -> str:
         raise DataError(
             f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
         ) from None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

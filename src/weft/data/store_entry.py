@@ -7,7 +7,6 @@ and SHA-256 whenever it is opened, and one that is damaged is built again.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import Account, SourceAccount, are_too_long, cannot_be_rendered
 from weft.data.store_build import Done, Work
 from weft.data.store_jobs import do_together
-from weft.disk import file_digest, sync
+from weft.disk import file_digest, sync, value_digest
 from weft.types import Location
 
 _EXAMPLES, _REPORT = "examples.arrow", "report.json"
@@ -177,7 +176,7 @@ class _DamagedError(Exception):
 def _open(place: Path, files: Sequence[str], *, verify: bool) -> Entry:
     sealed = json.loads((place / _REPORT).read_text(encoding="utf-8"))
     body = sealed["body"]
-    if sealed["sha256"] != _digest(body):
+    if sealed["sha256"] != value_digest(body):
         raise _DamagedError(f"{_REPORT} is not what was written")
     examples = place / _EXAMPLES
     if verify and (examples.stat().st_size != body["bytes"] or file_digest(examples) != body["sha256"]):
@@ -216,7 +215,7 @@ def _write_report(
         "dropped": _numbered(account.dropped, files),
         "shortened": _numbered(account.shortened, files),
     }
-    text = json.dumps({"sha256": _digest(body), "body": body}, ensure_ascii=False, indent=1)
+    text = json.dumps({"sha256": value_digest(body), "body": body}, ensure_ascii=False, indent=1)
     (directory / _REPORT).write_text(text, encoding="utf-8")
 
 
@@ -252,7 +251,3 @@ def _publish(aside: Path, entry: Path, *, damaged: bool) -> None:
         if not entry.is_dir():
             raise
     sync_directory(entry.parent)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -96,7 +96,7 @@ class ChatTemplate:
         return next((planner.disproved for planner in self._planners if planner.disproved), None)
 
     def take_no_shortcuts(self, reason: str) -> None:
-        """Trust no proof of what the template does with contents."""
+        """Derive every example in full."""
         for planner in self._planners:
             planner.disproved = reason
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +10,10 @@ from typing import Any
 from weft.data.jinja import NO_MARKS, Marks
 from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
+from weft.data.shape_pattern import WORD
 from weft.data.watch import WatchingTemplate, watch_of
 from weft.data.watched import Watch, Watched, WatchedObject, Written, unwatched
 from weft.types import Message, ToolCall
-
-_WORD = re.compile(r"Qz([0-9]{5})zQ|qZ([0-9]{5})Zq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +113,6 @@ class WatchingPrinter(RecordingPrinter):
 
 def _number(text: str) -> int:
     """The number of the value that a text, with marks or without, stands for; -1 for a text that is no stand-in."""
-    word = _WORD.fullmatch(without_marks(text))
-    return int(word[1] or word[2]) if word else -1
+    plain = without_marks(text)
+    word = WORD.fullmatch(plain) or WORD.fullmatch(plain.swapcase())  # the second time they are written so
+    return int(word[1]) if word else -1

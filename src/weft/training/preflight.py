@@ -17,10 +17,10 @@ from weft.config.schema import Config
 from weft.data.check import NOTES
 from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
-    can_do_without_validation,
     held_out_files,
     load_renderer,
     missing_validation,
+    open_examples,
     split_notices,
     training_files,
 )
@@ -28,8 +28,7 @@ from weft.data.packing import Packing, Rows, cut_conversations, pack, packing_of
 from weft.data.places import find_parts
 from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, NoExamplesError, SourceFile, open_store
-from weft.data.style import effective_system_prompt
+from weft.data.store import ExampleStore, SourceFile
 from weft.data.tokenizer import Tokenizer
 from weft.data.warn import cut_examples
 from weft.errors import ConfigError, Problems, WeftError
@@ -82,10 +81,11 @@ def open_inputs(loaded: Loaded) -> Inputs:
     config = loaded.config
     renderer = load_renderer(config)
     files = training_files(config)
-    train = _open(files, renderer, config)
+    held_out, notices = _validation_files(config)
+    stores, lacking = open_examples(config, {"train": files, **held_out}, renderer)
+    train, validation = stores["train"], stores.get("val")
     require_both_kinds(config, train, files)
     packing = packing_of(config, train, files)
-    validation, notices = _open_validation(renderer, config)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
     shape = check_model(base)
     text = shape.get("text_config")
@@ -107,6 +107,8 @@ def open_inputs(loaded: Loaded) -> Inputs:
             *_left_out("training", train),
             *_cut(packing, train),
             *notices,
+            *lacking,
+            *(_left_out("validation", validation) if validation else ()),
         ),
     )
 
@@ -123,20 +125,13 @@ def list_rejects(run: Path, config: Config, inputs: Inputs) -> Iterator[str]:
         yield f"{path} lists what is left out, record by record: {count:,}"
 
 
-def _open_validation(renderer: Renderer, config: Config) -> tuple[ExampleStore | None, tuple[str, ...]]:
-    """The validation set, None where there is none or nothing would be evaluated, and what is to be said about it."""
+def _validation_files(config: Config) -> tuple[dict[str, Sequence[SourceFile]], tuple[str, ...]]:
+    """The validation set, if there is one and something is evaluated, and what is to be said about it."""
     if config.train.evaluation_strategy == "no":
-        return None, ()
-    files = held_out_files(config, "val")
-    if not files:
-        return None, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
-    try:
-        store = _open(files, renderer, config)
-    except NoExamplesError as problem:
-        if not can_do_without_validation(config):
-            raise
-        return None, (f"nothing is evaluated while training: of what is held out, {problem.what}",)
-    return store, tuple(_left_out("validation", store))
+        return {}, ()
+    if files := held_out_files(config, "val"):
+        return {"val": files}, ()
+    return {}, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
 
 
 def _check_vocab(shape: Mapping[str, Any], tokenizer: Tokenizer) -> None:
@@ -172,17 +167,6 @@ def _problems(loaded: Loaded) -> Iterator[WeftError]:
             where="environment WORLD_SIZE",
             fix="start one process: `weft train CONFIG`, without accelerate launch or torchrun",
         )
-
-
-def _open(files: Sequence[SourceFile], renderer: Renderer, config: Config) -> ExampleStore:
-    return open_store(
-        files,
-        renderer,
-        Path(config.data.cache_dir),
-        on_bad_row=config.on_bad_row,
-        system_prompt=effective_system_prompt(config),
-        jobs=config.data.jobs,
-    )
 
 
 def _left_out(name: str, store: ExampleStore) -> Iterator[str]:

@@ -94,7 +94,7 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
+class Fields:
     """What records are that have the same names of fields."""
 
     kind: Literal["conversation", "document", "refused"]
@@ -110,8 +110,8 @@ class Shape:
 
 
 @lru_cache(maxsize=2**10)
-def shape_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Shape:
-    """The shape of records.
+def fields_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Fields:
+    """What their fields say of records.
 
     Args:
         keys: the names of their fields.
@@ -125,7 +125,7 @@ def shape_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Shape:
     else:
         anything = is_canonical or reading.format in ("auto", "chat", "custom")
         forms = list(_fitting(keys, is_list, None if anything else reading.format))
-    return Shape(
+    return Fields(
         kind=_kind(names, reading),
         document_rest=Rest.of(keys, {TEXT}),
         is_canonical=is_canonical,
