@@ -87,7 +87,11 @@ def _next_role_closer(chat: Chat, answer: Message) -> str | None:
         longer = chat.printer.dialogue([*exchange, reply])
     except TemplateError:
         return None
-    end = stop_after_space(chat.control, longer, len(shorter)) if longer.startswith(shorter) else None
+    if not longer.startswith(shorter):  # what stands before an answer may change once it is history
+        (_, told, shorter), (_, found, longer) = (text.partition(exchange[1].content) for text in (shorter, longer))
+        if not (told and found and longer.startswith(shorter)):
+            return None
+    end = stop_after_space(chat.control, longer, len(shorter))
     return None if end is None else longer[len(shorter) : end]
 
 
