@@ -256,6 +256,15 @@ class Printer:
     def _form(self) -> _Form:
         """The form in which the template prints calls of tools, their arguments as JSON; the usual one where it prints none.
 
+        Contents are handed over as without calls, if calls can be printed so: some templates look into the first part of a
+        content only where there is a call.
+        """
+        as_usual = self._call_form(contents_as_parts=self._wraps_contents)
+        return as_usual or self._call_form(contents_as_parts=not self._wraps_contents) or self._text_form
+
+    def _call_form(self, *, contents_as_parts: bool) -> _Form | None:
+        """The form of calls with these contents; None where the template prints none so.
+
         Of forms that print the same up to the call, that which prints the least behind it: some templates print an empty answer
         there for a content of ``""``.
         """
@@ -263,13 +272,13 @@ class Printer:
         name, ((key, value),) = call.name, call.arguments.items()
         messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
         printed: list[tuple[str, _Form]] = []
-        for form in (replace(each, contents_as_parts=self._wraps_contents) for each in _CALL_FORMS):
+        in_python, escaped = (f"{{'{key}'", "'type'"), f'\\"{key}\\"'
+        for form in (replace(each, contents_as_parts=contents_as_parts) for each in _CALL_FORMS):
             text = self._tried(messages, form)
-            as_python, escaped = f"{{'{key}'", f'\\"{key}\\"'
-            if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
+            if all(word in text for word in (name, key, value)) and not any(each in text for each in (*in_python, escaped)):
                 printed.append((text, form))
         if not printed:
-            return self._text_form
+            return None
         usual = printed[0][0].partition(name)[0]
         return min((each for each in printed if each[0].partition(name)[0] == usual), key=lambda each: len(each[0]))[1]
 

@@ -30,6 +30,8 @@ class PlacedTurn:
     """Where ``text`` prints the messages up to this turn."""
     variant: Variant
     """The template's arguments for that prompt."""
+    moved: int = 0
+    """By how many characters the turn stands further behind in ``text`` than in its dialogue."""
     note: str | None = None
     """``prompt-mismatch`` or ``spliced``, where the prompt is not how the printed conversation begins."""
 
@@ -225,6 +227,7 @@ def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
         start=len(prompt),
         contents=contents | _moved(own, len(trailer)),
         variant=(),
+        moved=len(trailer),
         note="spliced",
     )
 
@@ -241,6 +244,7 @@ def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> 
         start=len(prompt),
         contents=history | _moved(answer, len(prompt) - cut),
         variant=variant,
+        moved=len(prompt) - cut,
         note="spliced",
     )
 
