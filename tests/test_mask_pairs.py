@@ -108,9 +108,11 @@ PAIRS: dict[str, FakeTokenizer] = {
     "switches": tokens("<|im_end|> <|endoftext|>", "<|im_start|>"),
     "reminder": tokens("<|/turn|>", "<|turn|> <|bot|> <|user|> <|system|>", bos="<s>"),
     "open_results": tokens(
-        "<|/bot|>", "<|bot|> <|user|> <|system|> <|calls|> <|call|> <|/call|> <|result|> <|/result|> <|/results|>", bos="<s>"
+        "<|/bot|>",
+        "<|bot|> <|user|> <|system|> <|calls|> <|call|> <|/call|> <|result|> <|/result|> <|/results|>",
+        bos="<s>",
     ),
-    "part_end": tokens("<|stop|>", "<|begin|> <|end|> <|plan|> <|say|> <|act|> <|one|> <|/one|> <|calls|>"),
+    "part_end": tokens("<|stop|> <|calls|>", "<|begin|> <|end|> <|plan|> <|say|> <|act|> <|one|> <|/one|>"),
     "first_part": tokens(
         "<|/bot|>", "<|bot|> <|user|> <|system|> <|tool|> <|why|> <|/why|> <|say|> <|/say|> <|call|>", bos="<s>"
     ),

@@ -275,7 +275,9 @@ class Printer:
         in_python, escaped = (f"{{'{key}'", "'type'"), f'\\"{key}\\"'
         for form in (replace(each, contents_as_parts=contents_as_parts) for each in _CALL_FORMS):
             text = self._tried(messages, form)
-            if all(word in text for word in (name, key, value)) and not any(each in text for each in (*in_python, escaped)):
+            if all(word in text for word in (name, key, value)) and not any(
+                each in text for each in (*in_python, escaped)
+            ):
                 printed.append((text, form))
         if not printed:
             return None
@@ -321,7 +323,12 @@ class Printer:
         why, what = (placeholder("assistant", number).content for number in (1, 2))
         one, other = placeholder_call(3), placeholder_call(6)
         between = []
-        for reasoning, content, calls in ((why, what, ()), (why, "", (one,)), ("", what, (one,)), ("", "", (one, other))):
+        for reasoning, content, calls in (
+            (why, what, ()),
+            (why, "", (one,)),
+            ("", what, (one,)),
+            ("", "", (one, other)),
+        ):
             answer = Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls)
             text = self._tried([placeholder("user"), answer], self._form)
             parts = [part for part in (reasoning, content, *(call.name for call in calls)) if part and part in text]

@@ -220,7 +220,7 @@ def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
     start, end = moved_from + len(header), len(turn.dialogue) - len(trailer)
     own = {index: contents[index] for index in turn.messages if index in contents}
     within = all(start <= piece.start and piece.end <= end for printed in own.values() for piece in printed.pieces)
-    if start > end or not turn.dialogue.endswith(trailer) or not within:
+    if not trailer.strip() or start > end or not turn.dialogue.endswith(trailer) or not within:
         return None
     return PlacedTurn(
         text=prompt + turn.dialogue[start:end],
