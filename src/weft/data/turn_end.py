@@ -39,6 +39,7 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     end = chat.closing(text, answer_end)
     if end is not None:
         return ClosedTurn(text=text, end=end)
+    answer_end += len(_space_at_the_end(chat, turn, placed, answer_end))
     if chat.printer.standing_prompt:
         return ClosedTurn(text=text[:answer_end], end=answer_end, append_eos=True, note="eos-appended")
     closer = _next_role_closer(chat, chat.messages[turn.last])
@@ -74,6 +75,25 @@ def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:
 def _answer_end(turn: Turn, placed: PlacedTurn, start: int) -> int:
     """Where the content of ``turn`` ends in the text, which is not before its ``start``."""
     return max([start, *(piece.end for piece in placed.pieces(turn))])
+
+
+def _space_at_the_end(chat: Chat, turn: Turn, placed: PlacedTurn, answer_end: int) -> str:
+    """The white space with which the answer itself ends, if the template prints it behind the content that ends there.
+
+    It does if what it prints without that space is the same text without it. Space that the template trims, and space of its own,
+    are no part of the answer.
+    """
+    answer = chat.messages[turn.last]
+    space = answer.content[len(answer.content.rstrip()) :]
+    if not space or answer.tool_calls or not placed.text.startswith(space, answer_end):
+        return ""
+    end = answer_end - placed.moved
+    shorter = [*chat.messages[: turn.last], replace(answer, content=answer.content.rstrip())]
+    try:
+        without = chat.printer.dialogue(shorter)
+    except TemplateError:
+        return ""
+    return space if without == turn.dialogue[:end] + turn.dialogue[end + len(space) :] else ""
 
 
 def _next_role_closer(chat: Chat, answer: Message) -> str | None:
