@@ -98,6 +98,17 @@ PAIRS: dict[str, FakeTokenizer] = {
     "other_space": tokens("<|end|>", "<|head|> <|/head|>", bos="<s>"),
     "open_answer": tokens("<|end|> </s>", "<|bot|> <|user|> <|system|> <|tool|>"),
     "switches": tokens("<|im_end|> <|endoftext|>", "<|im_start|>"),
+    "reminder": tokens("<|/turn|>", "<|turn|> <|bot|> <|user|> <|system|>", bos="<s>"),
+    "open_results": tokens(
+        "<|/bot|>",
+        "<|bot|> <|user|> <|system|> <|calls|> <|call|> <|/call|> <|result|> <|/result|> <|/results|>",
+        bos="<s>",
+    ),
+    "part_end": tokens("<|stop|> <|calls|>", "<|begin|> <|end|> <|plan|> <|say|> <|act|> <|one|> <|/one|>"),
+    "first_part": tokens(
+        "<|/bot|>", "<|bot|> <|user|> <|system|> <|tool|> <|why|> <|/why|> <|say|> <|/say|> <|call|>", bos="<s>"
+    ),
+    "next_opens": tokens("<|endoftext|> <|user|> <|tool|>", "<|bot|> <|system|>"),
 }
 TEXT_ONLY = {"gemma3", "phi4", "idefics", "command_a", "olmo2", "falcon", "minicpm"}
 """Which print no calls of tools."""

@@ -99,6 +99,38 @@ BY_HAND = {
         "<think>\n\n</think>\n⟦A<|im_end|>⟧\n<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n"
         "⟦B<|im_end|>⟧"
     ],
+    # The instruction behind all that was said stands before the answer for whoever answers, and nothing ends a call.
+    ("reminder", "call and answer"): [
+        "<s><|turn|><|user|>Q<|/turn|><|turn|><|system|>Answer, or write Call: and a list of calls.<|/turn|><|turn|><|bot|>"
+        '⟦\nCall: [{"tool": "weather", "with": {"city": "Rome"}}]⟧EOS',
+        '<s><|turn|><|user|>Q<|/turn|><|turn|><|bot|>\nCall: [{"tool": "weather", "with": {"city": "Rome"}}]'
+        "<|turn|><|system|><found>21</found><|/turn|>"
+        "<|turn|><|system|>Answer, or write Call: and a list of calls.<|/turn|><|turn|><|bot|>⟦It is 21.<|/turn|>⟧",
+    ],
+    # A conversation that ends with results closes them; where a call follows, or a question, they stay open.
+    ("open_results", "call after call"): [
+        '<s><|user|>Q<|bot|><|calls|><|call|>weather\n{"city": "Rome"}<|/call|><|/bot|><|result|>21<|/result|>'
+        '⟦\n<|call|>weather\n{"city": "Oslo"}<|/call|><|/bot|>⟧',
+        '<s><|user|>Q<|bot|>⟦<|calls|><|call|>weather\n{"city": "Rome"}<|/call|><|/bot|>⟧<|result|>21<|/result|>'
+        '\n<|call|>weather\n{"city": "Oslo"}<|/call|><|/bot|><|result|>9<|/result|><|/results|>⟦21, 9.<|/bot|>⟧',
+    ],
+    # <|end|> also stands between the parts of an answer, where generation must go on.
+    ("part_end", "reasoning field"): [
+        "<|begin|>user<|say|>Q<|end|><|begin|>bot⟦<|plan|>why<|end|><|begin|>bot<|say|>A<|end|>⟧EOS"
+    ],
+    ("part_end", "call with a content"): [
+        "<|begin|>user<|say|>Q<|end|><|begin|>bot⟦<|say|>I look.<|end|><|begin|>bot<|act|><|one|>weather "
+        '{"city": "Rome"}<|/one|><|calls|>⟧<|begin|>tool<|say|>21<|end|><|begin|>bot⟦<|say|>It is 21.<|end|>⟧EOS',
+    ],
+    ("first_part", "call with a content"): [
+        "<s><|user|>Q<|/bot|><|bot|>"
+        '⟦<|say|>I look.<|/say|><|call|>{"tool": "weather", "with": {"city": "Rome"}}<|/bot|>⟧<|tool|>21<|/bot|><|bot|>'
+        "⟦<|say|>It is 21.<|/say|><|/bot|>⟧"
+    ],
+    ("next_opens", "two turns"): [
+        "<|user|>Q<|bot|><think>⟦</think>A<|user|>⟧",
+        "<|user|>Q<|bot|></think>A<|user|>R<|bot|><think>⟦</think>B<|user|>⟧",
+    ],
     ("olmo3", "consecutive answers"): [
         "<|im_start|>system\nYou are Olmo. You have no functions.<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n"
         "<|im_start|>assistant\n⟦A<|endoftext|>⟧",
@@ -167,6 +199,8 @@ def test_what_is_left_out_of_an_answer_is_noted() -> None:
         ("standing_prompt", "call with reasoning", [()]),
         ("other_space", "call and answer", [("prompt-mismatch",)] * 2),
         ("olmo3", "consecutive answers", [("prompt-mismatch",)] * 2),
+        ("reminder", "two turns", [("spliced",)] * 2),
+        ("open_results", "call after call", [("prompt-mismatch",), ()]),
         ("deepseek_r1", "call after call", [("prompt-mismatch",), ("prompt-mismatch",), ()]),
         ("switches", "a switch for a system message", [("switch-read",)]),
         ("switches", "a switch in the system message", [()]),

@@ -54,9 +54,8 @@ def test_control_strings_in_contents_stay_text(attack: str, role: int) -> None:
     ],
 )
 def test_contents_that_look_like_the_template_or_like_weft(content: str) -> None:
-    core = content.strip()
     (example,) = template("labels").examples(chat("sua", content, content, content))
-    assert shown([example]) == [f"Rules: {content}\nQuestion: {content}\nAnswer:⟦ {core}⟧EOS"]
+    assert shown([example]) == [f"Rules: {content}\nQuestion: {content}\nAnswer:⟦ {content}⟧EOS"]
     (example,) = template("chatml").examples(chat("ua", content, content))
     assert shown([example]) == [f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n⟦{content}<|im_end|>⟧"]
 
@@ -69,7 +68,15 @@ def test_white_space_at_the_edges() -> None:
                                         "<|end_header_id|>\n\n⟦A<|eot_id|>⟧")  # fmt: skip
     # A question's own white space is not taken for the template's.
     (example,) = template("prompt_only").examples(chat("ua", "Q  ", "  A  "))
-    assert shown([example]) == ["Question: Q  \nAnswer:⟦   A⟧EOS"]
+    assert shown([example]) == ["Question: Q  \nAnswer:⟦   A  ⟧EOS"]
+    # Nor is an answer's, where EOS follows it.
+    (example,) = template("labels").examples(chat("ua", "Q", "A \n"))
+    assert shown([example]) == ["Question: Q\nAnswer:⟦ A \n⟧EOS"]
+    trimming = from_source(
+        source("labels").replace("Answer: {{ message['content'] }}", "Answer: {{ message['content'] | trim }}")
+    )
+    (example,) = trimming.examples(chat("ua", "Q", "A\n"))
+    assert shown([example]) == ["Question: Q\nAnswer:⟦ A⟧EOS"]
 
 
 def test_empty_contents() -> None:

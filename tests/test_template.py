@@ -24,6 +24,7 @@ from template_families import (
     shown,
     source,
     template,
+    tokens,
 )
 from weft.data.control import ControlTokens
 from weft.data.derive import Rendered, derive
@@ -209,6 +210,27 @@ def test_stop_strings() -> None:
         "glued": {"<|im_end|>", "<|eos|>"},
         "tagged": {"<|im_end|>", "<|eos|>"},
     }
+
+
+@pytest.mark.parametrize(
+    ("template", "closing"),
+    [
+        ("{{ '<|calls|>' if m.tool_calls else '<|done|>' }}", {"<|done|>", "<|calls|>"}),
+        ("{{ '<|call|>' if m.tool_calls }}{{ '<|done|>' }}", {"<|done|>"}),
+        # What ends each call, and what ends each part of an answer, ends no answer.
+        ("{{ '<|done|>' if not m.tool_calls }}", {"<|done|>"}),
+        ("{{ '<|call|>' if not m.tool_calls }}", set()),
+    ],
+)
+def test_what_closes_calls_is_a_stop_string(template: str, closing: set[str]) -> None:
+    source = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }} {{ c.function.arguments | tojson }}<|call|>{% endfor %}"
+        "{% if m.role == 'assistant' %}" + template + "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    special = "<|user|> <|assistant|> <|tool|> <|call|> <|calls|> <|done|>"
+    assert from_source(source, tokens("<|eos|>", special)).closing_strings == closing
 
 
 @pytest.mark.parametrize(

@@ -31,18 +31,26 @@ class ControlTokens:
         """Whether the text holds a control string."""
         return self._pattern.search(text) is not None
 
-    def closing(self, text: str, start: int, *, by_stop: bool = False) -> int | None:
+    def closing(self, text: str, start: int, *, within: str = "", by_stop: bool = False) -> int | None:
         """The end of the token that closes the turn whose content ends at ``start``; None where no token closes it.
 
         That is the first stop. Where the tokenizer names no stop that the template writes, it is the *last* control token: the
-        first one may belong to the answer (a call of a tool, a change of channel). ``by_stop``: nothing but a stop closes it,
-        for a text that goes on behind the turn.
+        first one may belong to the answer (a call of a tool, a change of channel).
+
+        Args:
+            text: the text that holds the turn.
+            start: where the turn's content ends.
+            within: what stands between the parts of an answer: a control token in there that is no stop closes nothing, for a
+                model that stopped at it would not get to the next part.
+            by_stop: nothing but a stop closes the turn, for a text that goes on behind it.
         """
         spans = self.find(text, start)
         for begin, end in spans:
             if text[begin:end] in self.stops:
                 return end
-        return spans[-1][1] if spans and not by_stop else None
+        if not spans or by_stop or text[slice(*spans[-1])] in within:
+            return None
+        return spans[-1][1]
 
     def neutralised(self, text: str, keep: Collection[str] = ()) -> str:
         """The text with letters in place of every control string not in ``keep``, of the same length."""

@@ -193,8 +193,10 @@ def _covered(chat: Chat, earlier: Sequence[Turn], placed: PlacedTurn) -> tuple[l
 
 def _selected(chat: Chat, turn: Turn, placed: PlacedTurn, runs: Sequence[_Run]) -> list[Span]:
     """The parts of the runs that the template's ``{% generation %}`` blocks hold."""
-    moved = len(placed.text) - len(turn.dialogue)  # a spliced text has another history before the same end
-    blocks = [(start + moved, end + moved) for start, end in generation_blocks(chat, turn.last + 1, turn.dialogue)]
+    blocks = [
+        (start + placed.moved, end + placed.moved)
+        for start, end in generation_blocks(chat, turn.last + 1, turn.dialogue)
+    ]
     return [part for owner, span in runs for part in select(span, placed.pieces(owner), blocks)]
 
 

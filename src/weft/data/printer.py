@@ -43,6 +43,15 @@ def placeholder_tool(name: str) -> Setting:
     return Setting(tools=({"type": "function", "function": function},))
 
 
+def placeholder_call(number: int) -> ToolCall:
+    """A call whose name, whose argument and whose value are the placeholders of that number and of the next two.
+
+    Its id has nine digits, as Mistral's templates ask for.
+    """
+    name, key, value = (placeholder("assistant", number + more).content for more in range(3))
+    return ToolCall(name=name, arguments={key: value}, id=str(123456789 + number))
+
+
 def question_before(messages: Sequence[Message]) -> Message:
     """A question that could open the conversation in place of ``messages``: with their tools and template arguments."""
     return replace(placeholder("user"), setting=messages[0].setting if messages else None)
@@ -247,20 +256,31 @@ class Printer:
     def _form(self) -> _Form:
         """The form in which the template prints calls of tools, their arguments as JSON; the usual one where it prints none.
 
+        Contents are handed over as without calls, if calls can be printed so: some templates look into the first part of a
+        content only where there is a call.
+        """
+        as_usual = self._call_form(contents_as_parts=self._wraps_contents)
+        return as_usual or self._call_form(contents_as_parts=not self._wraps_contents) or self._text_form
+
+    def _call_form(self, *, contents_as_parts: bool) -> _Form | None:
+        """The form of calls with these contents; None where the template prints none so.
+
         Of forms that print the same up to the call, that which prints the least behind it: some templates print an empty answer
         there for a content of ``""``.
         """
-        name, key, value = (placeholder("assistant", number).content for number in (1, 2, 3))
-        call = ToolCall(name=name, arguments={key: value}, id="123456789")  # nine, as Mistral's templates ask for
+        call = placeholder_call(1)
+        name, ((key, value),) = call.name, call.arguments.items()
         messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
         printed: list[tuple[str, _Form]] = []
-        for form in (replace(each, contents_as_parts=self._wraps_contents) for each in _CALL_FORMS):
+        in_python, escaped = (f"{{'{key}'", "'type'"), f'\\"{key}\\"'
+        for form in (replace(each, contents_as_parts=contents_as_parts) for each in _CALL_FORMS):
             text = self._tried(messages, form)
-            as_python, escaped = f"{{'{key}'", f'\\"{key}\\"'
-            if all(word in text for word in (name, key, value)) and as_python not in text and escaped not in text:
+            if all(word in text for word in (name, key, value)) and not any(
+                each in text for each in (*in_python, escaped)
+            ):
                 printed.append((text, form))
         if not printed:
-            return self._text_form
+            return None
         usual = printed[0][0].partition(name)[0]
         return min((each for each in printed if each[0].partition(name)[0] == usual), key=lambda each: len(each[0]))[1]
 
@@ -294,6 +314,27 @@ class Printer:
                 if printed and "'type'" not in text and '"type"' not in text:  # not a list printed as Python or JSON
                     return as_parts
         return False
+
+    @cached_property
+    def within_answers(self) -> str:
+        """What the template prints between the parts of one answer: its reasoning, its content, one call and the next."""
+        if self._names_roles:
+            return ""
+        why, what = (placeholder("assistant", number).content for number in (1, 2))
+        one, other = placeholder_call(3), placeholder_call(6)
+        between = []
+        for reasoning, content, calls in (
+            (why, what, ()),
+            (why, "", (one,)),
+            ("", what, (one,)),
+            ("", "", (one, other)),
+        ):
+            answer = Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls)
+            text = self._tried([placeholder("user"), answer], self._form)
+            parts = [part for part in (reasoning, content, *(call.name for call in calls)) if part and part in text]
+            places = [place for part in parts for place in (text.find(part), text.rfind(part))]
+            between.append(text[min(places, default=0) : max(places, default=0)])
+        return "".join(between)
 
     def _tried(self, messages: Sequence[Message], form: _Form) -> str:
         """What the template prints; nothing where it refuses."""

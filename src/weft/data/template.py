@@ -7,7 +7,8 @@ what it prints (:mod:`weft.data.derive`); no template needs tags, and none has c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate
-from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_tool
+from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_call, placeholder_tool
 from weft.data.shape_plan import Planner
 from weft.errors import TemplateError
 from weft.types import Conversation, Message, Role, Segment
@@ -153,7 +154,8 @@ class ChatTemplate:
     @cached_property
     def closing_strings(self) -> frozenset[str]:
         """The control strings that close a turn of this template."""
-        lasts = [example.segments[-1] for example in self._tried]
+        closed = (example for example in (*self._tried, *self._calls_tried()) if not example.append_eos)
+        lasts = [example.segments[-1] for example in closed]
         return frozenset(last.text[start:end] for last in lasts for start, end in last.control if end == len(last.text))
 
     def validate(self) -> None:
@@ -181,6 +183,17 @@ class ChatTemplate:
             if examples:
                 return examples
         raise TemplateError(problems[0].what, where=problems[0].where or self.name, fix=problems[0].fix)
+
+    def _calls_tried(self) -> Iterator[Printed]:
+        """The examples of placeholder conversations that call a tool, where the template takes them: it may close calls apart."""
+        call = placeholder_call(4)
+        question, result = placeholder("user"), replace(placeholder("tool", 2), tool_call_id=call.id, name=call.name)
+        calling = replace(placeholder("assistant", 1), content="", tool_calls=(call,))
+        for setting in (None, placeholder_tool(call.name)):
+            asked = replace(question, setting=setting)
+            for messages in ([asked, calling], [asked, calling, result, placeholder("assistant", 3)]):
+                with suppress(TemplateError):
+                    yield from self._with_stop(self._turns.examples(messages))
 
     @cached_property
     def _answer(self) -> tuple[Segment, Span]:

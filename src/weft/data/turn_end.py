@@ -39,6 +39,7 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     end = chat.closing(text, answer_end)
     if end is not None:
         return ClosedTurn(text=text, end=end)
+    answer_end += len(_space_at_the_end(chat, turn, placed, answer_end))
     if chat.printer.standing_prompt:
         return ClosedTurn(text=text[:answer_end], end=answer_end, append_eos=True, note="eos-appended")
     closer = _next_role_closer(chat, chat.messages[turn.last])
@@ -76,6 +77,25 @@ def _answer_end(turn: Turn, placed: PlacedTurn, start: int) -> int:
     return max([start, *(piece.end for piece in placed.pieces(turn))])
 
 
+def _space_at_the_end(chat: Chat, turn: Turn, placed: PlacedTurn, answer_end: int) -> str:
+    """The white space with which the answer itself ends, if the template prints it behind the content that ends there.
+
+    It does if what it prints without that space is the same text without it. Space that the template trims, and space of its own,
+    are no part of the answer.
+    """
+    answer = chat.messages[turn.last]
+    space = answer.content[len(answer.content.rstrip()) :]
+    if not space or answer.tool_calls or not placed.text.startswith(space, answer_end):
+        return ""
+    end = answer_end - placed.moved
+    shorter = [*chat.messages[: turn.last], replace(answer, content=answer.content.rstrip())]
+    try:
+        without = chat.printer.dialogue(shorter)
+    except TemplateError:
+        return ""
+    return space if without == turn.dialogue[:end] + turn.dialogue[end + len(space) :] else ""
+
+
 def _next_role_closer(chat: Chat, answer: Message) -> str | None:
     """What follows an answer of this kind in a minimal conversation, if the next role's token is a stop."""
     exchange = [question_before(chat.messages), replace(placeholder("assistant", 1), tool_calls=answer.tool_calls)]
@@ -87,7 +107,11 @@ def _next_role_closer(chat: Chat, answer: Message) -> str | None:
         longer = chat.printer.dialogue([*exchange, reply])
     except TemplateError:
         return None
-    end = stop_after_space(chat.control, longer, len(shorter)) if longer.startswith(shorter) else None
+    if not longer.startswith(shorter):  # what stands before an answer may change once it is history
+        (_, told, shorter), (_, found, longer) = (text.partition(exchange[1].content) for text in (shorter, longer))
+        if not (told and found and longer.startswith(shorter)):
+            return None
+    end = stop_after_space(chat.control, longer, len(shorter))
     return None if end is None else longer[len(shorter) : end]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from weft.data.control import Span
 from weft.data.pieces import Piece, shared_length
-from weft.data.printer import VARIANTS, Variant, question_before
+from weft.data.printer import VARIANTS, Variant, placeholder, question_before
 from weft.data.turns import Chat, Contents, Turn, find_turns, is_out_of_reach
 from weft.errors import TemplateError
 
@@ -30,6 +30,8 @@ class PlacedTurn:
     """Where ``text`` prints the messages up to this turn."""
     variant: Variant
     """The template's arguments for that prompt."""
+    moved: int = 0
+    """By how many characters the turn stands further behind in ``text`` than in its dialogue."""
     note: str | None = None
     """``prompt-mismatch`` or ``spliced``, where the prompt is not how the printed conversation begins."""
 
@@ -54,7 +56,7 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
         if start is None or start <= placed.start:
             return placed
         return _mismatched(chat, turn, turn.prompt, replace(placed, start=start, variant=()))
-    spliced = _splice(chat, turn)
+    spliced = _splice(chat, turn) or _splice_behind_trailer(chat, turn)
     if spliced is not None:
         return spliced
     prompt = chat.prompt(turn.first)
@@ -91,7 +93,9 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     shared = shared_length(prompt, text)
     at_prompt, start = _parting(chat, prompt, text[: min(own, default=len(text))])
     if at_prompt < len(prompt.rstrip()) and shared < len(chat.history(turn.first)):
-        aligned = _start_after_one_question(chat, turn) if shared >= max(earlier, default=0) else None
+        aligned = _start_after_one_question(chat, turn)
+        if aligned is None:
+            aligned = _start_where_a_question_begins(chat, turn, prompt, max(earlier, default=0))
         if aligned is None:
             raise _told_apart(turn)
         start = aligned
@@ -164,6 +168,26 @@ def _start_after_one_question(chat: Chat, turn: Turn) -> int | None:
     return len(turn.dialogue) - len(added) if not others and turn.dialogue.endswith(added) else None
 
 
+def _start_where_a_question_begins(chat: Chat, turn: Turn, prompt: str, said: int) -> int | None:
+    """Where the answer begins if that is where a question in its place would, and where the prompt goes on otherwise.
+
+    For templates that end a conversation in one way (with a token behind the results of tools, say), and leave that out where an
+    answer follows: three texts that part at one place, behind all that was ``said`` before, show that nothing of what stands
+    there belongs to the earlier messages. None where they do not.
+    """
+    try:
+        asked = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("user", turn.first)])
+    except TemplateError:
+        return None
+    texts = (prompt, turn.dialogue, asked)
+    tokens = [chat.control.find(text) for text in texts]
+    starts = [
+        _snapped((0, 0), shared_length(texts[one], texts[other]), (tokens[one], tokens[other]))[0]
+        for one, other in ((0, 1), (1, 2), (0, 2))
+    ]
+    return starts[0] if starts[0] >= said and len(set(starts)) == 1 else None
+
+
 def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
     """For templates that print the history in one way before an answer and in another behind it; None where it cannot be done.
 
@@ -174,6 +198,38 @@ def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
         if turn.dialogue.endswith(added) and (joined := _join(chat, turn, prompt, variant, added)):
             return joined
     return None
+
+
+def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
+    """For templates that end every conversation with words of their own, which move behind the answer once it is there.
+
+    So do templates that repeat an instruction before each answer. The conversation then is what stands before those words, the
+    header with which the generation prompt goes on behind them, what the answer adds, and the same words again. The answer
+    belongs behind the prompt. None where the two are not made so.
+    """
+    prompt, history = chat.prompt(turn.first), chat.history(turn.first)
+    header = prompt.removeprefix(history)
+    if not header or header == prompt:
+        return None
+    contents = chat.contents(turn.last + 1, turn.dialogue)
+    earlier = [piece.end for index in range(turn.first) if index in contents for piece in contents[index].pieces]
+    moved_from = turn.dialogue.find(header, max(earlier, default=0))
+    if moved_from < 0 or turn.dialogue[:moved_from] != history[:moved_from]:
+        return None
+    trailer = history[moved_from:]
+    start, end = moved_from + len(header), len(turn.dialogue) - len(trailer)
+    own = {index: contents[index] for index in turn.messages if index in contents}
+    within = all(start <= piece.start and piece.end <= end for printed in own.values() for piece in printed.pieces)
+    if not trailer.strip() or start > end or not turn.dialogue.endswith(trailer) or not within:
+        return None
+    return PlacedTurn(
+        text=prompt + turn.dialogue[start:end],
+        start=len(prompt),
+        contents=contents | _moved(own, len(trailer)),
+        variant=(),
+        moved=len(trailer),
+        note="spliced",
+    )
 
 
 def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> PlacedTurn | None:
@@ -188,6 +244,7 @@ def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> 
         start=len(prompt),
         contents=history | _moved(answer, len(prompt) - cut),
         variant=variant,
+        moved=len(prompt) - cut,
         note="spliced",
     )
 

@@ -50,7 +50,8 @@ class Chat:
 
     def closing(self, text: str, answer_end: int) -> int | None:
         """Where the turn ends in ``text`` whose answer ends there: behind the token that closes it; None where none does."""
-        return self.control.closing(text, answer_end, by_stop=self.printer.standing_prompt != "")
+        within = self.printer.within_answers
+        return self.control.closing(text, answer_end, within=within, by_stop=self.printer.standing_prompt != "")
 
     def stops_between(self, text: str, start: int, end: int) -> bool:
         """Whether generation would stop in this part of a text."""
