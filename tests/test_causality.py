@@ -54,6 +54,23 @@ def test_causal_models_pass(name: str, dtype: torch.dtype) -> None:
     check(ALL[name].build().to(dtype))
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_short_look_ahead_is_refused(ahead: int, dtype: torch.dtype) -> None:
+    """A layer that adds what comes so many tokens later: few positions see into any one change, but each sees ahead."""
+    model = ALL["llama"].build().to(dtype)
+    layer = model.model.layers[1]
+    forward = layer.forward
+
+    def looks_ahead(hidden: torch.Tensor, **given: object) -> torch.Tensor:
+        later = nn.functional.pad(hidden[:, ahead:], (0, 0, 0, ahead))[:, : hidden.shape[1]]
+        return forward(hidden + later, **given)
+
+    layer.forward = looks_ahead
+    with pytest.raises(ModelError, match="sees the tokens after the one"):
+        check(model)
+
+
 def test_the_objective_refuses_too() -> None:
     with pytest.raises(ModelError, match="next-token prediction would teach it nothing"):
         CausalObjective(encoder("Bert", BERT))
