@@ -43,16 +43,22 @@ def check_causal(model: PreTrainedModel | PeftModel, isolation: Isolation) -> No
     base = unwrapped(model)
     length = min(_LENGTH, most_positions(base.config) or _LENGTH)
     embeddings = base.get_input_embeddings().weight
-    documents = torch.randint(embeddings.shape[0], (2, length), generator=torch.Generator().manual_seed(0))
-    one, other = documents.to(embeddings.device)
+    tokens = torch.randint(embeddings.shape[0], (2, length), generator=torch.Generator().manual_seed(0))
+    one, other = tokens.to(embeddings.device)
     cuts = torch.tensor([cut for cut in _CUTS if cut < length], device=embeddings.device)
+    documents = torch.stack([one, other, *(torch.cat([one[:cut], other[cut:]]) for cut in cuts)])
+    watched = torch.zeros_like(documents, dtype=torch.bool)
+    watched[0, cuts - 1] = watched[1, cuts] = True
+    watched[2:].scatter_(1, torch.stack([cuts - 1, cuts], dim=1), True)
+    together = max(1, isolation.proven // length)
     with evaluating(model), torch.no_grad():
-        before, behind = _logits(isolation, one, cuts - 1), _logits(isolation, other, cuts)
-        changed = [_logits(isolation, torch.cat([one[:cut], other[cut:]]), torch.stack([cut - 1, cut])) for cut in cuts]
-    changes = torch.stack(changed) - torch.stack([before, behind], dim=1)
+        rows = zip(documents.split(together), watched.split(together), strict=True)
+        logits = torch.cat([_logits(isolation, *row) for row in rows])
+    before, behind, changed = logits.split([len(cuts), len(cuts), 2 * len(cuts)])
+    changes = changed.unflatten(0, (-1, 2)) - torch.stack([before, behind], dim=1)
     # Of most cuts, not of the worst: rounding can send single tokens to other experts.
     ahead, back = changes.abs().amax(dim=2).median(dim=0).values.tolist()
-    rounding = RELATIVE_TOLERANCE.get(embeddings.dtype, 2e-5) * torch.cat([before, behind]).abs().max().item()
+    rounding = RELATIVE_TOLERANCE.get(embeddings.dtype, 2e-5) * logits.abs().max().item()
     if ahead > max(rounding, _OF_THE_PAST * back):
         raise ModelError(
             "sees the tokens after the one that it is asked for, so that next-token prediction would teach it nothing",
@@ -61,8 +67,13 @@ def check_causal(model: PreTrainedModel | PeftModel, isolation: Isolation) -> No
         )
 
 
-def _logits(isolation: Isolation, ids: Tensor, places: Tensor) -> Tensor:
-    """[N, V] in float32 at ``places`` int64 [N] of one document, int64 [L]."""
-    positions = torch.arange(len(ids), device=ids.device)[None]
-    hidden = isolation.hidden_at(places, input_ids=ids[None], position_ids=positions, lengths=(len(ids),))
+def _logits(isolation: Isolation, documents: Tensor, watched: Tensor) -> Tensor:
+    """[N, V] in float32 where ``watched`` bool [D, L] says so, of a row of ``documents`` int64 [D, L]."""
+    count, length = documents.shape
+    hidden = isolation.hidden_at(
+        watched.flatten().nonzero()[:, 0],
+        input_ids=documents.reshape(1, -1),
+        position_ids=torch.arange(length, device=documents.device).repeat(count)[None],
+        lengths=(length,) * count,
+    )
     return isolation.parts.head(hidden).float()

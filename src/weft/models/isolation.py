@@ -53,6 +53,8 @@ class Isolation:
     parts: Parts
     carried: bool = False
     """Whether the model takes ``segments`` as a keyword, rather than positions only."""
+    proven: int = 0
+    """Tokens of the row that was compared: no longer one is known to be exact."""
     rotary: tuple[nn.Module, ...] = ()
     """Where the model keeps the longest length that it met, for frequencies that depend on it."""
 
@@ -135,8 +137,9 @@ def isolate(
         _original[base] = _implementation(base.config)
     original = _original[base]
     row = probe_row(base, longest_document=longest_document, longest_row=longest_row)
-    by_segments = Isolation(rung="segments", parts=parts, carried=_takes_any_keyword(base, parts))
-    by_mask = Isolation(rung="the model's own packed mask", parts=parts)
+    length = row.input_ids.shape[1]
+    by_segments = Isolation(rung="segments", parts=parts, proven=length, carried=_takes_any_keyword(base, parts))
+    by_mask = Isolation(rung="the model's own packed mask", parts=parts, proven=length)
     rotary = tuple(module for module in base.modules() if hasattr(module, "max_seq_len_cached"))
     one_by_one = Isolation(rung="one document per forward", parts=parts, rotary=rotary)
     with evaluating(model), torch.no_grad():
