@@ -87,6 +87,21 @@ def test_auto_leaves_out_what_does_more_than_multiply(name: str, adapted: set[st
     assert torch.equal(again(input_ids=IDS).logits, model(input_ids=IDS).logits)
 
 
+@pytest.mark.parametrize("problem", [AttributeError, IndexError, RuntimeError, TypeError, ValueError])
+def test_a_layer_that_takes_no_plain_input_is_left_out(problem: type[Exception]) -> None:
+    """Whatever an architecture's own layer makes of an input that it does not expect."""
+    model = NEGATIVE["falcon"].build()
+    layer = model.transformer.h[0].mlp.dense_h_to_4h
+
+    def fails(*given: object) -> torch.Tensor:
+        raise problem("not enough values to unpack (expected 4, got 3)")
+
+    layer.forward = fails
+    adapted = {name.split(".lora_A")[0] for name in trainable_parameters(add_lora(model, LoraConfig(r=4), seed=1))}
+    assert not [name for name in adapted if name.endswith("h.0.mlp.dense_h_to_4h")]
+    assert [name for name in adapted if name.endswith("h.1.mlp.dense_h_to_4h")]
+
+
 def test_gpt2_keeps_its_weights_transposed(recwarn: pytest.WarningsRecorder) -> None:
     model = add_lora(gpt2(), LoraConfig(r=4), seed=7)
     assert adapted_layers(model) == {"c_attn", "c_proj", "c_fc"}

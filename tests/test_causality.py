@@ -10,7 +10,7 @@ from torch import nn
 from architectures import ALL, LARGE, SMALL_WORLD
 from weft.errors import ModelError
 from weft.models.causality import check_causal
-from weft.models.isolation import isolate
+from weft.models.isolation import Isolation, isolate
 from weft.models.parts import split_model
 from weft.objectives.causal import CausalObjective
 
@@ -52,6 +52,43 @@ def test_models_that_permute_or_mask_are_refused(name: str, settings: dict[str, 
 @pytest.mark.parametrize("name", ALL)
 def test_causal_models_pass(name: str, dtype: torch.dtype) -> None:
     check(ALL[name].build().to(dtype))
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_short_look_ahead_is_refused(ahead: int, dtype: torch.dtype) -> None:
+    """A layer that adds what comes so many tokens later: few positions see into any one change, but each sees ahead."""
+    model = ALL["llama"].build().to(dtype)
+    layer = model.model.layers[1]
+    forward = layer.forward
+
+    def looks_ahead(hidden: torch.Tensor, **given: object) -> torch.Tensor:
+        later = nn.functional.pad(hidden[:, ahead:], (0, 0, 0, ahead))[:, : hidden.shape[1]]
+        return forward(hidden + later, **given)
+
+    layer.forward = looks_ahead
+    with pytest.raises(ModelError, match="sees the tokens after the one"):
+        check(model)
+
+
+@pytest.mark.parametrize(("bounds", "rows"), [((40, 1000), 1), ((40, 70), 3), ((4, 8), 7)])
+def test_no_row_is_longer_than_what_is_proven(
+    bounds: tuple[int, int], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ALL["llama"].build()
+    isolation = isolate(model, split_model(model), longest_document=bounds[0], longest_row=bounds[1])
+    seen = []
+
+    def watched(self: Isolation, positions: torch.Tensor, **row: object) -> torch.Tensor:
+        seen.append(row["lengths"])
+        return hidden_at(self, positions, **row)
+
+    hidden_at = Isolation.hidden_at
+    monkeypatch.setattr(Isolation, "hidden_at", watched)
+    check_causal(model, isolation)
+    assert len(seen) == rows
+    assert sum(map(len, seen)) == 7
+    assert all(len(lengths) == 1 or sum(lengths) <= isolation.proven for lengths in seen)
 
 
 def test_the_objective_refuses_too() -> None:

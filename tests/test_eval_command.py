@@ -160,6 +160,16 @@ def test_another_template_than_that_of_training_is_told(tuned: str, capsys: pyte
     assert told in capsys.readouterr().err
 
 
+def test_a_kernel_without_a_backward_pass_is_no_obstacle(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss needs none: what cannot be trained can be evaluated."""
+
+    def fails(*given: object) -> None:
+        raise RuntimeError("no backward pass")
+
+    monkeypatch.setattr("weft.models.isolation.pass_backwards", fails)
+    assert main(["eval", config, "eval.metrics=[loss]"]) == 0
+
+
 def test_compare_needs_a_tuned_model(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", config, "--compare"]) == 2
     assert "there is no tuned model to compare" in capsys.readouterr().err

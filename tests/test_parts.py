@@ -50,7 +50,7 @@ GPT2 = {"vocab_size": 97, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head
 def tiny(name: str, **settings: object) -> transformers.PreTrainedModel:
     torch.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(
-        **(GPT2 if name == "GPT2" else {**COMMON, **ARCHITECTURES.get(name, {})}), **settings
+        **{**(GPT2 if name == "GPT2" else {**COMMON, **ARCHITECTURES.get(name, {})}), **settings}
     )
     model = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")(config)
     for parameter in model.parameters():  # no bias or scale stays where it does not show
@@ -103,6 +103,18 @@ def test_an_adapter_on_the_head_takes_part() -> None:
 
 def test_half_precision_has_its_own_tolerance() -> None:
     assert split_model(tiny("Llama").to(torch.bfloat16)).rung == "body and head"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("scale", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize(("name", "cap"), [("Llama", None), ("Gemma2", 30.0)])
+def test_a_soft_cap_that_is_named_counts_only_where_it_is_applied(
+    name: str, cap: float | None, scale: float, dtype: torch.dtype
+) -> None:
+    """In half precision logits with and without a cap of 30 are closer than the tolerance, whatever the architecture does."""
+    model = tiny(name, final_logit_softcapping=30.0, initializer_range=scale).to(dtype)
+    parts = split_model(model)
+    assert (parts.rung, parts.head.soft_cap) == ("body and head", cap)
 
 
 class _Odd(transformers.LlamaForCausalLM):

@@ -278,3 +278,18 @@ def test_ctrl_c_saves_says_how_to_resume_and_exits_130(project, capsys):
     assert f"resuming from run/checkpoint-{stopped}" in out
     assert "threads" not in out.partition("model ")[0]
     assert result_of(project / "run") == result_of(project / "whole")
+
+
+def test_a_whole_run_loads_no_library_that_it_does_not_use(project):
+    code = (
+        "import sys; from weft.cli import main; code = main(['train', 'run.yaml', 'tuning.mode=full']);"
+        "print(code, *sorted({'peft', 'pandas', 'datasets', 'torch.nn.attention.varlen'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout.splitlines()[-1] == "0"

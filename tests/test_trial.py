@@ -63,6 +63,21 @@ def test_attention_that_fails_in_training_mode_gives_way_too() -> None:
     assert "segments: in training mode, ValueError: not while training;" in found.reason
 
 
+def test_a_model_that_is_only_evaluated_needs_no_way_back() -> None:
+    model = EXACT["llama"].build()
+    attend = model.model.layers[0].self_attn.forward
+
+    def forwards_only(*args: object, **kwargs: object) -> tuple[Tensor, object]:
+        output, weights = attend(*args, **kwargs)
+        return _NoWayBack.apply(output), weights
+
+    model.model.layers[0].self_attn.forward = forwards_only
+    with pytest.raises(ModelError, match="cannot be trained on single examples"):
+        isolated(model)
+    found = isolate(model, split_model(model), longest_document=40, longest_row=60, trained=False)
+    assert found.rung == SEGMENTS
+
+
 def test_a_model_that_cannot_be_trained_on_single_examples_is_refused() -> None:
     """Reformer's axial positions take rows of one length only in training mode."""
     config = transformers.ReformerConfig(

@@ -144,7 +144,7 @@ def _make_loss(model: PreTrainedModel, longest: int) -> LossFunction:
     from weft.objectives.causal import CausalObjective
     from weft.training.evaluate import evaluate as loss_of
 
-    objective = CausalObjective(model, longest_document=longest, longest_row=_EXAMPLES_AT_ONCE * longest)
+    objective = CausalObjective(model, longest_document=longest, longest_row=_EXAMPLES_AT_ONCE * longest, trained=False)
 
     def loss(examples: Sequence[Example]) -> SetLoss:
         lengths = np.array([len(example.ids) for example in examples])

@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -39,10 +44,18 @@ class Key:
     default: Any
     """None also where the key is required."""
     required: bool
-    help: str
+    section: type[Section]
+    """Where it is declared,"""
+    field: str
+    """and as what."""
     aliases: tuple[str, ...]
     pending: tuple[Any, ...] | Literal["any"]
     """Values that are in the language but not acted on yet; ``"any"``: all but the default."""
+
+    @property
+    def help(self) -> str:
+        """The docstring below its declaration, in one line."""
+        return " ".join(_docstrings(self.section).get(self.field, "").split())
 
     def accepts(self, kind: Kind) -> bool:
         """Whether the value may take a form of this kind."""
@@ -65,7 +78,7 @@ def _keys(section: type[Section], prefix: str = "") -> Iterator[Key]:
         if isinstance(annotation, type) and issubclass(annotation, Section):
             yield from _keys(annotation, f"{full_name}.")
             continue
-        key = _key(full_name, field)
+        key = _key(full_name, field, section, name)
         yield key
         if key.accepts("sections"):
             (item,) = get_args(annotation)
@@ -77,13 +90,27 @@ def _keys(section: type[Section], prefix: str = "") -> Iterator[Key]:
                 shapes=free.item,
                 default=None,
                 required=False,
-                help=key.help,
+                section=section,
+                field=name,
                 aliases=(),
                 pending=key.pending,
             )
 
 
-def _key(name: str, field: FieldInfo) -> Key:
+@cache
+def _docstrings(section: type[Section]) -> dict[str, str]:
+    """By field. Pydantic reads them as well, but as often as a schema is imported, and only two generated pages need them."""
+    found = dict(_docstrings(base)) if issubclass(base := section.__base__ or object, Section) else {}
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    assert isinstance(declared, ast.ClassDef)
+    for statement, below in pairwise(declared.body):
+        match statement, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = text
+    return found
+
+
+def _key(name: str, field: FieldInfo, section: type[Section], declared_as: str) -> Key:
     marks = field.json_schema_extra
     assert isinstance(marks, dict), f"{name} is not declared with section.key()"
     return Key(
@@ -91,7 +118,8 @@ def _key(name: str, field: FieldInfo) -> Key:
         shapes=tuple(_shapes(field.annotation, tuple(field.metadata))),
         default=None if field.is_required() else field.get_default(call_default_factory=True),
         required=field.is_required(),
-        help=" ".join((field.description or "").split()),
+        section=section,
+        field=declared_as,
         aliases=tuple(marks["aliases"]),  # type: ignore[arg-type]
         pending="any" if marks["pending"] == "any" else tuple(marks["pending"]),  # type: ignore[arg-type]
     )

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from weft.errors import ModelError
 from weft.models.isolation import original_attention
+from weft.models.wrapper import unwrapped
 
 _COLDEST = 1e-6
 """A lower temperature takes the likeliest token as well, but leaves the range of float32."""
@@ -113,7 +114,7 @@ class _Forward:
             self._ids[row, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, dtype=np.int64))
             self._mask[row, longest - len(prompt) :] = 1
         self._cache = None
-        parameters = inspect.signature(getattr(model, "get_base_model", lambda: model)().forward).parameters
+        parameters = inspect.signature(unwrapped(model).forward).parameters
         if "past_key_values" not in parameters:
             raise ModelError(
                 f"{type(model).__name__} cannot generate here: it has no key-value cache",

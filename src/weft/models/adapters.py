@@ -138,7 +138,7 @@ def _multiplies(module: nn.Linear) -> bool:
     try:
         found = module(given)
         return torch.allclose(found, nn.functional.linear(given, weight, module.bias), rtol=1e-2, atol=1e-2)
-    except (AttributeError, RuntimeError, TypeError):  # not a tensor, or not of that shape
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # not a tensor, or not of that shape
         return False
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from weft.models.attention_by_segment import attend_by_segment
-from weft.models.attention_kernels import choose_kernel
 from weft.models.segments import Scoring, Segments, UnsupportedAttention
 
 __all__ = ["ATTENTION", "Segments", "UnsupportedAttention", "segment_attention"]
@@ -95,8 +94,12 @@ def segment_attention(
 
     reach = segments.reach(sliding_window)
     scoring = Scoring(scaling=scaling, dropout=dropout, reach=reach, softcap=softcap, sinks=s_aux)
-    attend = choose_kernel(query, value, scoring) or attend_by_segment
-    return attend(query, key, value, segments, scoring), None
+    kernel = None
+    if query.is_cuda:
+        from weft.models.attention_kernels import choose_kernel  # it registers operators, for nothing on a CPU
+
+        kernel = choose_kernel(query, value, scoring)
+    return (kernel or attend_by_segment)(query, key, value, segments, scoring), None
 
 
 def _no_mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> None:

@@ -53,6 +53,8 @@ class Isolation:
     parts: Parts
     carried: bool = False
     """Whether the model takes ``segments`` as a keyword, rather than positions only."""
+    proven: int = 0
+    """Tokens of the row that was compared: no longer one is known to be exact."""
     rotary: tuple[nn.Module, ...] = ()
     """Where the model keeps the longest length that it met, for frequencies that depend on it."""
 
@@ -106,6 +108,7 @@ def isolate(
     longest_document: int | None = None,
     longest_row: int | None = None,
     autocast: torch.dtype | None = None,
+    trained: bool = True,
 ) -> Isolation:
     """Find the highest rung on which a packed row gives what each document alone gives, and switch ``model`` to it.
 
@@ -118,6 +121,7 @@ def isolate(
         longest_row: tokens of the longest row of the run. None is 8,192.
         autocast: the type of the run's autocast, if it has one. Then everything is compared in it as well: other kernels
             run there, but it is too coarse to be the only comparison.
+        trained: whether training is to follow, so that a pass in training mode and its way back must succeed too.
 
     Raises:
         ModelError: the model shares its configuration object with one that was isolated before, or fails in training mode.
@@ -133,8 +137,9 @@ def isolate(
         _original[base] = _implementation(base.config)
     original = _original[base]
     row = probe_row(base, longest_document=longest_document, longest_row=longest_row)
-    by_segments = Isolation(rung="segments", parts=parts, carried=_takes_any_keyword(base, parts))
-    by_mask = Isolation(rung="the model's own packed mask", parts=parts)
+    length = row.input_ids.shape[1]
+    by_segments = Isolation(rung="segments", parts=parts, proven=length, carried=_takes_any_keyword(base, parts))
+    by_mask = Isolation(rung="the model's own packed mask", parts=parts, proven=length)
     rotary = tuple(module for module in base.modules() if hasattr(module, "max_seq_len_cached"))
     one_by_one = Isolation(rung="one document per forward", parts=parts, rotary=rotary)
     with evaluating(model), torch.no_grad():
@@ -148,11 +153,12 @@ def isolate(
             _switch(base, implementation)
             found = (_problem(isolation, row, hidden, dtype) for dtype, hidden in alone.items())
             problem = next(filter(None, found), None)  # the first one, if any
-            problem = problem or _problem_in_training(isolation, model, row, autocast)
+            if trained:
+                problem = problem or _problem_in_training(isolation, model, row, autocast)
             if problem is None:
                 return replace(isolation, reason="; ".join([*problems, "packed rows equal each document alone"]))
             problems.append(f"{isolation.rung}: {problem}")
-        if problem := _problem_in_training(one_by_one, model, row, autocast):
+        if trained and (problem := _problem_in_training(one_by_one, model, row, autocast)):
             raise ModelError(
                 f"cannot be trained on single examples: {problem}",
                 where=base.name_or_path or type(base).__name__,

@@ -25,6 +25,7 @@ class CausalObjective(Objective):
         longest_document: tokens of the longest example that will come; longer ones are not proven exact. None is 8,192.
         longest_row: tokens of the longest batch that will come, likewise.
         autocast: the type of the autocast that ``forward`` will run in, if any.
+        trained: whether there will be backward passes; without, the model need not be fit for them.
 
     Raises:
         ModelError: the model's body and head could not be found (weft.models.parts), or it is not causal.
@@ -37,12 +38,18 @@ class CausalObjective(Objective):
         longest_document: int | None = None,
         longest_row: int | None = None,
         autocast: torch.dtype | None = None,
+        trained: bool = True,
     ):
         super().__init__()
         self.model = model
         self._parts = split_model(model)  # no module of its own: its parts are the model's, and are saved with it
         self._isolation = isolate(
-            model, self._parts, longest_document=longest_document, longest_row=longest_row, autocast=autocast
+            model,
+            self._parts,
+            longest_document=longest_document,
+            longest_row=longest_row,
+            autocast=autocast,
+            trained=trained,
         )
         check_causal(model, self._isolation)
         self.rung, self.rung_reason = self._isolation.rung, self._isolation.reason
