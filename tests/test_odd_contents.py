@@ -9,6 +9,7 @@ from template_families import (
     control,
     from_source,
     shown,
+    source,
     template,
 )
 from weft.errors import TemplateError
