@@ -157,7 +157,9 @@ class _Bench:
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What was measured, as Markdown for docs/benchmarks.md."""
-    rows = [["", "weft", "TRL", "weft is faster by", "weft's peak memory", "of TRL's", "above the libraries", "of TRL's"]]
+    rows = [
+        ["", "weft", "TRL", "weft is faster by", "weft's peak memory", "of TRL's", "above the libraries", "of TRL's"]
+    ]
     titles = {
         "messages": "messages, one process",
         "prompts": "prompt and completion, one process",
