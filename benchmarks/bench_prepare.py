@@ -5,8 +5,9 @@ prompts    their first questions and answers as prompt and completion, the compl
 two        conversations, with two processes each
 growth     weft alone, on ten times as many conversations: what a further record takes of memory
 
-Each program reads the file, renders, encodes, masks and packs into rows on disk, in a fresh process, in turn. First both prepare
-a part of the records, and every example must have the same ids and trained positions.
+Each program reads the file, renders, encodes and masks onto the disk, and packs into rows, in a fresh process, in turn. TRL
+writes packed rows; weft writes examples, and has the rows as a plan of examples in memory, which training reads them by. First
+both prepare a part of the records, and every example must have the same ids and trained positions.
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ class _Bench:
                 "seconds": median(run["seconds"] for run in found),
                 "spread": [min(run["seconds"] for run in found), max(run["seconds"] for run in found)],
                 "peak bytes": median(run["peak_bytes"] for run in found),
+                "peak bytes above libraries": median(run["peak_bytes"] - run["library_bytes"] for run in found),
             }
             for program, found in runs.items()
         }
@@ -132,8 +134,9 @@ class _Bench:
             "records": self.records,
             "tokens": last["tokens"],
             "figures": figures,
-            "ratio": figures["trl"]["seconds"] / figures["weft"]["seconds"],
-            "memory": figures["weft"]["peak bytes"] / figures["trl"]["peak bytes"],
+            "ratio": 1 / _by_trls(figures, "seconds"),
+            "memory": _by_trls(figures, "peak bytes"),
+            "memory above libraries": _by_trls(figures, "peak bytes above libraries"),
             "seconds again": median(run["seconds_again"] for run in runs["weft"]),
             "fill": last["fill"],
             "known chunks": last["known_chunks"],
@@ -154,7 +157,9 @@ class _Bench:
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What was measured, as Markdown for docs/benchmarks.md."""
-    rows = [["", "weft", "TRL", "weft is faster by", "weft's peak memory", "of TRL's"]]
+    rows = [
+        ["", "weft", "TRL", "weft is faster by", "weft's peak memory", "of TRL's", "above the libraries", "of TRL's"]
+    ]
     titles = {
         "messages": "messages, one process",
         "prompts": "prompt and completion, one process",
@@ -181,9 +186,13 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
             f"{grown['bytes per record']:.0f} bytes a record (limit {RECORD_LIMIT})."
         )
     disturbed = sum(entry["measured"]["disturbed"] for entry in results.values())
-    last = list(results.values())[-1]["measured"]
-    parts.append(f"{measured_line(last)}" + (f" {disturbed} runs were disturbed by other work." if disturbed else ""))
+    lines = dict.fromkeys(measured_line(entry["measured"]) for entry in results.values())
+    parts += [*lines, *([f"{disturbed} runs were disturbed by other work."] if disturbed else [])]
     return "\n\n".join(parts)
+
+
+def _by_trls(figures: Mapping[str, Mapping[str, Any]], name: str) -> float:
+    return float(figures["weft"][name] / figures["trl"][name])
 
 
 def _cells(found: Mapping[str, Any], bars: tuple[float, float] | None) -> list[str]:
@@ -205,6 +214,8 @@ def _cells(found: Mapping[str, Any], bars: tuple[float, float] | None) -> list[s
         ratio,
         f"{weft['peak bytes'] / 2**20:.0f} MiB",
         f"{found['memory']:.2f} (limit {MEMORY_LIMIT:g})",
+        f"{weft['peak bytes above libraries'] / 2**20:.0f} MiB",
+        f"{found['memory above libraries']:.2f}",
     ]
 
 

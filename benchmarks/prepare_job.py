@@ -35,6 +35,7 @@ class PrepareJob(JsonFile):
         seconds: float,
         peak: int,
         *,
+        libraries: int,
         rows: int,
         tokens: int,
         examples: Iterable[tuple[Sequence[int], Sequence[int]]],
@@ -45,6 +46,7 @@ class PrepareJob(JsonFile):
         Args:
             seconds: from the records' file to packed rows.
             peak: bytes, of the process up to then.
+            libraries: bytes, of the process when it had loaded its libraries.
             rows: how many were made.
             tokens: how many they hold.
             examples: ids and labels.
@@ -55,6 +57,7 @@ class PrepareJob(JsonFile):
             "rows": rows,
             "tokens": tokens,
             "peak_bytes": peak,
+            "library_bytes": libraries,
             **more,
         }
         if self.record:

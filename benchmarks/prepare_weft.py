@@ -21,6 +21,7 @@ from weft.data.tokenizer import load_tokenizer
 
 def main(job: PrepareJob) -> None:
     """Encode through the function behind ``weft train`` and ``weft check``, and pack; then once more, from the cache."""
+    libraries = peak_bytes()
     separator = "" if job.kind == "prompts" else None
     files, cache = [SourceFile(path=job.records, name="train")], Path(job.folder) / "cache"
 
@@ -43,6 +44,7 @@ def main(job: PrepareJob) -> None:
     job.report_of(
         seconds,
         peak,
+        libraries=libraries,
         rows=rows,
         tokens=tokens,
         examples=((example.ids.tolist(), labels_of(example)) for example in examples),

@@ -16,6 +16,7 @@ def main(job: PrepareJob) -> None:
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
     from trl import SFTConfig, SFTTrainer
 
+    libraries = peak_bytes()
     prepared = []
 
     class Timed(SFTTrainer):
@@ -51,6 +52,7 @@ def main(job: PrepareJob) -> None:
     job.report_of(
         reading + prepared[0],
         peak_bytes(),
+        libraries=libraries,
         rows=len(rows),
         tokens=sum(map(sum, lengths)),
         examples=(

@@ -36,6 +36,7 @@ from weft.objectives.causal import CausalObjective
 from weft.training.checkpoint import find_damage, replace_file, rotate, write_checkpoint
 from weft.training.display import ConsoleDisplay, Display
 from weft.training.evaluate import Evaluation, evaluate
+from weft.training.freed_memory import keeping_freed_memory
 from weft.training.header import run_facts, run_header
 from weft.training.identity import differences, environment, identity, model_fingerprint
 from weft.training.interrupt import interruptible
@@ -87,7 +88,7 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
         start = choose_start(run, who, resume_from=chosen, warn=notices.append)
         if start.finished:
             return TrainResult(output_dir=run, summary=_read_summary(run), already_finished=True)
-        with _as_user_errors(run):
+        with _as_user_errors(run), keeping_freed_memory():
             return _Run(config, compute, inputs, run, who, start).train(display or ConsoleDisplay(), notices)
 
 
@@ -113,7 +114,7 @@ def profile(loaded: Loaded, steps: int, *, display: Display | None = None) -> Pr
     notices = [*inputs.notices]
     if steps > inputs.plan.total_steps:
         notices.append(f"the run has {inputs.plan.total_steps} steps, so no more than these are measured")
-    with locked(run), _as_user_errors(run), closing(display):
+    with locked(run), _as_user_errors(run), keeping_freed_memory(), closing(display):
         check_directory(run / PROFILE)
         this = _Run(config, compute, inputs, run, {}, Start())
         training = this.load()
