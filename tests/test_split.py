@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_questions_may_be_divided_and_fields_kept_together() -> None:
     by_topic = assign_splits(same, RATIOS, 0, group_by="topic")
     assert Counter(by_topic) == counts
     assert all(by_topic[number] == by_topic[number % 10] for number in range(100))
+
+
+def test_a_field_with_the_name_of_a_question_divides_none() -> None:
+    """Records may well have one: what they ask counts, not what they call by that name."""
+    plain = [talk(f"{number % 20}?", f"answer {number}") for number in range(40)]
+    talks = [replace(one, meta={"question": f"variant {number}"}) for number, one in enumerate(plain)]
+    names = assign_splits(talks, RATIOS, 0)
+    assert names[:20] == names[20:]
+    assert names == assign_splits(plain, RATIOS, 0)
+    held = Portion(held_out=True, ratio=0.5, seed=0).holds(talks)
+    assert held[:20] == held[20:]
+    assert sum(held) == 20
 
 
 def conversation(*questions: str) -> Conversation:

@@ -100,7 +100,7 @@ def said(conversation: Material) -> str:
 def _group(conversation: Material, group_by: str) -> str:
     if group_by == NONE:
         return said(conversation)
-    if group_by in conversation.meta:
+    if group_by != QUESTION and group_by in conversation.meta:
         return f"{group_by}: {json.dumps(conversation.meta[group_by], sort_keys=True)}"
     return asked(conversation)
 
