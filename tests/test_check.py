@@ -314,3 +314,12 @@ def test_the_real_records(project: Path, shared_data: Path) -> None:
         assert one.encoded.examples == one.records
         assert one.encoded.closed_turns == one.encoded.turns == one.records
         assert one.encoded.notes == {}
+
+
+def test_the_working_directory_may_be_the_training_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "Q", "response": "A"}))
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "data.train_path=.", "data.val_path=none", "data.test_path=none", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sets"][0]["records"] == 1

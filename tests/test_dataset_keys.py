@@ -42,6 +42,10 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+WHOLE = "data.val_split_ratio=0"
+"""Nothing is held out of the sets, so that none of them need be read."""
+
+
 def same_as(text: str) -> Config:
     return load(text).config
 
@@ -62,7 +66,7 @@ data: {format: alpaca, instruction_response_separator: "\\n\\n### Response:\\n"}
 
 
 def test_a_configuration_becomes_a_part_of_the_name() -> None:
-    files = training_files(load(SEED).config)
+    files = training_files(load(SEED, WHOLE).config)
     assert [(file.path, file.name, file.weight, file.format[0]) for file in files] == [
         (
             "OpenCoder-LLM/opc-sft-stage1:filtered_infinity_instruct",
@@ -196,13 +200,13 @@ def test_the_same_configuration_may_be_named_twice() -> None:
 
 
 def test_where_datasets_are_listed_the_name_of_one_is_of_no_account() -> None:
-    config = load("datasets: [{path: a/b}]\ndata: {dataset_config_name: c}").config
+    config = load("datasets: [{path: a/b}]\ndata: {dataset_config_name: c}", WHOLE).config
     assert [file.path for file in training_files(config)] == ["a/b"]
 
 
 def test_datasets_are_read_in_the_format_of_the_section_data_unless_they_have_their_own() -> None:
     text = "data: {format: custom}\ndatasets: [{path: a/b}, {path: a/c, format: qa}]"
-    assert [file.format[0] for file in training_files(load(text).config)] == ["custom", "qa"]
+    assert [file.format[0] for file in training_files(load(text, WHOLE).config)] == ["custom", "qa"]
 
 
 def test_a_file_that_is_missing_is_no_dataset() -> None:

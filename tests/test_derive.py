@@ -111,6 +111,23 @@ def test_a_history_that_loses_its_system_message_is_spliced() -> None:
     assert "spliced" in second.notes
 
 
+def test_a_system_message_with_the_history_that_is_left_out_is_no_switch() -> None:
+    turn = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    source = (
+        "{% set ns = namespace(last=0) %}"
+        "{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+        "{% for m in messages %}{% if ns.last < 2 or loop.index0 >= ns.last %}" + turn + "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    for system in ("Be brief.", "/no_think"):
+        first, second = from_source(source).examples(chat("suaua", system, "Q", "A", "R", "B"))
+        assert shown([first, second]) == [
+            f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n⟦A<|im_end|>⟧",
+            "<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n⟦B<|im_end|>⟧",
+        ]
+        assert first.notes == second.notes == ()
+
+
 def test_consecutive_answers() -> None:
     two = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n⟦A<|im_end|>⟧\n<|im_start|>assistant\n⟦B<|im_end|>⟧"
     one = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n⟦A\nB<|im_end|>⟧"

@@ -141,8 +141,7 @@ def test_records_serve_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "a.jsonl").write_text(json.dumps(records[0]) + "\n{broken\n" + json.dumps(records[1]), encoding="utf-8")
     assert main(["init-model", "nano", "--text", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "nano")]) == 0
     assert capsys.readouterr().out.startswith(
-        f"notice: {tmp_path}/a.jsonl: one row cannot be read and counts as the text that stands there: "
-        f"{tmp_path}/a.jsonl:2: broken JSON\n"
+        f"notice: {tmp_path}/a.jsonl:2: this row cannot be read and counts as the text that stands there: broken JSON\n"
         f"wrote {tmp_path}/nano: 1.8 million parameters, "
     )
     strings = ["one loom, two looms", TEXT, "{broken", TEXT]

@@ -129,6 +129,41 @@ def test_a_csv_value_of_many_lines_that_is_too_long_hides_no_other(tmp_path: Pat
     ]
 
 
+INCHES = '5" tape'
+"""A cell that needs no quotes, and holds one that is no more than a character."""
+
+
+@pytest.mark.parametrize("before", ["1", INCHES])
+@pytest.mark.parametrize("after", ["2", INCHES, '"5"" tape"', '"two\nlines"', '"two ""\nlines"'])
+@pytest.mark.parametrize("text", ["2,3\n", 'a ""quote""\n', '""\n'])
+def test_quotes_in_cells_beside_a_value_that_is_too_long_hide_no_other(
+    tmp_path: Path, short: int, before: str, after: str, text: str
+) -> None:
+    long = text * (short // 2 + 9)
+    content = f'a,b,c\n{before},"{long}",{after}\n3,{INCHES},4\n5,"6\n",7\n'
+    first, second, third = read_records(write(tmp_path / "a.csv", content.encode()))
+    assert isinstance(first, BadRow)
+    assert (first.location.line, first.reason, first.detail) == (
+        2,
+        LONG + " 64 MiB",
+        "a quote is opened, and closed after as long",
+    )
+    assert [row.data for row in (second, third) if isinstance(row, Record)] == [
+        {"a": "3", "b": INCHES, "c": "4"},
+        {"a": "5", "b": "6\n", "c": "7"},
+    ]
+    behind = 3 + long.count("\n") + after.count("\n")
+    assert [row.location.line for row in (second, third)] == [behind, behind + 1]
+
+
+def test_behind_a_value_that_is_too_long_and_no_csv_nothing_is_read(tmp_path: Path, short: int) -> None:
+    long, others = "x,y\n" * short, "3,4\n" * 9
+    content = f'a,b\n1,"{long}" or so",2\n{others}'
+    (found,) = read_records(write(tmp_path / "a.csv", content.encode()))
+    assert isinstance(found, BadRow)
+    assert (found.location.line, found.reason) == (2, LONG + " 64 MiB" + REST_UNREAD)
+
+
 def test_a_header_that_is_too_long_leaves_nothing_to_read_by(tmp_path: Path, short: int) -> None:
     content = '"a\n' + "x\n" * short + '",b\n1,2\n'
     (found,) = read_records(write(tmp_path / "a.csv", content.encode()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,68 @@ def test_the_plan_joins_as_the_derivation_does(name: str, mismatch: PromptMismat
             context = "".join(part.text for part in example.segments[:-1])
             assert context == printer.prompt(talk[:count]) or "prompt-mismatch" in example.notes
             assert mismatch == "template" or "prompt-mismatch" not in example.notes
+
+    check()
+
+
+# ---- templates that print no generation prompt behind an answer ---------------------------------------------------------
+
+ONCE = CHATML.replace(
+    "if add_generation_prompt", "if add_generation_prompt and messages[-1].role != 'assistant'"
+).replace("assistant\n'", "assistant\n<think>\n'")
+"""Asks for reasoning, and for nothing where the last message is an answer."""
+
+
+@pytest.mark.parametrize(
+    ("answers", "mismatch", "expected"),
+    [
+        ("A B", "template", ["{⟦A;⟧", "{A;{⟦B;⟧"]),
+        ("<think>\nA B", "template", ["{<think>\n⟦A;⟧{⟦B;⟧"]),
+        ("A <think>\nB", "template", ["{⟦A;⟧", "{A;{<think>\n⟦B;⟧"]),
+        ("<think>\nA <think>\nB", "template", ["{<think>\n⟦A;⟧{<think>\n⟦B;⟧"]),
+        ("A B", "splice", ["{<think>\n⟦A;⟧", "{A;⟦B;⟧"]),
+        ("<think>\nA B", "splice", ["{<think>\n⟦A;⟧", "{<think>\nA;⟦B;⟧"]),
+        ("A <think>\nB", "splice", ["{<think>\n⟦A;⟧", "{A;⟦<think>\nB;⟧"]),
+        ("<think>\nA <think>\nB", "splice", ["{<think>\n⟦A;⟧", "{<think>\nA;⟦<think>\nB;⟧"]),
+    ],
+)
+def test_the_second_of_two_answers_follows_no_prompt(
+    answers: str, mismatch: PromptMismatch, expected: list[str]
+) -> None:
+    assert ONCE.count("add_generation_prompt and messages[-1].role != 'assistant'") == ONCE.count("<think>") == 1
+    talk = chat("uaa", "Q", *answers.split(" "))
+    found = shown(from_source(ONCE, mismatch=mismatch).examples(talk))
+    briefly = [
+        text.removeprefix("<|im_start|>user\nQ<|im_end|>\n")
+        .replace("<|im_start|>assistant\n", "{")
+        .replace("<|im_end|>⟧\n", ";⟧")
+        .replace("<|im_end|>⟧", ";⟧")
+        .replace("<|im_end|>\n", ";")
+        for text in found
+    ]
+    assert briefly == expected
+    with pytest.raises(TemplateError, match="before an answer: it ends before what introduces answer 3\n"):
+        from_source(ONCE, mismatch="error").examples(talk)
+
+
+@pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
+def test_the_plan_takes_such_answers_as_the_derivation_does(mismatch: PromptMismatch) -> None:
+    names = FAMILIES["chatml"]
+    printer = Printer(JinjaTemplate(ONCE, "once"), bos=names.bos, eos=names.eos)
+    control = ControlTokens(names.control, names.stops)
+    planner = Planner(printer, control, mismatch=mismatch)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(st.tuples(CONTENT, CONTENT, CONTENT))
+    def check(contents: tuple[str, ...]) -> None:
+        talk: tuple[Message, ...] = messages("uaa", *contents)
+        try:
+            derived = [one.rendered.segments for one in derive(Chat(printer, control, talk, mismatch))]
+        except TemplateError as problem:
+            with pytest.raises(TemplateError, match=re.escape(problem.what)):
+                planner.examples(talk)
+            return
+        assert [one.segments for one in planner.examples(talk)] == derived
 
     check()
 

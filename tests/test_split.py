@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,12 @@ from hypothesis import strategies as st
 
 from small_run import configure, make_project, write_records
 from weft.config.load import load_config
-from weft.data import shared_questions
+from weft.data import held_out as in_validation
 from weft.data.conversations import read_conversations
 from weft.data.groups import asked, grouped, said
+from weft.data.held_out import held_out_places
 from weft.data.inputs import held_out_files, training_files
-from weft.data.split import Portion, assign_splits, exceptions_between, split_sizes
+from weft.data.split import Portion, assign_splits, held_out, split_sizes
 from weft.data.store import NoExamplesError, SourceFile, read_source
 from weft.errors import DataError
 from weft.evaluation.sets import find_sets, read_sets
@@ -77,6 +80,24 @@ def test_questions_may_be_divided_and_fields_kept_together() -> None:
     assert all(by_topic[number] == by_topic[number % 10] for number in range(100))
 
 
+def test_a_field_with_the_name_of_a_question_divides_none() -> None:
+    """Records may well have one: what they ask counts, not what they call by that name."""
+    plain = [talk(f"{number % 20}?", f"answer {number}") for number in range(40)]
+    talks = [replace(one, meta={"question": f"variant {number}"}) for number, one in enumerate(plain)]
+    names = assign_splits(talks, RATIOS, 0)
+    assert names[:20] == names[20:]
+    assert names == assign_splits(plain, RATIOS, 0)
+    held = holds(talks, 0.5, 0)
+    assert held[:20] == held[20:]
+    assert sum(held) == 20
+
+
+def holds(talks: Sequence[Material], ratio: float, seed: int) -> list[bool]:
+    """What validation holds of a single source."""
+    (held,) = held_out([grouped(talks, seed)], ratio)
+    return held
+
+
 def conversation(*questions: str) -> Conversation:
     turns = [(role, text) for text in questions for role, text in (("user", text), ("assistant", "Yes."))]
     messages = tuple(Message(role=role, content=text) for role, text in turns)  # type: ignore[arg-type]
@@ -108,16 +129,7 @@ def test_no_question_is_trained_in_one_source_and_held_out_in_another(
     sources: list[list[list[str]]], ratio: float, seed: int
 ) -> None:
     talks = [[conversation(*each) for each in words] for words in sources]
-    exceptions = exceptions_between([grouped(each, seed) for each in talks], ratio)
-    held = [
-        Portion(held_out=True, ratio=ratio, seed=seed, exceptions=apart).holds(each)
-        for apart, each in zip(exceptions, talks, strict=True)
-    ]
-    trained = [
-        Portion(held_out=False, ratio=ratio, seed=seed, exceptions=apart).holds(each)
-        for apart, each in zip(exceptions, talks, strict=True)
-    ]
-    assert [[not one for one in each] for each in held] == trained
+    held = held_out([grouped(each, seed) for each in talks], ratio)
     where: dict[tuple[str, ...], set[bool]] = {}
     for words, places in zip(sources, held, strict=True):
         for each, is_held in zip(words, places, strict=True):
@@ -129,9 +141,18 @@ def test_no_question_is_trained_in_one_source_and_held_out_in_another(
     assert all(len(found) == 1 for found in where.values())
 
 
-def test_sources_that_share_nothing_need_no_exceptions() -> None:
+def test_sources_that_share_nothing_are_divided_as_each_alone_is() -> None:
     sources = [[talk(f"{name} {number}") for number in range(50)] for name in "abc"]
-    assert exceptions_between([grouped(each, 0) for each in sources], 0.1) == [(), (), ()]
+    alone = [holds(each, 0.1, 0) for each in sources]
+    assert held_out([grouped(each, 0) for each in sources], 0.1) == alone
+    assert [sum(each) for each in alone] == [5, 5, 5]
+
+
+def test_the_first_of_several_sources_decides() -> None:
+    sources = [[talk(f"{number}") for number in numbers] for numbers in (range(100), range(50, 90))]
+    first, second = held_out([grouped(each, 0) for each in sources], 0.1)
+    assert first == holds(sources[0], 0.1, 0)
+    assert second == first[50:90] != holds(sources[1], 0.1, 0)
 
 
 def test_each_source_is_divided_by_itself() -> None:
@@ -151,11 +172,13 @@ def test_every_conversation_is_in_one_part_and_what_it_says_in_no_other(
     words: list[str], ratio: float, seed: int
 ) -> None:
     talks = [talk(word) for word in words]
-    train, val = (Portion(held_out=held_out, ratio=ratio, seed=seed).holds(talks) for held_out in (False, True))
-    assert [not one for one in val] == train
-    assert any(train)
-    parts = [{said(one) for one, taken in zip(talks, part, strict=True) if taken} for part in (train, val)]
-    assert not parts[0] & parts[1]
+    held = holds(talks, ratio, seed)
+    places = ("".join("01"[one] for one in held),)
+    train, val = (Portion(held_out=part, places=places).of_block(0, talks) for part in (False, True))
+    assert [*map(id, val)] == [id(one) for one, taken in zip(talks, held, strict=True) if taken]
+    assert [*map(id, train)] == [id(one) for one, taken in zip(talks, held, strict=True) if not taken]
+    assert train
+    assert not {*map(said, train)} & {*map(said, val)}
 
 
 @given(st.integers(3, 200), RATIO, st.integers(0, 2**63 - 1), st.randoms(use_true_random=False))
@@ -163,16 +186,15 @@ def test_the_part_is_as_large_as_asked_for_and_the_same_in_any_order(
     count: int, ratio: float, seed: int, random
 ) -> None:
     talks = [talk(f"question {number}") for number in range(count)]
-    portion = Portion(held_out=True, ratio=ratio, seed=seed)
-    taken = {talks[number].messages for number, one in enumerate(portion.holds(talks)) if one}
+    taken = {talks[number].messages for number, one in enumerate(holds(talks, ratio, seed)) if one}
     assert abs(len(taken) - max(1, ratio * count)) <= 1
     shuffled = random.sample(talks, count)
-    assert {shuffled[number].messages for number, one in enumerate(portion.holds(shuffled)) if one} == taken
+    assert {shuffled[number].messages for number, one in enumerate(holds(shuffled, ratio, seed)) if one} == taken
 
 
 def test_another_seed_holds_out_others() -> None:
     talks = [talk(f"question {number}") for number in range(100)]
-    taken = {tuple(Portion(held_out=True, ratio=0.1, seed=seed).holds(talks)) for seed in range(5)}
+    taken = {tuple(holds(talks, 0.1, seed)) for seed in range(5)}
     assert len(taken) == 5
 
 
@@ -180,9 +202,10 @@ def test_both_parts_together_account_for_every_record(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     rows = [json.dumps({"prompt": f"Number {number}?", "response": "Yes."}) for number in range(20)]
     path.write_text("\n".join([*rows, "{broken"]), encoding="utf-8")
+    (places,) = held_out_places([SourceFile(path=path, name="a")], 0.25, 1, tmp_path)
     train, val = (
-        read_conversations(path, on_bad_row="drop", portion=Portion(held_out=held_out, ratio=0.25, seed=1))
-        for held_out in (False, True)
+        read_conversations(path, on_bad_row="drop", portion=Portion(held_out=part, places=places))
+        for part in (False, True)
     )
     assert (train.files, val.files) == ({str(path): 16}, {str(path): 5})
     assert (train.formats, val.formats) == ({"prompt": 15}, {"prompt": 5})
@@ -227,8 +250,8 @@ def test_no_question_of_one_set_is_held_out_of_another(tmp_path: Path, monkeypat
         assert {*read["val"]} == held
         assert not {*read["train"]} & held
         assert len(read["train"]) + len(read["val"]) == 350
-        shared_questions._found.cache_clear()
-    assert len(list(Path("data/cache").glob("*/shared_questions.json"))) == 1
+        in_validation._found.cache_clear()
+    assert len(list(Path("data/cache").glob("*/held_out.json"))) == 2, "of what is mixed, and of what counts nothing"
 
 
 def _read(file: SourceFile) -> tuple[Material, ...]:
@@ -242,16 +265,14 @@ def test_what_sets_share_is_found_again_when_one_changes(tmp_path: Path, monkeyp
     Path("b.jsonl").write_text("\n".join(rows[:1]))
     config = load_config(None, ["datasets=[{path: a.jsonl}, {path: b.jsonl}]", "data.val_split_ratio=0.5"], {}).config
 
-    def portions() -> list[tuple[tuple[str, str], ...]]:
-        return [file.portion.exceptions for file in training_files(config) if file.portion]
+    def places() -> list[str]:
+        return ["".join(file.portion.places) for file in training_files(config) if file.portion]
 
-    first = portions()
+    first = places()
     Path("b.jsonl").write_text("\n".join(rows[:50]))
-    second = portions()
-    assert first[0] == second[0] == ()
-    assert len(first[1]) <= 1 < len(second[1])
+    assert places() == [first[0], first[0][:50]]
     Path("b.jsonl").write_text("\n".join(rows[:1]))
-    assert portions() == first
+    assert places() == first == [first[0], first[0][:1]]
 
 
 def test_training_holds_out_what_it_evaluates(tmp_path: Path, tiny_model_dir: Path) -> None:

@@ -17,6 +17,7 @@ from conftest import CHATML
 from store_files import Open, Row, opener, qa, write
 from weft.config.load import load_config
 from weft.data.conversation_reader import ConversationReader
+from weft.data.held_out import held_out_places
 from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.rendering import Overlong
@@ -134,8 +135,9 @@ def test_what_is_too_long_is_treated_alike(overlong: Any, opened: Open, tmp_path
 @pytest.mark.usefixtures("patient")
 def test_portions_samples_and_custom_fields_are_the_same(opened: Open, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(1300)])
+    (places,) = held_out_places([SourceFile(path=path, name="both")], 0.1, 3, tmp_path / "kept")
     portions = [
-        SourceFile(path=path, name=name, portion=Portion(held_out=name == "val", ratio=0.1, seed=3))
+        SourceFile(path=path, name=name, portion=Portion(held_out=name == "val", places=places))
         for name in ("train", "val")
     ]
     sample = SourceFile(path=f"{path}#900", name="sample", seed=5)
@@ -307,7 +309,7 @@ def test_modules_of_the_working_directory_are_not_the_helpers_own(
 
 def test_what_disproved_a_shortcut_is_told_to_helpers(renderer: Renderer, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(1)])
-    source = Source(reader=ConversationReader(path), held=None, reports_bad_rows=True)
+    source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
     (tmp_path / "claims").mkdir()
     work = Work(source=source, renderer=renderer, on_bad_row="error")
     Share(work=work, path=tmp_path / "out", claims=tmp_path / "claims", disproved="it was wrong").do()

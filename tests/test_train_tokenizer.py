@@ -226,7 +226,7 @@ def test_rows_that_cannot_be_read_are_told(command: Command) -> None:
     code, out, _ = command("broken.jsonl", "--vocab=290", "--type=bpe", "--out", "made")
     assert code == 0
     assert out.startswith(
-        "notice: broken.jsonl: 2 rows cannot be read and count as the text that stands there: broken.jsonl:2: broken JSON\n"
+        "notice: broken.jsonl:2: this row and 1 more cannot be read and count as the text that stands there: broken JSON\n"
     )
 
 

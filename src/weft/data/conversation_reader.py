@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain, compress, count, islice, pairwise
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Literal
 
 from weft.data import oasst
@@ -75,17 +75,6 @@ class Tally:
         self.unseen = {key: name for key, name in self.unseen.items() if key in other.unseen}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
-    """Which conversations of a source are in a portion, by block."""
-
-    of_block: Sequence[Sequence[bool]]
-
-    def cut(self, block: Block) -> None:
-        """Leave out of a block what is not in the portion."""
-        block.kept = list(compress(block.kept, self.of_block[block.number]))
-
-
 class CannotShare(Exception):
     """The source holds message trees, which only one reader can put together."""
 
@@ -129,15 +118,15 @@ class ConversationReader:
         """The paths of the files, in order."""
         return [str(file) for part in self.parts for file in part.files]
 
-    def blocks(self, mine: Callable[[int], bool] | None = None, held: Held | None = None) -> Iterator[Block]:
+    def blocks(self, mine: Callable[[int], bool] | None = None, portion: Portion | None = None) -> Iterator[Block]:
         """The blocks of the source, in order.
 
         Args:
             mine: whether to read the block of a number, asked for one after the other; None: all of them.
-            held: what of them is wanted; None: everything.
+            portion: what of them is wanted; None: everything.
 
         Raises:
-            DataError: a file cannot be read.
+            DataError: a file cannot be read, or is not the one that the portion was taken of.
             CannotShare: some blocks are for others, and there are message trees.
         """
         self._begin()
@@ -158,7 +147,7 @@ class ConversationReader:
                     block = Block(number=number)
                     for row in chain(first, others):
                         self._read(row, block)
-                    yield self._cut(block, held)
+                    yield self._cut(block, portion)
                 else:
                     deque(others, maxlen=0)
                 number = next(numbers)
@@ -173,22 +162,9 @@ class ConversationReader:
                 if mine is not None:
                     raise CannotShare
                 for block in self._grown(chain([number], numbers)):
-                    yield self._cut(block, held)
+                    yield self._cut(block, portion)
                 number = next(numbers)
             self.tally.notices += notices
-
-    def portion(self, portion: Portion) -> Held:
-        """What a portion takes of the source, found by reading it all."""
-        sizes: list[int] = []
-
-        def conversations() -> Iterator[Material]:
-            for block in self.blocks():
-                sizes.append(len(block.kept))
-                yield from block.conversations
-
-        found = list(portion.holds(conversations()))
-        ends = list(accumulate(sizes, initial=0))
-        return Held(of_block=[found[start:end] for start, end in pairwise(ends)])
 
     def refuse(self, bad_rows: Sequence[BadRow], on_bad_row: Literal["error", "drop"]) -> None:
         """Raise where what was read cannot be used.
@@ -219,9 +195,14 @@ class ConversationReader:
                 fix="choose otherwise with data.oasst_lang, or name another file",
             )
 
-    def _cut(self, block: Block, held: Held | None) -> Block:
-        if held:
-            held.cut(block)
+    def _cut(self, block: Block, portion: Portion | None) -> Block:
+        if portion:
+            try:
+                block.kept = portion.of_block(block.number, block.kept)
+            except LookupError:
+                raise DataError(
+                    "the files changed while they were being read", where=spelled(self._path), fix="run this again"
+                ) from None
         return block
 
     def _read(self, row: Record | BadRow, block: Block) -> None:

@@ -81,7 +81,7 @@ def read_conversations(
     reader = ConversationReader(
         path, format=format, system_prompt=system_prompt, source=source, seed=seed, fix=fix, edit=edit
     )
-    blocks = list(reader.blocks(held=reader.portion(portion) if portion else None))
+    blocks = list(reader.blocks(portion=portion))
     bad_rows = [row for block in blocks for row in block.bad_rows]
     reader.refuse(bad_rows, on_bad_row)
     kept = [parsed for block in blocks for parsed in block.kept]

@@ -259,9 +259,7 @@ def _notes(
     setting = chat.messages[0].setting
     if setting is not None and setting.tools and not chat.printer.prints_tools:
         yield "tools-dropped"
-    if any(
-        each.role == "system" and n not in placed.contents for n, each in enumerate(chat.messages[: turns[-1].last])
-    ):
+    if any(n not in placed.contents and chat.reads_as_switch(n) for n in range(turns[-1].last)):
         yield "switch-read"
     if closed.note is not None:
         yield closed.note

@@ -43,8 +43,10 @@ def grouped(conversations: Iterable[Material], seed: int, group_by: str = QUESTI
     is_known = group_by in (QUESTION, NONE)
     for place, conversation in enumerate(conversations):
         is_known = is_known or group_by in conversation.meta
-        found.groups.append(_keyed(key, _group(conversation, group_by)))
-        if group_by == QUESTION and len(questions := _questions(conversation)) > 1:
+        questions = _questions(conversation) if group_by == QUESTION else []
+        group = content_digest(questions) if questions else _group(conversation, group_by)
+        found.groups.append(_keyed(key, group))
+        if len(questions) > 1:
             alone = (_keyed(key, content_digest([question])) for question in questions)
             found.several.append((place, tuple(dict.fromkeys(alone))))
     if not is_known:
@@ -100,7 +102,7 @@ def said(conversation: Material) -> str:
 def _group(conversation: Material, group_by: str) -> str:
     if group_by == NONE:
         return said(conversation)
-    if group_by in conversation.meta:
+    if group_by != QUESTION and group_by in conversation.meta:
         return f"{group_by}: {json.dumps(conversation.meta[group_by], sort_keys=True)}"
     return asked(conversation)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from weft.config.data_schema import DatasetConfig
 from weft.config.locate import model_directory, tokenizer_place
 from weft.config.schema import Config, TokenizerIds
 from weft.data.documents import block_size, document_form
+from weft.data.held_out import held_out_places
 from weft.data.places import Paths, exists, named
 from weft.data.reading import reading_of
 from weft.data.render import Renderer
-from weft.data.shared_questions import exceptions_of
 from weft.data.split import Portion
 from weft.data.store import ExampleStore, Progress, SourceFile, open_stores
 from weft.data.style import effective_system_prompt
@@ -32,19 +31,14 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     Raises:
         DataError: one of them does not exist.
     """
-    files: tuple[SourceFile, ...] = (_own_file(config, "train", config.data.training),)
+    fix = "correct the path under datasets" if config.datasets else "run `weft prepare`, or set data.train_path"
+    places = [entry.training for entry in config.datasets] or [config.data.training]
+    for path in (path for paths in places for path in named(paths)):
+        if not exists(path):
+            raise DataError("there is no such file of training records", where=path, fix=fix)
     if config.datasets:
-        files = _datasets(config, "train")
-    for file in files:
-        for path in named(file.path):
-            if not exists(path):
-                fix = (
-                    "correct the path under datasets"
-                    if config.datasets
-                    else "run `weft prepare`, or set data.train_path"
-                )
-                raise DataError("there is no such file of training records", where=path, fix=fix)
-    return files
+        return _datasets(config, "train")
+    return (_own_file(config, "train", config.data.training),)
 
 
 def held_out_files(config: Config, name: str) -> tuple[SourceFile, ...]:
@@ -52,44 +46,41 @@ def held_out_files(config: Config, name: str) -> tuple[SourceFile, ...]:
     path = {"val": config.data.val_path, "test": config.data.test_path}[name]
     if exists(path):
         return (_own_file(config, name, path),)
-    if name == "val" and dataset_portion(config, "val"):
+    if name == "val" and divides_datasets(config):
         return tuple(file for file in _datasets(config, "val") if file.weight)
     return ()
 
 
-def dataset_portion(config: Config, name: str) -> Portion | None:
-    """What ``train`` or ``val`` takes of each entry of ``datasets``; None for other sets, and where validation has a file of its
-    own or is not asked for.
-    """
-    ratio = config.data.val_split_ratio
-    if name not in ("train", "val") or not config.datasets or not ratio or exists(config.data.val_path):
-        return None
-    return Portion(held_out=name == "val", ratio=ratio, seed=config.seed)
+def divides_datasets(config: Config) -> bool:
+    """Whether validation takes a part of each entry of ``datasets``: it is asked to, and has no file of its own."""
+    return bool(config.datasets and config.data.val_split_ratio and not exists(config.data.val_path))
 
 
 def dataset_portions(config: Config, name: str) -> dict[str, Portion]:
-    """What ``train`` or ``val`` takes of each entry of ``datasets``, by the entry's name; nothing where :func:`dataset_portion`
-    is None.
+    """What ``train`` or ``val`` takes of each entry of ``datasets``, by the entry's name; nothing for other sets, and where
+    validation takes nothing of them.
+
+    Raises:
+        DataError: one of them cannot be read.
     """
-    portion = dataset_portion(config, name)
-    if portion is None:
+    if name not in ("train", "val") or not divides_datasets(config):
         return {}
     mixed = [entry for entry in config.datasets if entry.weight]
-    found = {entry.called: portion for entry in config.datasets}
-    if len(mixed) < 2:
-        return found
-    with suppress(DataError):  # of what cannot be read, whoever reads it says so
-        sources = [replace(one, path=named(one.path)) for one in (_source(config, entry, "train") for entry in mixed)]
-        exceptions = exceptions_of(sources, portion.ratio, portion.seed, Path(config.data.cache_dir))
+    apart = [[entry] for entry in config.datasets if not entry.weight]  # which nothing is trained on
+    found: dict[str, Portion] = {}
+    for entries in filter(None, [mixed, *apart]):
+        sources = [replace(one, path=named(one.path)) for one in (_source(config, each, "train") for each in entries)]
+        places = held_out_places(sources, config.data.val_split_ratio, config.seed, Path(config.data.cache_dir))
         found |= {
-            entry.called: replace(portion, exceptions=each) for entry, each in zip(mixed, exceptions, strict=True)
+            entry.called: Portion(held_out=name == "val", places=each)
+            for entry, each in zip(entries, places, strict=True)
         }
     return found
 
 
 def split_notices(config: Config) -> Iterator[str]:
     """What is to be said where validation is taken from ``datasets``."""
-    if dataset_portion(config, "val"):
+    if divides_datasets(config):
         yield (
             f"{config.data.val_split_ratio:.2%} of each dataset is held out for validation (data.val_split_ratio), because "
             f"there is no {config.data.val_path}"
@@ -121,7 +112,7 @@ def _source(config: Config, entry: DatasetConfig, name: str) -> SourceFile:
 def missing_validation(config: Config, place: str | None = None) -> Iterator[ConfigError]:
     """The problem of a validation set that training needs and that is not there; ``place`` set ``data.val_path``."""
     needs_evaluation = _needs_evaluation(config)
-    if needs_evaluation and not exists(config.data.val_path) and not dataset_portion(config, "val"):
+    if needs_evaluation and not exists(config.data.val_path) and not divides_datasets(config):
         yield ConfigError(
             f"the validation set {config.data.val_path} is missing; it is needed for {' and '.join(needs_evaluation)}",
             where="data.val_path" + (f" ({place})" if place else ""),
@@ -131,7 +122,7 @@ def missing_validation(config: Config, place: str | None = None) -> Iterator[Con
 
 def can_do_without_validation(config: Config) -> bool:
     """Whether validation is taken from ``datasets`` though nothing needs it: then too few records are no error."""
-    return dataset_portion(config, "val") is not None and not _needs_evaluation(config)
+    return divides_datasets(config) and not _needs_evaluation(config)
 
 
 def open_examples(

@@ -48,7 +48,7 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
         except csv.Error as error:
             if len(pending) > 1 and sum(map(len, pending)) > MAX_RECORD_BYTES:
                 beginning = _text(pending[:1])
-                further = _lines_to_closing_quote(source, pending) if header else None
+                further = _lines_to_end_of_row(source, pending, delimiter) if header else None
                 yield _very_long(location, beginning, closed=further is not None)
                 if further is None:
                     return
@@ -66,21 +66,28 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
             yield _row(location, header, cells, pending)
 
 
-def _lines_to_closing_quote(source: Iterator[str], pending: list[bytes]) -> int | None:
-    """Read on from within a quote to the end of the line that closes it, and return how many lines that took. None where the file
-    ends before, or a line is too long to be seen whole.
+def _lines_to_end_of_row(source: Iterator[str], pending: list[bytes], delimiter: str) -> int | None:
+    """Read on from within a quote to the line that ends the row, and return how many lines that took. None where the file ends
+    before, a line is too long to be seen whole, or what follows a quote is no CSV.
 
     Args:
         source: of lines, each of which is ``pending`` when it is read.
-        pending: the lines of the row so far. Quotes in it are doubled, so the row ends with a line that makes their number even.
+        pending: the lines of the row so far, the first of which leaves a quote open.
+        delimiter: between values.
     """
-    quotes = 0
+    opening = ""
     for further in count():
-        if any(map(is_too_long, pending)):
-            return None
-        quotes += sum(line.count(b'"') for line in pending)
-        if quotes % 2 == 0:
-            return further
+        for line in pending:
+            if is_too_long(line):
+                return None
+            try:
+                next(csv.reader([opening + line.decode(errors="replace")], delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                if "unexpected end" not in str(error):
+                    return None
+                opening = '"'  # each further line is read as one that begins within a quote
+            else:
+                return further
         pending.clear()
         if next(source, None) is None:
             return None

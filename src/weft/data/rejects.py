@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from weft.config.schema import Config
+from weft.data.content import code_digest, content
 from weft.data.files import StagedFiles, first_line_has, json_lines
 from weft.data.formats import RowError, parse_as
 from weft.data.inputs import held_out_files, training_files
@@ -15,12 +19,14 @@ from weft.data.places import find_parts
 from weft.data.reading import by_line
 from weft.data.rows import BadRow, as_json
 from weft.data.sources import read_part
-from weft.data.store import SourceFile
+from weft.data.store import SourceFile, read_as
 from weft.errors import DataError
 from weft.types import Location, Record
 
 REJECTS = "rejects.jsonl"
 """Where training lists them, in the run directory."""
+
+_NOTE = "listed"
 
 LeftOut = Mapping[str, Collection[Location]]
 """Places by reason."""
@@ -31,8 +37,9 @@ _KEYS = frozenset({"set", "location", "reason", "detail", "raw"})
 def write_rejects(path: Path, config: Config, left_out: Mapping[str, LeftOut]) -> int:
     """Write what is left out of each set (``train``, ``val``, ``test``) as JSON lines, and return how many lines there are.
 
-    Where nothing is left out, no file is written, and one that an earlier call wrote is removed. One that lists just these
-    and is newer than their files stays as it is: to write it anew, all of these files would be read once more.
+    Where nothing is left out, no file is written, and one that an earlier call wrote is removed. One that lists just these,
+    of files with the same content, stays as it is: to write it anew, all of these files would be read once more. That it does
+    is noted in ``data.cache_dir``.
 
     Raises:
         DataError: the file cannot be written, or one that weft did not write stands there.
@@ -45,7 +52,8 @@ def write_rejects(path: Path, config: Config, left_out: Mapping[str, LeftOut]) -
         path.unlink(missing_ok=True)
         return 0
     files = {name: training_files(config) if name == "train" else held_out_files(config, name) for name in left_out}
-    if _stands_already(path, files, left_out):
+    what = [code_digest(), _content(files), sorted(_triples(left_out))]
+    if path.exists() and _note(config, path, what).exists():
         return sum(1 for _ in _triples(left_out))
     count = 0
 
@@ -59,23 +67,26 @@ def write_rejects(path: Path, config: Config, left_out: Mapping[str, LeftOut]) -
     with StagedFiles() as staged:
         staged.write(path, json_lines(lines()))
         staged.commit()
+    with suppress(DataError), StagedFiles() as staged:  # where nothing can be noted, it is written anew each time
+        staged.write(_note(config, path, what), ())
+        staged.commit()
     return count
 
 
-def _stands_already(path: Path, files: Mapping[str, Sequence[SourceFile]], left_out: Mapping[str, LeftOut]) -> bool:
-    """Whether the file at ``path`` is what :func:`write_rejects` would write, as far as places, reasons and dates tell."""
-    if not path.exists():
-        return False
-    written = path.stat().st_mtime_ns
-    parts = (part for some in files.values() for file in some for part in find_parts(file.path, seed=file.seed))
-    if any(file.stat().st_mtime_ns >= written for part in parts for file in part.files):
-        return False
-    with path.open(encoding="utf-8") as lines:
-        try:
-            listed = [(row["set"], row["location"], row["reason"]) for row in map(json.loads, lines)]
-        except (ValueError, KeyError, TypeError):
-            return False
-    return sorted(listed) == sorted(_triples(left_out))
+def _content(files: Mapping[str, Sequence[SourceFile]]) -> list[Any]:
+    """All that decides which records lie at which places."""
+    found = []
+    for name, file in ((name, file) for name, some in files.items() for file in some):
+        parts = find_parts(file.path, seed=file.seed)
+        digests = [content(each) for part in parts for each in part.files]
+        found.append([name, file.name, read_as(file, parts), digests])
+    return found
+
+
+def _note(config: Config, path: Path, what: Sequence[Any]) -> Path:
+    """An empty file that says by its name that ``path``, as it stands there, lists ``what`` is left out."""
+    key = hashlib.sha256(json.dumps([content(path), *what]).encode()).hexdigest()
+    return Path(config.data.cache_dir) / key / _NOTE
 
 
 def _triples(left_out: Mapping[str, LeftOut]) -> Iterator[tuple[str, str, str]]:

@@ -202,7 +202,7 @@ def _first_of(file: SourceFile, count: int, config: Config) -> list[Material]:
     )
     found: list[Material] = []
     bad_rows: list[BadRow] = []
-    for block in reader.blocks(held=reader.portion(file.portion) if file.portion else None):
+    for block in reader.blocks(portion=file.portion):
         found += block.conversations
         bad_rows += block.bad_rows
         if len(found) >= count and not (bad_rows and config.on_bad_row == "error"):

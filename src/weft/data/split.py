@@ -6,9 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, islice
+from typing import TypeVar
 
 from weft.data.groups import Grouped, grouped, linked
 from weft.types import Material
+
+_T = TypeVar("_T")
 
 
 def split_sizes(count: int, ratios: Mapping[str, float]) -> dict[str, int]:
@@ -107,37 +111,28 @@ class Portion:
 
     held_out: bool
     """Whether it is that of validation."""
-    ratio: float
-    """The share of validation."""
-    seed: int
-    exceptions: tuple[tuple[str, str], ...] = ()
-    """Groups of conversations, by their hex, over which another source decides that asks the same: ``train`` or ``val``."""
+    places: tuple[str, ...]
+    """Of each block of the source: for each of its conversations ``1`` where validation holds it, else ``0``."""
 
-    def holds(self, conversations: Iterable[Material]) -> list[bool]:
-        """Which of a source's conversations are in this portion; the same question is never in both."""
-        groups = linked(grouped(conversations, self.seed))
-        split = divided(groups, [""] * len(groups), _ratios(self.ratio))
-        if self.exceptions:
-            otherwise = {bytes.fromhex(group): name for group, name in self.exceptions}
-            split = [otherwise.get(group, name) for group, name in zip(groups, split, strict=True)]
-        return [(name == "val") == self.held_out for name in split]
+    def of_block(self, number: int, conversations: Sequence[_T]) -> list[_T]:
+        """Those of a block's conversations that are in this portion.
+
+        Raises:
+            LookupError: the source has another number of them there than it had when it was divided.
+        """
+        places = self.places[number]
+        if len(places) != len(conversations):
+            raise LookupError(number)
+        return list(compress(conversations, ((place == "1") == self.held_out for place in places)))
 
 
-def exceptions_between(sources: Sequence[Grouped], ratio: float) -> list[tuple[tuple[str, str], ...]]:
-    """For each source, the exceptions with which a :class:`Portion` of it divides no question that sources share.
+def held_out(sources: Sequence[Grouped], ratio: float) -> list[list[bool]]:
+    """Which conversations of each source validation holds, such that it holds the same question out of all of them, or of none.
 
-    Earlier sources decide over what they share with later ones.
+    Args:
+        sources: each is divided by itself, but for questions that it shares with an earlier one, which has decided over them.
+        ratio: the share of validation.
     """
     labels = [f"{number:09}" for number, source in enumerate(sources) for _ in source.groups]
-    together = iter(divided(linked(*sources), labels, _ratios(ratio)))
-    exceptions = []
-    for source in sources:
-        groups = linked(source)
-        alone = divided(groups, [""] * len(groups), _ratios(ratio))
-        differing = {(group.hex(), name) for group, own, name in zip(groups, alone, together) if own != name}  # noqa: B905
-        exceptions.append(tuple(sorted(differing)))
-    return exceptions
-
-
-def _ratios(held_out: float) -> dict[str, float]:
-    return {"train": 1 - held_out, "val": held_out}
+    names = iter(divided(linked(*sources), labels, {"train": 1 - ratio, "val": ratio}))
+    return [[name == "val" for name in islice(names, len(source.groups))] for source in sources]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 
 from weft.config.data_schema import RecordFormat
 from weft.data.cache_upkeep import forget
+from weft.data.content import code_digest, content
 from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.in_parallel import cores
@@ -26,7 +26,7 @@ from weft.data.split import Portion
 from weft.data.store_account import NoExamplesError, SourceAccount, nothing_is_left
 from weft.data.store_build import Source, Work
 from weft.data.store_entry import Entry, build_entry, find_entry
-from weft.disk import file_digest, value_digest
+from weft.disk import value_digest
 from weft.errors import DataError
 from weft.types import Example, Location
 
@@ -276,7 +276,7 @@ class _Source:
             file.path, format=file.format, system_prompt=system_prompt, source=file.name, seed=file.seed
         )
         self.paths = [Path(path) for path in self._reader.files]
-        self._contents = [_content(path) for path in self.paths]
+        self._contents = [content(path) for path in self.paths]
         portion = file.portion and asdict(file.portion)
         how = read_as(file, self._reader.parts)
         choices = [portion, renderer.fingerprint, on_bad_row, system_prompt]
@@ -296,7 +296,7 @@ class _Source:
         portion = self._file.portion
         source = Source(
             reader=self._reader,
-            held=self._reader.portion(portion) if portion else None,
+            portion=portion,
             reports_bad_rows=not (portion and portion.held_out),
         )
         entry = build_entry(
@@ -322,8 +322,8 @@ class _Source:
 
     def _check(self) -> None:
         """Raise if a file changed since its content was taken for the key."""
-        for path, content in zip(self.paths, self._contents, strict=True):
-            if _content(path) != content:
+        for path, digest in zip(self.paths, self._contents, strict=True):
+            if content(path, anew=True) != digest:
                 raise DataError("the file changed while it was being read", where=str(path), fix="run this again")
 
 
@@ -374,15 +374,6 @@ def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
     return np.concatenate([np.empty(0, dtype), *parts])
 
 
-@cache
-def code_digest() -> str:
-    """A digest of this package, so that no version of weft meets examples that another one made."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".jinja")):
-        digest.update(f"{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
 def read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
     """What beside their bytes decides which records files hold: the kinds of the files, and which samples are taken."""
     samples = [[part.name, part.sample, file.seed, len(part.files)] for part in parts if part.sample is not None]
@@ -392,12 +383,3 @@ def read_as(file: SourceFile, parts: Sequence[Part]) -> list[Any]:
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(partial(file.read, 2**20), b""))
-
-
-def _content(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise DataError(
-            f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
-        ) from None

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from weft.data.columns import Columns, joined
-from weft.data.conversation_reader import ConversationReader, Held, Tally
+from weft.data.conversation_reader import ConversationReader, Tally
 from weft.data.example_file import ExampleWriter
 from weft.data.render import Renderer
 from weft.data.shortcut import ShortcutWrong
+from weft.data.split import Portion
 from weft.data.store_account import BlockAccount
 from weft.garbage import collecting_seldom
 
@@ -21,7 +22,7 @@ class Source:
     """Where conversations come from."""
 
     reader: ConversationReader
-    held: Held | None
+    portion: Portion | None
     """Which of them; None for all."""
     reports_bad_rows: bool
     """Whether rows that cannot be used are told here."""
@@ -39,7 +40,7 @@ def encoded(
     others.
     """
     is_refused = False
-    for block in source.reader.blocks(mine, source.held):
+    for block in source.reader.blocks(mine, source.portion):
         is_refused = is_refused or (on_bad_row == "error" and bool(block.bad_rows))
         renderings = [] if is_refused else renderer.render_batch(block.conversations)
         columns = joined(part for rendering in renderings for part in rendering.parts)

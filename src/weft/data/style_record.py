@@ -44,7 +44,7 @@ class StyleRecord:
 
 def record_path(train_path: Path) -> Path:
     """Where the record of a training file lies."""
-    return train_path.with_suffix(".style.json")
+    return train_path.parent / f"{train_path.stem}.style.json"  # which "." has as well, that has no name
 
 
 def original_path(path: Path) -> Path:

@@ -73,8 +73,12 @@ def _strings_of_records(path: Path, notices: list[str]) -> Iterator[str]:
     if bad and not good:  # as in a file whose ending is wrong
         raise bad[0].error()
     if bad:
-        rows = "one row cannot be read and counts" if len(bad) == 1 else f"{len(bad):,} rows cannot be read and count"
-        notices.append(f"{path}: {rows} as the text that stands there: {bad[0].location}: {bad[0].reason}")
+        rows = (
+            "this row cannot be read and counts"
+            if len(bad) == 1
+            else f"this row and {len(bad) - 1:,} more cannot be read and count"
+        )
+        notices.append(f"{bad[0].location}: {rows} as the text that stands there: {bad[0].reason}")
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -67,14 +67,17 @@ def _mismatched(chat: Chat, turn: Turn, prompt: str, cut: PlacedTurn) -> PlacedT
     """What ``data.prompt_mismatch`` makes of a turn that does not follow its generation ``prompt``, but what ``cut`` says."""
     if chat.mismatch == "error":
         rest = prompt[shared_length(prompt, turn.dialogue) :]
+        differs = f"it goes on with {rest!r:.60} where the answer comes otherwise"
+        if not rest:
+            differs = f"it ends before what introduces answer {turn.first + 1}"
         raise TemplateError(
-            "the chat template's generation prompt is not what it prints before an answer: it goes on with "
-            f"{rest!r:.60} where the answer comes otherwise",
+            f"the chat template's generation prompt is not what it prints before an answer: {differs}",
             fix="set data.prompt_mismatch to template or splice, or mend the template",
         )
     if chat.mismatch == "template":
         return replace(cut, note="prompt-mismatch")
-    joined = _join(chat, turn, prompt, (), turn.dialogue[cut.start :])
+    own = [piece.start for piece in cut.pieces(turn)]  # behind a prompt that ends with <think>, more than that is cut
+    joined = _join(chat, turn, prompt, (), turn.dialogue[min([cut.start, *own]) :])
     assert joined is not None, "the cut is not behind the answer's beginning"
     return joined
 
@@ -158,7 +161,8 @@ def _start_after_one_question(chat: Chat, turn: Turn) -> int | None:
     """Where the answer begins if it is printed as behind a single question; None where it is not."""
     if turn.first < 2:
         return None
-    alone = replace(chat, messages=[question_before(chat.messages), *chat.messages[turn.first : turn.last + 1]])
+    answered = [question_before(chat.messages), *chat.messages[turn.first : turn.last + 1]]
+    alone = replace(chat, messages=answered, mismatch="template")  # whatever is made of it, it begins at the same place
     try:
         first, *others = find_turns(alone)
         placed = place(alone, first)

@@ -12,7 +12,7 @@ import numpy as np
 from weft.config.data_schema import DataConfig, DatasetConfig
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
-from weft.data.inputs import dataset_portion, dataset_portions
+from weft.data.inputs import dataset_portions, divides_datasets
 from weft.data.places import exists, named
 from weft.data.reading import reading_of
 from weft.data.seeds import derive_seed
@@ -47,7 +47,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     Raises:
         ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
     """
-    split = tuple(entry for entry in config.datasets if entry.weight) if dataset_portion(config, "val") else ()
+    split = tuple(entry for entry in config.datasets if entry.weight) if divides_datasets(config) else ()
     alike = config.data.format if config.data.format in _NOT_DETECTED else "auto"
     known = {
         "train": tuple(config.datasets) or (DatasetConfig(path=config.data.training, format=config.data.format),),

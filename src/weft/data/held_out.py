@@ -1,0 +1,95 @@
+"""Which records of the training sets validation holds out: decided by reading them all once, and kept while they stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+from weft.data.content import code_digest, content
+from weft.data.conversation_reader import ConversationReader
+from weft.data.files import StagedFiles
+from weft.data.groups import grouped
+from weft.data.split import held_out
+from weft.data.store import SourceFile, read_as
+from weft.disk import value_digest
+from weft.errors import DataError
+from weft.garbage import collecting_seldom
+from weft.types import Material
+
+_NAME = "held_out.json"
+
+Places = tuple[str, ...]
+"""See :class:`weft.data.split.Portion`."""
+
+
+def held_out_places(sources: Sequence[SourceFile], ratio: float, seed: int, cache_dir: Path) -> tuple[Places, ...]:
+    """What validation holds out of each source; the same question is held out of all of them, or of none.
+
+    Args:
+        sources: what is trained on. The earlier ones decide over questions that they share with later ones.
+        ratio: the share that is held out of each.
+        seed: another one holds out others.
+        cache_dir: where what was found is kept.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    contents = tuple(tuple(content(Path(path)) for path in _reader(source).files) for source in sources)
+    return _found(tuple(sources), contents, ratio, seed, cache_dir)
+
+
+@lru_cache(maxsize=8)
+def _found(
+    sources: tuple[SourceFile, ...], contents: tuple[tuple[str, ...], ...], ratio: float, seed: int, cache_dir: Path
+) -> tuple[Places, ...]:
+    """As it is kept, or else found by reading; ``contents`` are digests of each source's files."""
+    readers = [_reader(source) for source in sources]
+    how = [read_as(source, reader.parts) for source, reader in zip(sources, readers, strict=True)]
+    kept = cache_dir / value_digest([_NAME, code_digest(), contents, how, ratio, seed]) / _NAME
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # damaged, it is found anew
+        sealed = json.loads(kept.read_bytes())
+        if sealed["sha256"] == value_digest(sealed["held_out"]):
+            return tuple(map(tuple, sealed["held_out"]))
+    blocks: list[list[int]] = [[] for _ in readers]
+    with collecting_seldom():
+        groups = [grouped(_conversations(reader, sizes), seed) for reader, sizes in zip(readers, blocks, strict=True)]
+        found = tuple(_by_block(one, sizes) for one, sizes in zip(held_out(groups, ratio), blocks, strict=True))
+    _check(readers, contents)
+    with suppress(DataError), StagedFiles() as staged:  # where nothing can be kept, it is found anew each time
+        staged.write(kept, [json.dumps({"sha256": value_digest(found), "held_out": found}).encode()])
+        staged.commit()
+    return found
+
+
+def _reader(source: SourceFile) -> ConversationReader:
+    return ConversationReader(
+        source.path,
+        format=source.format,
+        source=source.name,
+        seed=source.seed,
+        fix="correct the path under datasets",
+    )
+
+
+def _conversations(reader: ConversationReader, sizes: list[int]) -> Iterator[Material]:
+    """All of them; how many each block holds is added to ``sizes``."""
+    for block in reader.blocks():
+        sizes.append(len(block.kept))
+        yield from block.conversations
+
+
+def _by_block(held: Sequence[bool], sizes: Sequence[int]) -> Places:
+    marks = "".join("01"[one] for one in held)
+    return tuple(marks[start:end] for start, end in pairwise(accumulate(sizes, initial=0)))
+
+
+def _check(readers: Sequence[ConversationReader], contents: Sequence[Sequence[str]]) -> None:
+    """Raise where a file changed while it was read: what was found would be kept as what was found of another."""
+    for reader, digests in zip(readers, contents, strict=True):
+        for path, digest in zip(reader.files, digests, strict=True):
+            if content(Path(path), anew=True) != digest:
+                raise DataError("the file changed while it was being read", where=path, fix="run this again")
