@@ -16,7 +16,7 @@ from weft.training.freed_memory import keeping_freed_memory
 
 def faults_of_a_step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(2**20) for _ in range(25)]  # 100 MiB, 25,600 pages
+    tensors = [torch.ones(size * 2**18) for size in (4, 4, 4, 8, 20, 60)]  # 100 MiB, 25,600 pages
     found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     del tensors
     return found

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """glibc's names of what ``mallopt`` sets (mallopt(3)); a block of more bytes than the second is a mapping of its own."""
 _NEVER, _BY_DEFAULT = -1, 128 * 1024
-_LARGEST_BLOCK = 2**25
-"""Bytes: the most to which glibc raises the second one by itself."""
+_LARGEST_BLOCKS = 2**30, 2**25
+"""Bytes: what one matrix of logits or gradients takes; and the most that glibc before 2.35 agrees to."""
 
 
 @contextmanager
 def keeping_freed_memory() -> Iterator[None]:
-    """Inside the block, memory of up to 32 MiB a piece that is freed stays with the process, and is returned at its end.
+    """Inside the block, memory of up to 1 GiB a piece that is freed stays with the process, and is returned at its end.
 
     A step on a CPU frees its activations and the next one asks for the same. As it is, glibc returns them to the system, which
     hands out zeroed pages again, one by one: some hundred thousand page faults a step. Nothing is done where the C library is
@@ -26,7 +26,7 @@ def keeping_freed_memory() -> Iterator[None]:
     if library is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         yield
         return
-    library.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+    any(library.mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST_BLOCKS)
     library.mallopt(_TRIM_THRESHOLD, _NEVER)
     try:
         yield
