@@ -330,7 +330,7 @@ from weft.data.tokenizer import load_tokenizer
 tokenizer = load_tokenizer(Path(sys.argv[1]))
 renderer = Renderer(tokenizer, load_template(None, tokenizer), 512)
 file = SourceFile(path=sys.argv[2], name="records")
-store = open_store([file], renderer, Path(sys.argv[3]), on_bad_row="drop", system_prompt=None)
+store = open_store([file], renderer, Path(sys.argv[3]), on_bad_row="drop", system_prompt=None, jobs=int(sys.argv[4]))
 assert len(store) > 0
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) * 1024)
@@ -338,15 +338,21 @@ print(int(status["VmHWM"].split()[0]) * 1024)
 """Prints its peak memory: not ``ru_maxrss``, which a process inherits from the one that started it."""
 
 
+LONGER = "some words more " * 8
+"""So that a record's ids take more than is allowed of memory."""
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-def test_memory_does_not_grow_with_the_records(tmp_path: Path, tiny_tokenizer_dir: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_memory_does_not_grow_with_the_records(jobs: int, tmp_path: Path, tiny_tokenizer_dir: Path) -> None:
     peaks = {}
     few, many = 4_000, 20_000
     for count in (few, many):
-        path = write(tmp_path / f"{count}.jsonl", [qa(number % 1000) for number in range(count)])
-        command = [sys.executable, "-c", _PEAK, str(tiny_tokenizer_dir), str(path), str(tmp_path / "cache")]
+        path = write(tmp_path / f"{count}.jsonl", [qa(number % 1000, LONGER) for number in range(count)])
+        command = [sys.executable, "-c", _PEAK, str(tiny_tokenizer_dir), str(path), str(tmp_path / "cache"), str(jobs)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert not found.returncode, found.stderr
         peaks[count] = int(found.stdout)
     assert (peaks[many] - peaks[few]) / (many - few) < 300
 

@@ -112,19 +112,21 @@ class _Helper:
 
 
 def _put_together(path: Path, work: Work, parts: list[Done]) -> Done:
-    files = [pa.ipc.open_file(pa.memory_map(str(part.path))) for part in parts]
+    # Read, not mapped: pages that are mapped would count as memory of this process until the end.
+    files = [pa.ipc.open_file(pa.OSFile(str(part.path))) for part in parts]
     places = {}
     for part, file in zip(parts, files, strict=True):
         batches = iter(range(file.num_record_batches))
         for number, (account, has_examples) in part.blocks.items():
-            places[number] = account, file.get_batch(next(batches)) if has_examples else None
+            places[number] = account, (file, next(batches)) if has_examples else None
     blocks = {}
     with ExampleWriter(path, work.source.reader.files) as writer:
         for number in sorted(places):
-            account, batch = places[number]
-            blocks[number] = account, batch is not None
-            if batch is not None:
-                writer.append(batch)
+            account, place = places[number]
+            blocks[number] = account, place is not None
+            if place:
+                file, batch = place
+                writer.append(file.get_batch(batch))
     tally, *others = (part.tally for part in parts)
     for other in others:
         tally.join(other)
