@@ -25,7 +25,7 @@ def resident_pages():
     return int(open("/proc/self/statm").read().split()[1])
 
 before = resident_pages()
-with keeping_freed_memory():
+with keeping_freed_memory(torch.device("cpu")):
     print(*(faults_of_a_step() for _ in range(6)))
     print(resident_pages() - before)
 print(resident_pages() - before)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """glibc's names of what ``mallopt`` sets (mallopt(3)); a block of more bytes than the second is a mapping of its own."""
 _NEVER, _BY_DEFAULT = -1, 128 * 1024
@@ -15,14 +17,14 @@ _LARGEST_BLOCKS = 2**30, 2**25
 
 
 @contextmanager
-def keeping_freed_memory() -> Iterator[None]:
+def keeping_freed_memory(device: torch.device) -> Iterator[None]:
     """Inside the block, memory of up to 1 GiB a piece that is freed stays with the process, and is returned at its end.
 
     A step on a CPU frees its activations and the next one asks for the same. As it is, glibc returns them to the system, which
-    hands out zeroed pages again, one by one: some hundred thousand page faults a step. Nothing is done where the C library is
-    another one, or where the environment tells it what to do.
+    hands out zeroed pages again, one by one: some hundred thousand page faults a step. Nothing is done on another ``device``,
+    where the C library is another one, or where the environment tells it what to do.
     """
-    library = _glibc()
+    library = _glibc() if device.type == "cpu" else None
     if library is None or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         yield
         return

@@ -88,7 +88,7 @@ def train(loaded: Loaded, *, fresh: bool = False, display: Display | None = None
         start = choose_start(run, who, resume_from=chosen, warn=notices.append)
         if start.finished:
             return TrainResult(output_dir=run, summary=_read_summary(run), already_finished=True)
-        with _as_user_errors(run), keeping_freed_memory():
+        with _as_user_errors(run), keeping_freed_memory(compute.device):
             return _Run(config, compute, inputs, run, who, start).train(display or ConsoleDisplay(), notices)
 
 
@@ -114,7 +114,7 @@ def profile(loaded: Loaded, steps: int, *, display: Display | None = None) -> Pr
     notices = [*inputs.notices]
     if steps > inputs.plan.total_steps:
         notices.append(f"the run has {inputs.plan.total_steps} steps, so no more than these are measured")
-    with locked(run), _as_user_errors(run), keeping_freed_memory(), closing(display):
+    with locked(run), _as_user_errors(run), keeping_freed_memory(compute.device), closing(display):
         check_directory(run / PROFILE)
         this = _Run(config, compute, inputs, run, {}, Start())
         training = this.load()
