@@ -64,7 +64,7 @@ def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
     ("line", "reason", "detail"),
     [
         (b'{"a": 1,}', "broken JSON", "column 8: illegal trailing comma before end of object"),
-        (b'{"a": "x', "broken JSON", "column 7: unterminated string starting at"),
+        (b'{"a": "x', "broken JSON", "column 7: unterminated string"),
         (b'{"a": 1} {"a": 2}', "broken JSON", "column 10: there is text after the end of the value"),
         (b'{"a": NaN}', "a number is not finite", "NaN"),
         (b'{"a": -Infinity}', "a number is not finite", "-Infinity"),

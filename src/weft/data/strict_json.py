@@ -76,7 +76,7 @@ def parse_at(text: str, start: int) -> tuple[Any, int]:
     try:
         value, end = _STRICT.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        raise InvalidJson("broken JSON", f"{error.msg[0].lower()}{error.msg[1:]}", error.pos) from None
+        raise _broken(error) from None
     except RecursionError:
         raise InvalidJson("the record is nested too deeply") from None
     except InvalidJson:
@@ -99,9 +99,14 @@ def end_of(text: str, start: int) -> int:
     try:
         return _LENIENT.raw_decode(text, start)[1]
     except json.JSONDecodeError as error:
-        raise InvalidJson("broken JSON", f"{error.msg[0].lower()}{error.msg[1:]}", error.pos) from None
+        raise _broken(error) from None
     except (ValueError, RecursionError):
         raise InvalidJson("the record is nested too deeply") from None
+
+
+def _broken(error: json.JSONDecodeError) -> InvalidJson:
+    what = error.msg.removesuffix(" at").removesuffix(" starting")  # the place is said apart
+    return InvalidJson("broken JSON", f"{what[0].lower()}{what[1:]}", error.pos)
 
 
 def skip_whitespace(text: str, position: int) -> int:
