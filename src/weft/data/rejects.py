@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +18,7 @@ from weft.data.reading import by_line
 from weft.data.rows import BadRow, as_json
 from weft.data.sources import read_part
 from weft.data.store import SourceFile, read_as
+from weft.disk import value_digest
 from weft.errors import DataError
 from weft.types import Location, Record
 
@@ -85,8 +84,7 @@ def _content(files: Mapping[str, Sequence[SourceFile]]) -> list[Any]:
 
 def _note(config: Config, path: Path, what: Sequence[Any]) -> Path:
     """An empty file that says by its name that ``path``, as it stands there, lists ``what`` is left out."""
-    key = hashlib.sha256(json.dumps([content(path), *what]).encode()).hexdigest()
-    return Path(config.data.cache_dir) / key / _NOTE
+    return Path(config.data.cache_dir) / value_digest([content(path), *what]) / _NOTE
 
 
 def _triples(left_out: Mapping[str, LeftOut]) -> Iterator[tuple[str, str, str]]:

@@ -50,7 +50,7 @@ class Plan:
     spoken: tuple[int, ...]
     """The values that are more than white space: of that no place is found."""
     ending: tuple[int, ...]
-    """The values behind which an EOS may follow, so that white space at their end is left out."""
+    """The values behind which an EOS may follow: white space at their ends may be the template's or theirs."""
     proof: Proof | None = None
     """None where nothing is proved."""
     trials: tuple[Trial, ...] = ()
