@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from refusing import refused, sound_project  # noqa: F401 - fixtures
+
 # A gate that draws other examples each time fails on whom it will: `make test` has the same ones, `make test-all` draws.
 # Without a deadline: a loaded machine is no fault of the code. Hypothesis derandomizes by itself where it sees a CI.
 settings.register_profile("steady", derandomize=True, deadline=None)

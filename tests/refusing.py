@@ -17,15 +17,18 @@ GOOD = "".join(json.dumps({"input": f"Hello {number}", "target": "user"}) + "\n"
 TRAIN, VAL, RAW = "data/processed/train.jsonl", "data/processed/val.jsonl", "data/raw/a.jsonl"
 
 
-def working_project(tokenizer: Path) -> None:
+@pytest.fixture
+def sound_project(tiny_tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the working directory: a configuration, records that were prepared by hand, and a model's tokenizer."""
-    shutil.copytree(tokenizer, "model")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_tokenizer_dir, "model")
     write("c.yaml", "model: {name: ./model}\n")
     write(TRAIN, GOOD)
     write(VAL, GOOD)
 
 
-def refuses(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+@pytest.fixture
+def refused(sound_project: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs a command that must be refused in the proper way, and returns the message."""
 
     def run(*words: str) -> str:

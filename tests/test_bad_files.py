@@ -12,20 +12,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from refusing import GOOD, RAW, RECORD, TRAIN, VAL, refuses, working_project, write
+from refusing import GOOD, RAW, RECORD, TRAIN, VAL, write
 from weft.cli import main
-
-
-@pytest.fixture
-def project(tiny_tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    working_project(tiny_tokenizer_dir)
-
-
-@pytest.fixture
-def refused(project: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    return refuses(capsys)
-
 
 BAD_ROWS = {
     "{broken": "broken JSON",

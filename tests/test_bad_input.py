@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from refusing import refuses, working_project, write
+from refusing import write
 from weft.cli import main
 
 MESSAGES = (
@@ -22,18 +22,7 @@ MESSAGES = (
 )
 
 
-@pytest.fixture
-def project(tiny_tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    working_project(tiny_tokenizer_dir)
-
-
-@pytest.fixture
-def refused(project: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    return refuses(capsys)
-
-
-def test_the_project_of_these_tests_is_sound(project: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_project_of_these_tests_is_sound(sound_project: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "c.yaml"]) == 0, capsys.readouterr().err
 
 
@@ -264,7 +253,7 @@ def test_commands(refused: Callable[..., str], words: list[str], said: str) -> N
 
 
 @pytest.mark.parametrize("command", ["prepare", "style", "render", "check", "show", "train", "chat", "infer", "eval"])
-def test_unknown_options(project: None, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_unknown_options(sound_project: None, capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "c.yaml", "--no-such-option"])
     out, err = capsys.readouterr()
