@@ -38,10 +38,9 @@ from benchmarks.examples import CONTEXT, write_examples
 from benchmarks.run_weft import labels_of
 from weft.config.load import load_config
 from weft.data.conversations import read_conversations
-from weft.data.inputs import load_renderer, training_files
+from weft.data.inputs import load_renderer, open_examples, training_files
 from weft.data.mixture import Mixture
 from weft.data.packing import pack
-from weft.data.store import open_store
 from weft.data.template import built_in_source
 from weft.data.texts import read_texts
 from weft.models.files import written_aside
@@ -192,14 +191,8 @@ def _write_records(path: Path, conversations: list[list[dict[str, str]]]) -> Non
 def _lengths(config: Path) -> np.ndarray:
     """Tokens of every record."""
     settings = load_config(config).config
-    store = open_store(
-        training_files(settings),
-        load_renderer(settings),
-        Path(settings.data.cache_dir),
-        on_bad_row="error",
-        system_prompt=None,
-    )
-    return store.lengths
+    stores, _ = open_examples(settings, {"train": training_files(settings)}, load_renderer(settings))
+    return stores["train"].lengths
 
 
 def _choose(lengths: np.ndarray, steps: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from benchmarks.run_weft import labels_of
 from benchmarks.stopwatch import peak_bytes
 from weft.data.packing import pack
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, SourceFile, open_stores
 from weft.data.template import load_template
 from weft.data.tokenizer import load_tokenizer
 
@@ -23,13 +23,14 @@ def main(job: PrepareJob) -> None:
     """Encode through the function behind ``weft train`` and ``weft check``, and pack; then once more, from the cache."""
     libraries = peak_bytes()
     separator = "" if job.kind == "prompts" else None
-    files, cache = [SourceFile(path=job.records, name="train")], Path(job.folder) / "cache"
+    sets, cache = {"train": [SourceFile(path=job.records, name="train")]}, Path(job.folder) / "cache"
 
     def prepare() -> tuple[float, ExampleStore, int, float]:
         tokenizer = load_tokenizer(Path(job.tokenizer))
         renderer = Renderer(tokenizer, load_template(None, tokenizer, separator=separator), MAX_LENGTH)
         started = time.monotonic()  # as for TRL, whose tokenizer is loaded before
-        store = open_store(files, renderer, cache, on_bad_row="error", system_prompt=None, jobs=job.processes)
+        stores, _ = open_stores(sets, renderer, cache, on_bad_row="error", system_prompt=None, jobs=job.processes)
+        store = stores["train"]
         rows = pack(np.arange(len(store)), store.lengths, how="bfd", capacity=MAX_LENGTH)
         seconds = time.monotonic() - started
         return seconds, store, len(rows), tokenizer.known_chunks

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, SourceFile, open_stores
 
 Row = dict[str, Any] | str
 Open = Callable[..., ExampleStore]
+
+
+def open_store(files: Sequence[SourceFile], renderer: Renderer, cache_dir: Path, **options: Any) -> ExampleStore:
+    """The store of one set."""
+    stores, _ = open_stores({"train": files}, renderer, cache_dir, **options)
+    return stores["train"]
 
 
 def opener(folder: Path, renderer: Renderer) -> Open:

@@ -54,14 +54,14 @@ def test_encoding_a_file_imports_neither_pandas_nor_torch(tiny_tokenizer_dir: Pa
         "import sys\n"
         "from pathlib import Path\n"
         "from weft.data.render import Renderer\n"
-        "from weft.data.store import SourceFile, open_store\n"
+        "from weft.data.store import SourceFile, open_stores\n"
         "from weft.data.template import load_template\n"
         "from weft.data.tokenizer import load_tokenizer\n"
         "tokenizer = load_tokenizer(Path(sys.argv[1]))\n"
         "renderer = Renderer(tokenizer, load_template(None, tokenizer), 64)\n"
         "file = SourceFile(path=Path('records.jsonl'), name='records')\n"
-        "store = open_store([file], renderer, Path('cache'), on_bad_row='error', system_prompt=None)\n"
-        "assert len(store) == 1 and tokenizer.known_chunks < 1\n"
+        "stores, _ = open_stores({'train': [file]}, renderer, Path('cache'), on_bad_row='error', system_prompt=None)\n"
+        "assert len(stores['train']) == 1 and tokenizer.known_chunks < 1\n"
         "print(sorted({'pandas', 'torch', 'datasets'} & sys.modules.keys()))\n"
     )
     command = [sys.executable, "-c", program, str(tiny_tokenizer_dir)]

@@ -18,6 +18,7 @@ from tokenizers import processors
 import tokenizer_zoo as zoo
 from chatml_by_hand import Chatml
 from conftest import BOS, EOS, IM_END, IM_START, SPECIAL
+from store_files import open_store
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
 from weft.data.documents import CUT, DocumentForm, block_spans, document_form, end_of_text
@@ -25,7 +26,7 @@ from weft.data.long_text import runs_of
 from weft.data.packing import examples_of, pack
 from weft.data.reading import Reading
 from weft.data.render import Renderer
-from weft.data.store import SourceFile, open_store
+from weft.data.store import SourceFile
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.types import Document, Location

@@ -12,11 +12,11 @@ from typing import Any, get_args
 
 import pytest
 
+from store_files import open_store
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.inputs import load_renderer, training_files
 from weft.data.packing import packing_of
-from weft.data.store import open_store
 from weft.data.warn import Harm, Warn, ranked
 from weft.training.outlook import RunCheck, check_run
 from weft.training.plan import make_plan

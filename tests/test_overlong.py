@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from chatml_by_hand import PLACE, Chatml, conversation
 from conftest import BOS, CHATML, IM_END, IM_START
+from store_files import open_store
 from tokenizer_zoo import ZOO, write
 from weft.cli import main
 from weft.config.load import load_config
@@ -24,7 +25,7 @@ from weft.data.encoded import Encoded
 from weft.data.overlong import ANSWER_CUT, SPLIT, TURNS_LEFT_OFF, split, truncate
 from weft.data.render import Renderer
 from weft.data.rendering import Rendering
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, SourceFile
 from weft.data.template import ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import DataError, Problems

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
+from store_files import open_store
 from weft.cli import main
 from weft.config.data_schema import DatasetConfig
 from weft.data.conversations import read_conversations
@@ -23,7 +24,7 @@ from weft.data.render import Renderer
 from weft.data.rows import BadRow
 from weft.data.sample import sample_rows
 from weft.data.sources import read_records
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, SourceFile
 from weft.data.tokenizer import load_tokenizer
 from weft.errors import DataError, Problems
 from weft.types import Location, Record

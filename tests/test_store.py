@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatml_by_hand import Chatml
+from store_files import open_store
 from weft.data import cache_upkeep, store_entry
 from weft.data.columns import Columns
 from weft.data.conversations import read_conversations
 from weft.data.example_file import ExampleFile, ExampleWriter
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, SourceFile
 from weft.data.tokenizer import load_tokenizer
 from weft.errors import DataError, Problems
 from weft.types import Example, Location

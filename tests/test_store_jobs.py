@@ -324,14 +324,15 @@ _PEAK = """
 import sys
 from pathlib import Path
 from weft.data.render import Renderer
-from weft.data.store import SourceFile, open_store
+from weft.data.store import SourceFile, open_stores
 from weft.data.template import load_template
 from weft.data.tokenizer import load_tokenizer
 tokenizer = load_tokenizer(Path(sys.argv[1]))
 renderer = Renderer(tokenizer, load_template(None, tokenizer), 512)
 file = SourceFile(path=sys.argv[2], name="records")
-store = open_store([file], renderer, Path(sys.argv[3]), on_bad_row="drop", system_prompt=None, jobs=int(sys.argv[4]))
-assert len(store) > 0
+sets, choices = {"train": [file]}, {"on_bad_row": "drop", "system_prompt": None, "jobs": int(sys.argv[4])}
+stores, _ = open_stores(sets, renderer, Path(sys.argv[3]), **choices)
+assert len(stores["train"]) > 0
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) * 1024)
 """

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from chatml_by_hand import conversation
 from conftest import IM_END, IM_START
+from store_files import open_store
 from template_families import FAMILIES, ONE_TURN_ONLY, chat, shown, template
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.inputs import held_out_files, training_files
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, SourceFile, open_store
+from weft.data.store import ExampleStore, SourceFile
 from weft.data.template import load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import ConfigError, Problems

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import IM_END
+from store_files import open_store
 from weft.cli import main
 from weft.config.load import load_config
 from weft.data.check import check
@@ -106,7 +107,7 @@ def test_preparing_keeps_what_messages_count(project: Path, capsys: pytest.Captu
 def test_the_store_keeps_weights_and_sources_multiply_them(
     project: Path, tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from weft.data.store import SourceFile, open_store
+    from weft.data.store import SourceFile
 
     renderer = renderer_of(tokenizer)
     file = SourceFile(path=project / "raw.jsonl", name="raw", loss_weight=3.0)

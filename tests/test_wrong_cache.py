@@ -11,11 +11,12 @@ import pytest
 
 from byte_level_zoo import byte_level, encoder
 from chatml_by_hand import Chatml
+from store_files import open_store
 from weft.data.chunk_cache import ChunkCache
 from weft.data.encoding import Encoder, Parts, Run
 from weft.data.flat_ids import FlatIds
 from weft.data.render import Renderer
-from weft.data.store import SourceFile, open_store
+from weft.data.store import SourceFile
 from weft.data.tokenizer import load_tokenizer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def content(path: Path, *, anew: bool = False) -> str:
         raise DataError(
             f"the file cannot be read: {error.strerror}", where=str(path), fix="check its permissions"
         ) from None
+
+
+def check_unchanged(digests: Iterable[tuple[Path, str]]) -> None:
+    """Compare files with the digests that were taken of them: what was made of them since would be kept as what those stand for.
+
+    Raises:
+        DataError: a file changed.
+    """
+    for path, digest in digests:
+        if content(path, anew=True) != digest:
+            raise DataError("the file changed while it was being read", where=str(path), fix="run this again")
 
 
 @lru_cache(maxsize=4096)

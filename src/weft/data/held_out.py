@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
-from weft.data.content import code_digest, content
+from weft.data.content import check_unchanged, code_digest, content
 from weft.data.conversation_reader import ConversationReader
 from weft.data.files import StagedFiles
 from weft.data.groups import grouped
@@ -58,7 +58,10 @@ def _found(
     with collecting_seldom():
         groups = [grouped(_conversations(reader, sizes), seed) for reader, sizes in zip(readers, blocks, strict=True)]
         found = tuple(_by_block(one, sizes) for one, sizes in zip(held_out(groups, ratio), blocks, strict=True))
-    _check(readers, contents)
+    files = (
+        zip(map(Path, reader.files), digests, strict=True) for reader, digests in zip(readers, contents, strict=True)
+    )
+    check_unchanged(chain.from_iterable(files))
     with suppress(DataError), StagedFiles() as staged:  # where nothing can be kept, it is found anew each time
         staged.write(kept, [json.dumps({"sha256": value_digest(found), "held_out": found}).encode()])
         staged.commit()
@@ -85,11 +88,3 @@ def _conversations(reader: ConversationReader, sizes: list[int]) -> Iterator[Mat
 def _by_block(held: Sequence[bool], sizes: Sequence[int]) -> Places:
     marks = "".join("01"[one] for one in held)
     return tuple(marks[start:end] for start, end in pairwise(accumulate(sizes, initial=0)))
-
-
-def _check(readers: Sequence[ConversationReader], contents: Sequence[Sequence[str]]) -> None:
-    """Raise where a file changed while it was read: what was found would be kept as what was found of another."""
-    for reader, digests in zip(readers, contents, strict=True):
-        for path, digest in zip(reader.files, digests, strict=True):
-            if content(Path(path), anew=True) != digest:
-                raise DataError("the file changed while it was being read", where=path, fix="run this again")

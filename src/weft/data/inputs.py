@@ -132,7 +132,7 @@ def open_examples(
     progress: Progress | None = None,
 ) -> tuple[dict[str, ExampleStore], tuple[str, ...]]:
     """The examples of training and of held-out sets, encoded as configured; without those of ``val`` where it has none and can
-    be done without, and then with what is to be said about that. Raises as :func:`weft.data.store.open_store`.
+    be done without, and then with what is to be said about that. Raises as :func:`weft.data.store.open_stores`.
     """
     stores, lacking = open_stores(
         sets,

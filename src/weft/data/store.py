@@ -14,7 +14,7 @@ import numpy as np
 
 from weft.config.data_schema import RecordFormat
 from weft.data.cache_upkeep import forget
-from weft.data.content import code_digest, content
+from weft.data.content import check_unchanged, code_digest, content
 from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.in_parallel import cores
@@ -27,7 +27,6 @@ from weft.data.store_account import NoExamplesError, SourceAccount, nothing_is_l
 from weft.data.store_build import Source, Work
 from weft.data.store_entry import Entry, build_entry, find_entry
 from weft.disk import value_digest
-from weft.errors import DataError
 from weft.types import Example, Location
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "Progress",
     "SourceFile",
     "StoreReport",
-    "open_store",
     "open_stores",
     "read_source",
 ]
@@ -169,45 +167,6 @@ class ExampleStore:
         return example if factor == 1 else replace(example, loss_weights=example.loss_weights * factor)
 
 
-def open_store(
-    files: Sequence[SourceFile],
-    renderer: Renderer,
-    cache_dir: Path,
-    *,
-    on_bad_row: Literal["error", "drop"],
-    system_prompt: str | None,
-    progress: Progress | None = None,
-    jobs: int | Literal["auto"] = 1,
-) -> ExampleStore:
-    """The examples of all ``files``, from the cache where the same ones were encoded before.
-
-    Args:
-        files: where records come from.
-        renderer: makes examples of conversations.
-        cache_dir: where encoded examples are kept.
-        on_bad_row: ``error`` raises when all records are seen; ``drop`` leaves bad ones out and reports them. What
-            becomes of examples that are too long is for the renderer to say; it is reported.
-        system_prompt: the system message of conversations that have none.
-        progress: told how far the encoding is.
-        jobs: how many processes encode; ``auto``: one for each core, where there is enough for them to do.
-
-    Raises:
-        DataError: a file cannot be read, or the cache cannot be written.
-        NoExamplesError: no example is left.
-        Problems: records cannot be used and ``on_bad_row`` is ``error``.
-    """
-    stores, _ = open_stores(
-        {"": files},
-        renderer,
-        cache_dir,
-        on_bad_row=on_bad_row,
-        system_prompt=system_prompt,
-        progress=progress,
-        jobs=jobs,
-    )
-    return stores[""]
-
-
 def open_stores(
     sets: Mapping[str, Sequence[SourceFile]],
     renderer: Renderer,
@@ -219,10 +178,26 @@ def open_stores(
     jobs: int | Literal["auto"] = 1,
     dispensable: Collection[str] = (),
 ) -> tuple[dict[str, ExampleStore], dict[str, NoExamplesError]]:
-    """Several stores that one renderer makes, by name; and why there is none of a ``dispensable`` set without examples.
+    """The examples of several sets by name, from the cache where the same ones were encoded before; and why there is no store
+    of a ``dispensable`` set without examples.
 
     They are opened together because what one of them shows, that a shortcut was none, holds for those before it, too.
-    ``progress`` is told of the rows of all sets. The other arguments, and what is raised, are those of :func:`open_store`.
+
+    Args:
+        sets: where the records of each come from.
+        renderer: makes examples of conversations.
+        cache_dir: where encoded examples are kept.
+        on_bad_row: ``error`` raises when all records are seen; ``drop`` leaves bad ones out and reports them. What
+            becomes of examples that are too long is for the renderer to say; it is reported.
+        system_prompt: the system message of conversations that have none.
+        progress: told how far the encoding of all sets is.
+        jobs: how many processes encode; ``auto``: one for each core, where there is enough for them to do.
+        dispensable: names of sets that may be without examples.
+
+    Raises:
+        DataError: a file cannot be read, or the cache cannot be written.
+        NoExamplesError: no example is left of a set that is not dispensable.
+        Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
     groups = {
         name: [_Source(file, renderer, on_bad_row, system_prompt) for file in files] for name, files in sets.items()
@@ -302,7 +277,7 @@ class _Source:
         entry = build_entry(
             place,
             Work(source=source, renderer=self._renderer, on_bad_row=self._on_bad_row),
-            self._check,
+            partial(check_unchanged, list(zip(self.paths, self._contents, strict=True))),
             replaces_damaged=damage is not None,
             progress=progress,
             jobs=self._jobs() if jobs == "auto" else jobs,
@@ -319,12 +294,6 @@ class _Source:
     def _jobs(self) -> int:
         enough = sum(path.stat().st_size for path in self.paths) >= _SHARED_FROM
         return cores() if enough else 1
-
-    def _check(self) -> None:
-        """Raise if a file changed since its content was taken for the key."""
-        for path, digest in zip(self.paths, self._contents, strict=True):
-            if content(path, anew=True) != digest:
-                raise DataError("the file changed while it was being read", where=str(path), fix="run this again")
 
 
 def _paths_of(sources: Sequence[_Source]) -> str:
