@@ -6,25 +6,31 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from conftest import CHATML
 from store_files import Open, Row, opener, qa, write
 from weft.config.load import load_config
 from weft.data.conversation_reader import ConversationReader
 from weft.data.held_out import held_out_places
+from weft.data.in_parallel import may_fork
 from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.rendering import Overlong
 from weft.data.split import Portion
 from weft.data.store import ExampleStore, NoExamplesError, SourceFile
-from weft.data.store_build import Source, Work
-from weft.data.store_jobs import Share, _Helper
+from weft.data.store_build import Share, Source, Work
+from weft.data.store_helper import Helper, start_helper
 from weft.data.template import ChatTemplate
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import DataError, Problems, TemplateError, WeftError
@@ -48,18 +54,52 @@ def opened(tmp_path: Path, renderer: Renderer) -> Open:
     return opener(tmp_path, renderer)
 
 
+@pytest.fixture(params=["fresh", "forked"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of the helpers: all of one, and then of the other."""
+    if request.param == "forked" and sys.platform != "linux":
+        pytest.skip("processes are forked on Linux only")
+    for module in ("store_helper", "store_jobs"):
+        monkeypatch.setattr(f"weft.data.{module}.may_fork", lambda: request.param == "forked")
+    return str(request.param)
+
+
+Started = Callable[[Share, Helper], None]
+
+
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process begins only when the helpers have claimed blocks, as it would claim all of them before they are there."""
-    do = Share.do
+def helpers(kind: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Helper], list[Started]]:
+    """Those that were started, and what is to be done when one is."""
+    started: list[Helper] = []
+    then: list[Started] = []
 
-    def do_later(self: Share, *args: Any) -> Any:
-        deadline = time.monotonic() + 60
-        while not any(self.claims.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        return do(self, *args)
+    @contextmanager
+    def remembered(share: Share) -> Iterator[Helper]:
+        with start_helper(share) as helper:
+            started.append(helper)
+            for do in then:
+                do(share, helper)
+            yield helper
 
-    monkeypatch.setattr(Share, "do", do_later)
+    monkeypatch.setattr("weft.data.store_jobs.start_helper", remembered)
+    return started, then
+
+
+Helpers = tuple[list[Helper], list[Started]]
+
+
+def until_at_work(share: Share, helper: Helper) -> None:
+    """Wait until a helper has claimed a block: this process would claim all of them before it is there."""
+    own = 1 if type(helper).__name__ == "_Forked" else 0  # this process has done its first block by then
+    deadline = time.monotonic() + 60
+    while len(list(share.claims.iterdir())) <= own and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def patient(helpers: Helpers) -> None:
+    """The helpers have something to do."""
+    helpers[1].append(until_at_work)
 
 
 def talk(number: int, turns: int) -> Row:
@@ -148,6 +188,14 @@ def test_portions_samples_and_custom_fields_are_the_same(opened: Open, tmp_path:
     store = same_for_all(tmp_path, opened, *portions, sample, custom)
     counts = {name: numbers.examples for name, numbers in store.report.sources.items()}
     assert counts == {"train": 1170, "val": 130, "sample": 900, "custom": 1100}
+
+
+@pytest.mark.usefixtures("patient")
+def test_tables_are_read_beside_threads_of_arrow(opened: Open, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    parquet.write_table(pa.Table.from_pylist([qa(number) for number in range(5000)]), path, row_group_size=700)
+    assert parquet.read_table(path, use_threads=True).num_rows == 5000  # and so there are some
+    assert same_for_all(tmp_path, opened, path, jobs=(2, 3)).report.examples == 5000
 
 
 @pytest.mark.usefixtures("patient")
@@ -248,54 +296,75 @@ def test_errors_survive_pickling(error: WeftError) -> None:
     assert {**vars(again), "problems": None} == {**vars(error), "problems": None}
 
 
-@pytest.mark.parametrize("moment", ["at once", "at work"])
+@pytest.mark.parametrize(("moment", "jobs"), [("at once", 3), ("at work", 2)])
 def test_a_helper_that_is_killed_is_told_and_leaves_nothing(
-    moment: str, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, jobs: int, helpers: Helpers, opened: Open, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(2500)])
-    helpers: list[_Helper] = []
-    begin, do = _Helper.__init__, Share.do
-
-    def remembered(self: _Helper, *args: Any) -> None:
-        begin(self, *args)
-        helpers.append(self)
-
-    def do_when_killed(self: Share, *args: Any) -> Any:
-        while moment == "at work" and not any(self.claims.iterdir()):
-            time.sleep(0.005)
-        helpers[0]._process.kill()
-        return do(self, *args)
-
-    monkeypatch.setattr(_Helper, "__init__", remembered)
-    monkeypatch.setattr(Share, "do", do_when_killed)
-    error = error_of(opened, path, kind=DataError, jobs=3)
+    started, then = helpers
+    if moment == "at work":
+        then.append(until_at_work)
+    then.append(lambda share, helper: helper.stop() if helper is started[0] else None)
+    error = error_of(opened, path, kind=DataError, jobs=jobs)
     assert error.what == "a helper process ended with status -9: it said nothing"
     assert error.fix == "run it again, or set data.jobs=1 to do without helpers"
-    assert list((tmp_path / "cache-3").iterdir()) == []
-    assert all(helper._process.poll() is not None for helper in helpers)
+    assert list((tmp_path / f"cache-{jobs}").iterdir()) == []
+    assert len(started) == jobs - 1
+    assert started[0].wait() == -9
 
 
-def test_an_error_of_this_process_ends_the_helpers(
-    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_helper_that_breaks_is_told_by_its_last_words(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
-    helpers: list[_Helper] = []
-    begin = _Helper.__init__
+    do, this = Share.do, os.getpid()
 
-    def remembered(self: _Helper, *args: Any) -> None:
-        begin(self, *args)
-        helpers.append(self)
+    def do_or_break(self: Share, *args: Any) -> Any:
+        if os.getpid() != this:
+            raise RuntimeError("nobody thought of this")
+        return do(self, *args)
 
-    monkeypatch.setattr(_Helper, "__init__", remembered)
+    monkeypatch.setattr(Share, "do", do_or_break)
+    monkeypatch.setattr("weft.data.store_helper.may_fork", lambda: True)
+    error = error_of(opened, path, kind=DataError, jobs=2)
+    assert error.what == "a helper process ended with status 1: RuntimeError: nobody thought of this"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_of_this_process_ends_the_helpers(helpers: Helpers, opened: Open, tmp_path: Path) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         opened(path, jobs=2, progress=interrupt)
-    assert len(helpers) == 1
-    assert helpers[0]._process.poll() is not None
+    assert [helper.wait() for helper in helpers[0]] in ([-9], [0])
     assert list((tmp_path / "cache-2").iterdir()) == []
+
+
+def test_helpers_leave_the_environment_as_it_is(
+    kind: str, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
+    for value in ("true", None):
+        if value is None:
+            monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+        else:
+            monkeypatch.setenv("TOKENIZERS_PARALLELISM", value)
+        opened(path, jobs=2, system_prompt=value)
+        assert os.environ.get("TOKENIZERS_PARALLELISM") == value
+
+
+def test_a_process_with_another_thread_is_not_forked() -> None:
+    found = [may_fork()]
+    go_on = threading.Event()
+    thread = threading.Thread(target=go_on.wait)
+    thread.start()
+    found.append(may_fork())
+    go_on.set()
+    thread.join()
+    assert found == [threading.active_count() == 1 and sys.platform == "linux", False]
 
 
 def test_modules_of_the_working_directory_are_not_the_helpers_own(

@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from weft.training.outlook import check_run
 
     config, errors = load(args).config, console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    # Without a thread that draws it, as no helper is forked beside another thread (weft.data.store_helper).
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal, auto_refresh=False) as bar:
         task = bar.add_task("encoding")
         report = check_run(
             config,
-            lambda done, total: bar.update(task, completed=done, total=total or None),
+            lambda done, total: bar.update(task, completed=done, total=total or None, refresh=True),
             jobs=processes(config.data.jobs),
         )
     if args.rejects:

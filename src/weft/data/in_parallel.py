@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from typing import Literal, TypeVar
 
 from weft.errors import DataError
@@ -28,6 +30,16 @@ def processes(jobs: int | Literal["auto"]) -> int:
     return cores() if jobs == "auto" else jobs
 
 
+def may_fork() -> bool:
+    """Whether a forked process finds no lock held by a thread that it does not have.
+
+    That is so where Python runs this thread alone. Threads of libraries may be there: Arrow and OpenBLAS look after theirs in a
+    fork, and no other library that has some is used by those who work here. On other systems than Linux, libraries of the
+    system do not bear a fork.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1 and not current_process().daemon
+
+
 def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], jobs: int) -> Iterator[Result]:
     """The results of ``work`` on consecutive parts of ``texts``, in order.
 
@@ -46,9 +58,8 @@ def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], j
         return
     size = -(-len(texts) // (count * _PARTS_PER_PROCESS))
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
-    # Not forked: a fork copies locks that threads of this process, such as pyarrow's, may hold.
     try:
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(count, mp_context=get_context("fork" if may_fork() else "spawn")) as pool:
             yield from pool.map(work, parts)
     except BrokenProcessPool:
         what = f"one of {count} processes was ended before its work was done, perhaps for want of memory"

@@ -1,4 +1,4 @@
-"""From the blocks of a source to a file of examples."""
+"""From the blocks of a source to a file of examples, by one process or by several that share them."""
 
 from __future__ import annotations
 
@@ -92,3 +92,30 @@ class Done:
     tally: Tally
     fingerprint: str
     """Of the examples in the file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What one of several processes is told."""
+
+    work: Work
+    path: Path
+    """The file to write."""
+    claims: Path
+    """The directory where blocks are claimed."""
+    disproved: str | None
+    """Why no shortcuts may be taken, if they may not: what a renderer has learnt does not travel with it."""
+
+    def do(self, progress: Callable[[int], None] | None = None) -> Done:
+        """Encode as many blocks as can be claimed."""
+        if self.disproved:
+            self.work.renderer.take_no_shortcuts(self.disproved)
+
+        def mine(number: int) -> bool:
+            try:
+                (self.claims / str(number)).touch(exist_ok=False)
+            except FileExistsError:
+                return False
+            return True
+
+        return self.work.do(self.path, mine, progress)
