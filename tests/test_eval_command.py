@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from weft.cli import main
 from weft.config.load import load_config
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
+from weft.data.encoding import Encoder, Parts
+from weft.data.flat_ids import FlatIds
 from weft.data.inputs import load_renderer
 from weft.errors import ConfigError, Problems
 from weft.evaluation.sets import EvalSet, find_sets, read_sets, sample
@@ -127,6 +130,25 @@ def test_compare_shows_both_models_set_by_set(tuned: str, capsys: pytest.Capture
     assert reports[0] == _report("val_untuned")
     assert reports[3] == _report("unseen_ones")
     assert reports[1]["model"]["weights"] == "run"
+
+
+def test_sets_that_relied_on_a_wrong_cache_are_encoded_again(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["eval", config, "--set", "val", "--set", "unseen_ones", "eval.metrics=[loss]"]
+    _records("other.jsonl", ["Which one?"])
+    assert main(command) == 0
+    expected = [_report(f"{name}_untuned")["loss"] for name in ("val", "unseen_ones")]
+
+    def later(self: Encoder, runs: Sequence[Parts], continues: Sequence[bool], ids: FlatIds) -> bool:
+        """The first set is wrong, which shows with the second."""
+        if "Which one?" in "".join(part for parts in runs for part in parts):
+            self.encode_whole("it is wrong")
+            return False
+        ids.ids[:] = 7
+        return True
+
+    monkeypatch.setattr(Encoder, "_agrees_in_a_sample", later)
+    assert main(command) == 0
+    assert [_report(f"{name}_untuned")["loss"] for name in ("val", "unseen_ones")] == expected
 
 
 def test_a_model_is_proven_once_and_for_the_longest_example_of_all_sets(

@@ -72,7 +72,7 @@ def evaluate(
         DataError: no record of a set can be evaluated, or a report cannot be written.
         Problems: records do not render, and ``on_bad_row`` is ``error``.
     """
-    rendered = [_render(answerer.renderer, evaluated, config) for evaluated in sets]
+    rendered = _rendered(answerer.renderer, sets, config)
     loss = None
     if "loss" in config.eval.metrics:
         loss = make_loss(answerer.model, max(len(example.ids) for one in rendered for example in one.examples))
@@ -110,6 +110,16 @@ def _evaluate_set(
         weft=__version__,
     )
     return report, predictions
+
+
+def _rendered(renderer: Renderer, sets: Sequence[EvalSet], config: Config) -> list[_RenderedSet]:
+    """The sets; all of them anew, where one shows that a shortcut taken for those before it was none."""
+    known = renderer.disproved
+    rendered = [_render(renderer, evaluated, config) for evaluated in sets]
+    if renderer.disproved and renderer.disproved != known:
+        renderer.take_no_shortcuts(renderer.disproved)
+        rendered = [_render(renderer, evaluated, config) for evaluated in sets]
+    return rendered
 
 
 def _render(renderer: Renderer, evaluated: EvalSet, config: Config) -> _RenderedSet:
