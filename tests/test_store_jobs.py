@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import subprocess
@@ -354,6 +355,19 @@ def test_helpers_leave_the_environment_as_it_is(
             monkeypatch.setenv("TOKENIZERS_PARALLELISM", value)
         opened(path, jobs=2, system_prompt=value)
         assert os.environ.get("TOKENIZERS_PARALLELISM") == value
+
+
+def test_a_process_that_is_too_large_to_be_forked_starts_fresh_helpers(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
+
+    def refused(self: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("multiprocessing.context.ForkProcess.start", refused)
+    monkeypatch.setattr("weft.data.store_helper.may_fork", lambda: True)
+    assert opened(path, jobs=2).report.examples == 600
 
 
 def test_a_process_with_another_thread_is_not_forked() -> None:

@@ -33,7 +33,10 @@ _NO_THREADS = {"TOKENIZERS_PARALLELISM": "false"}
 def start_helper(share: Share) -> Iterator[Helper]:
     """A helper that does ``share``, and is ended at the end of the block if it is still at work."""
     with TemporaryFile() as answer, TemporaryFile() as errors:
-        helper = (_Forked if may_fork() else _Fresh)(share, answer, errors)
+        try:
+            helper = (_Forked if may_fork() else _Fresh)(share, answer, errors)
+        except OSError:  # there is no memory for a copy of this process, where the system reckons with all of it
+            helper = _Fresh(share, answer, errors)
         try:
             yield helper
         finally:
