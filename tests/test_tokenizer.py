@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from tokenizer_zoo import CONTROL, PLAIN, ZOO, write
+from weft.data.jinja import JinjaTemplate
 from weft.data.tokenizer import Tokenizer, load_tokenizer
 from weft.errors import ModelError
 
@@ -166,6 +168,33 @@ def test_the_chat_template_s_precedence(tmp_path: Path) -> None:
     assert load(tmp_path / "c", tokenizer_config={**NAMED, "chat_template": named}).chat_template == "d"
     assert load(tmp_path / "d", tokenizer_config={**NAMED, "chat_template": named[1:]}).chat_template == "r"
     assert load(tmp_path / "e").chat_template is None
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_records_with_tools_have_the_template_that_transformers_chooses(apart: bool, tmp_path: Path) -> None:
+    named = {
+        "default": "  \n{% for m in messages %}{{ m.content }}{% endfor %}\n {% if true %}\n  {% endif %}\n",
+        "tool_use": "\n{% macro f(x) %}<{{ x }}>{% endmacro %}{{ tools[0].function.name }}\n"
+        "{%- for m in messages %}{{ f(m.content) }}{% endfor %} \n\n",
+        "rag": "r",
+    }
+    if apart:
+        (tmp_path / "additional_chat_templates").mkdir()
+        (tmp_path / "additional_chat_templates/tool_use.jinja").write_text(named["tool_use"])
+        loaded = load(tmp_path, chat_template=named["default"])
+    else:
+        listed = [{"name": name, "template": template} for name, template in named.items()]
+        loaded = load(tmp_path, tokenizer_config={**NAMED, "chat_template": listed})
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.chat_template is not None
+    template = JinjaTemplate(loaded.chat_template, "named")
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    tools = [{"type": "function", "function": {"name": "n"}}]
+    printed = []
+    for offered in (None, tools):
+        printed.append(template.render({"messages": messages, "tools": offered}))
+        assert printed[-1] == theirs.apply_chat_template(messages, tools=offered, tokenize=False)
+    assert printed == ["  \nab", "\nn<a><b> \n"]
 
 
 def test_the_fingerprint_covers_every_file_that_was_read(tmp_path: Path) -> None:

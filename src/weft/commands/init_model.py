@@ -110,6 +110,8 @@ def _given(place: Path) -> GivenTokenizer:
     tokenizer = load_tokenizer(place)
     copied = (*TOKENIZER_FILES, "chat_template.jinja")
     own = {name: (place / name).read_bytes() for name in copied if (place / name).is_file()}
+    if "chat_template.jinja" in own and tokenizer.chat_template:  # beside which there may be another one, for tools
+        own["chat_template.jinja"] = tokenizer.chat_template.encode()
     return GivenTokenizer(
         files={**own, **tokenizer.made},
         vocab_size=tokenizer.vocab_size,

@@ -16,8 +16,8 @@ CONFIG_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """What a tokenizer and a model's shape are read from, in a hub repository."""
 WEIGHT_FILES = ("*.safetensors",)
 """What weights are read from; never pickle (law 13)."""
-IGNORED_FILES = ("*/*",)
-"""Other formats (ONNX, original checkpoints) lie in subdirectories."""
+IGNORED_FILES = tuple(f"*/{name}" for name in (*CONFIG_FILES, *WEIGHT_FILES) if name != "*.jinja")
+"""Other formats (ONNX, original checkpoints) lie in subdirectories; so does a chat template for tools, which is wanted."""
 
 HUB_TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer. Its client has no limit of its own and would wait for ever."""

@@ -26,6 +26,9 @@ _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 
 
+_TEMPLATE_FILES = {"default": "chat_template.jinja", "tool_use": "additional_chat_templates/tool_use.jinja"}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFiles:
     """What a directory says about its tokenizer."""
@@ -119,7 +122,7 @@ def _read(directory: Path) -> TokenizerFiles:
         spec={**spec, "added_tokens": added.tokens()},
         named=named,
         stops=tuple(dict.fromkeys(stops)),
-        chat_template=reader.text("chat_template.jinja") or _chosen(config.get("chat_template")),
+        chat_template=_chosen(_chat_templates(reader) or config.get("chat_template")),
         fingerprint=reader.fingerprint(),
         config=config,
     )
@@ -251,12 +254,28 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
+def _chat_templates(reader: _Reader) -> dict[str, str]:
+    """Those of the chat templates in files of their own that Transformers chooses from by itself."""
+    found = {name: reader.text(path) for name, path in _TEMPLATE_FILES.items()}
+    return {name: text for name, text in found.items() if text}
+
+
 def _chosen(template: Any) -> str | None:
-    """The chat template of a configuration: a string, or a list of named ones of which one is the default."""
+    """The chat template of a tokenizer, which has one, or several by name: for records with tools another than for the rest.
+
+    Those become one that asks whether there are tools. Where there is no default among several, none is chosen.
+    """
     if isinstance(template, str):
         return template
-    named = {entry["name"]: entry["template"] for entry in template or ()}
-    return named.get("default") or (next(iter(named.values())) if len(named) == 1 else None)
+    named = template if isinstance(template, dict) else {one["name"]: one["template"] for one in template or ()}
+    default, with_tools = named.get("default"), named.get("tool_use")
+    if default is None:
+        return next(iter(named.values())) if len(named) == 1 else None
+    if with_tools is None:
+        return str(default)
+    # The empty expressions keep what stands beside the tags from being trimmed.
+    parts = (f"{{{{ '' }}}}{part.removesuffix(chr(10))}{{{{ '' }}}}" for part in (default, with_tools))
+    return "{% if not tools %}" + "{% else %}".join(parts) + "{% endif %}"
 
 
 def _no_tokenizer(directory: Path) -> ModelError:
