@@ -108,6 +108,7 @@ PAIRS: dict[str, FakeTokenizer] = {
     "first_part": tokens(
         "<|/bot|>", "<|bot|> <|user|> <|system|> <|tool|> <|why|> <|/why|> <|say|> <|/say|> <|call|>", bos="<s>"
     ),
+    "closed_within": tokens("<|stop|>", "<|turn|>", bos="<s>"),
     "next_opens": tokens("<|endoftext|> <|user|> <|tool|>", "<|bot|> <|system|>"),
 }
 TEXT_ONLY = {"gemma3", "phi4", "idefics", "command_a", "olmo2", "falcon", "minicpm"}

@@ -41,7 +41,7 @@ WITH_DELIMITERS = {
 
 def check(family: str, messages: list[Message]) -> None:
     """The derived masks are the tagged ones, up to a stop that the template leaves to the next role."""
-    pair = READY[family]
+    pair, answers = READY[family], _answers(family, messages)
     trained: list[int] = []
     for derived in pair.derived(messages):
         example = derived.rendered
@@ -66,12 +66,28 @@ def check(family: str, messages: list[Message]) -> None:
         else:
             assert text.startswith(printed)
         variants = dict(derived.prompts)
-        tagged = [(_end_of_prompt(pair, messages, n, printed, run, variants), run[1]) for n, run in enumerate(tagged)]
+        tagged = [
+            (_end_of_prompt(pair, messages[:before], printed, run, variants), run[1])
+            for before, run in zip(answers, tagged, strict=False)
+        ]
         assert runs[-1] == tagged[-1]
         assert set(runs) <= set(tagged)
         trained += [tagged.index(run) for run in runs]
-    answers = sum(message.role == "assistant" for message in messages)
-    assert sorted(trained) == list(range(answers))
+    assert sorted(trained) == list(range(len(answers)))
+
+
+def _answers(family: str, messages: list[Message]) -> list[int]:
+    """Which message each of the tagged turns is; twice the one that a template prints as two."""
+    is_divided = [
+        family == "closed_within" and bool(message.tool_calls and (message.content or message.reasoning))
+        for message in messages
+    ]
+    return [
+        index
+        for index, message in enumerate(messages)
+        if message.role == "assistant"
+        for _ in range(1 + is_divided[index])
+    ]
 
 
 def _end_of_stop(pair: Pair, text: str, end: int) -> int:
@@ -81,12 +97,9 @@ def _end_of_stop(pair: Pair, text: str, end: int) -> int:
     return end
 
 
-def _end_of_prompt(
-    pair: Pair, messages: list[Message], number: int, text: str, tagged: Span, variants: dict[int, Variant]
-) -> int:
+def _end_of_prompt(pair: Pair, before: list[Message], text: str, tagged: Span, variants: dict[int, Variant]) -> int:
     """Where the model takes over in a tagged turn, whose first part the prompt may print (a block of reasoning, or its tag)."""
-    before = [index for index, message in enumerate(messages) if message.role == "assistant"][number]
-    prompt = pair.plain.prompt(messages[:before], variants.get(before, ()))
+    prompt = pair.plain.prompt(before, variants.get(len(before), ()))
     return len(prompt) if text.startswith(prompt) and tagged[0] < len(prompt) <= tagged[1] else tagged[0]
 
 

@@ -114,6 +114,12 @@ BY_HAND = {
         '<s><|user|>Q<|bot|>⟦<|calls|><|call|>weather\n{"city": "Rome"}<|/call|><|/bot|>⟧<|result|>21<|/result|>'
         '\n<|call|>weather\n{"city": "Oslo"}<|/call|><|/bot|><|result|>9<|/result|><|/results|>⟦21, 9.<|/bot|>⟧',
     ],
+    # The words are an answer, and the calls are another one, which the template opens by itself.
+    ("closed_within", "call with a content"): [
+        "<s><|turn|>user\nQ<|stop|>\n<|turn|>bot\n⟦I look.\n<|stop|>⟧\n<|turn|>bot\n"
+        '⟦<calls>[{"name": "weather", "with": {"city": "Rome"}}]</calls><|stop|>⟧\n<|turn|>tool\n21<|stop|>\n'
+        "<|turn|>bot\n⟦It is 21.\n<|stop|>⟧"
+    ],
     # <|end|> also stands between the parts of an answer, where generation must go on.
     ("part_end", "reasoning field"): [
         "<|begin|>user<|say|>Q<|end|><|begin|>bot⟦<|plan|>why<|end|><|begin|>bot<|say|>A<|end|>⟧EOS"
@@ -204,6 +210,8 @@ def test_what_is_left_out_of_an_answer_is_noted() -> None:
         ("deepseek_r1", "call after call", [("prompt-mismatch",), ("prompt-mismatch",), ()]),
         ("switches", "a switch for a system message", [("switch-read",)]),
         ("switches", "a switch in the system message", [()]),
+        ("closed_within", "call with a content", [("closed-within",)]),
+        ("closed_within", "call and answer", [()]),
     ],
 )
 def test_what_is_not_plain_about_a_prompt_is_noted(family: str, shape: str, notes: list[tuple[str, ...]]) -> None:

@@ -25,7 +25,7 @@ from weft.data.pieces import REASONING_TAGS
 from weft.data.printer import Variant, not_printed
 from weft.data.runs import Runs, Stretch, stretches_of
 from weft.data.said import every_string, in_other_words
-from weft.data.turn_end import ClosedTurn, close, span_within
+from weft.data.turn_end import ClosedTurn, answers_within, close, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
 from weft.data.weighing import weigh, weighing_notes, weighted_spans
@@ -75,6 +75,7 @@ class Rendered:
     - ``header-appended``: the template has no generation prompt; weft feeds what it prints before an answer;
     - ``spliced``: the prompt of inference is joined with the answer, as the template prints the two differently together;
     - ``content-dropped``, ``content-changed``: the template leaves out or alters a part of the answer;
+    - ``closed-within``: the template prints an answer as two, each with a stop; what opens the second is not trained;
     - ``tools-dropped``: the template does not print the definitions of tools;
     - ``switch-read``: it obeys a system message such as ``/no_think``, which it does not print;
     - ``next-role-closes``: the next role's token ends the answer;
@@ -138,9 +139,10 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
         covered, waiting = ([], []) if last_turn else _covered(chat, waiting, placed)
         runs = [*covered, (turn, (placed.start, closed.end))]
         printed |= placed.contents.keys()
-        spans = _selected(chat, turn, placed, runs) if selects else [span for _, span in runs]
+        answers = [answer for owner, span in runs for answer in answers_within(chat, owner, placed, span)]
+        spans = _overlaps(_selected(chat, turn, placed, runs), answers) if selects else answers
         if spans:
-            found.append(_Found(placed, closed, runs, spans))
+            found.append(_Found(placed, closed, runs, spans, closed_within=len(answers) > len(runs)))
     for index in range(answered):
         if index not in printed and not chat.reads_as_switch(index):
             message = chat.messages[index]
@@ -172,6 +174,8 @@ class _Found:
     runs: Sequence[_Run]
     spans: Sequence[Span]
     """What is trained of the runs."""
+    closed_within: bool
+    """Whether some run is more than one answer."""
 
     @property
     def last_turn(self) -> Turn:
@@ -200,6 +204,12 @@ def _selected(chat: Chat, turn: Turn, placed: PlacedTurn, runs: Sequence[_Run]) 
     return [part for owner, span in runs for part in select(span, placed.pieces(owner), blocks)]
 
 
+def _overlaps(some: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """What both hold."""
+    both = ((max(one[0], other[0]), min(one[1], other[1])) for one in some for other in others)
+    return [(start, end) for start, end in both if start < end]
+
+
 def _example(chat: Chat, found: _Found, own: range) -> Derived:
     """The example; ``own`` are the messages of which no other example says what they count."""
     placed, closed, runs, turn = found.placed, found.closed, found.runs, found.last_turn
@@ -213,7 +223,11 @@ def _example(chat: Chat, found: _Found, own: range) -> Derived:
     prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
     segments = _segments(closed.text[:end], found.spans, chat.control.outside(closed.text, pieces))
     segments = weigh(segments, weighted_spans(chat, placed, runs, own))
-    notes = [*_notes(chat, placed, closed, [turn for turn, _ in runs], prompts), *weighing_notes(segments)]
+    notes = [
+        *_notes(chat, placed, closed, [turn for turn, _ in runs], prompts),
+        *(["closed-within"] if found.closed_within else ()),
+        *weighing_notes(segments),
+    ]
     return Derived(
         rendered=Rendered(
             segments=segments,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from weft.data.control import ControlTokens, Span
 from weft.data.pieces import shared_length
 from weft.data.printer import not_printed, placeholder, question_before
-from weft.data.turn_start import PlacedTurn
+from weft.data.turn_start import PlacedTurn, parting
 from weft.data.turns import Chat, Turn, is_out_of_reach
 from weft.errors import TemplateError
 from weft.types import Message
@@ -70,6 +71,30 @@ def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:
         end = stop_after_space(chat.control, later.text, alike)
         return None if end is None else (start, end)
     return None if end is None or end > alike else (start, end)
+
+
+def answers_within(chat: Chat, turn: Turn, placed: PlacedTurn, span: Span) -> list[Span]:
+    """The answers of which the ``span`` that prints ``turn`` consists: usually one.
+
+    Some templates close an answer before all of it is printed (its words, and then its calls of tools), and open another one for
+    the rest. Generation stops there, and what opens the other answer is fed, as by a generation prompt.
+    """
+    start, end = span
+    answers: list[Span] = []
+    for before, after in pairwise(placed.pieces(turn)):
+        stops = chat.stops_between(placed.text, max(before.end, start), after.start)
+        opened = _opened(chat, turn, placed.text[stops[-1] : after.start]) if stops else 0
+        if opened:
+            answers.append((start, stops[-1]))
+            start = stops[-1] + opened
+    return [*answers, (start, end)]
+
+
+def _opened(chat: Chat, turn: Turn, text: str) -> int:
+    """How many characters at the beginning of ``text`` open an answer as the generation prompt of ``turn`` does; 0 if none do."""
+    prompt = chat.prompt(turn.first, turn.variant).removeprefix(chat.history(turn.first)).lstrip()
+    _, end = parting(chat, prompt, text)
+    return end if text[:end].strip() else 0
 
 
 def _answer_end(turn: Turn, placed: PlacedTurn, start: int) -> int:

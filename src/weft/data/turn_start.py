@@ -94,7 +94,7 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     own = [piece.start for index in turn.messages if index in contents for piece in contents[index].pieces]
     earlier = [piece.end for index in range(turn.first) if index in contents for piece in contents[index].pieces]
     shared = shared_length(prompt, text)
-    at_prompt, start = _parting(chat, prompt, text[: min(own, default=len(text))])
+    at_prompt, start = parting(chat, prompt, text[: min(own, default=len(text))])
     if at_prompt < len(prompt.rstrip()) and shared < len(chat.history(turn.first)):
         aligned = _start_after_one_question(chat, turn)
         if aligned is None:
@@ -115,8 +115,8 @@ def _told_apart(turn: Turn) -> TemplateError:
     )
 
 
-def _parting(chat: Chat, prompt: str, text: str) -> tuple[int, int]:
-    """Where, in each of the two, they part for more than white space; not inside a token or a tag."""
+def parting(chat: Chat, prompt: str, text: str) -> tuple[int, int]:
+    """Where a generation prompt and a text part for more than white space, in each of the two; not inside a token or a tag."""
     indivisible = [[*chat.control.find(each), *(tag.span() for tag in _TAG.finditer(each))] for each in (prompt, text)]
     *again, first = reversed(_stretches_alike(prompt, text))
     for here, there, length in again:

@@ -53,9 +53,9 @@ class Chat:
         within = self.printer.within_answers
         return self.control.closing(text, answer_end, within=within, by_stop=self.printer.standing_prompt != "")
 
-    def stops_between(self, text: str, start: int, end: int) -> bool:
-        """Whether generation would stop in this part of a text."""
-        return any(text[begin:stop] in self.control.stops for begin, stop in self.control.find(text, start, end))
+    def stops_between(self, text: str, start: int, end: int) -> list[int]:
+        """Behind which characters of this part of a text generation would stop."""
+        return [stop for begin, stop in self.control.find(text, start, end) if text[begin:stop] in self.control.stops]
 
     def reads_as_switch(self, index: int) -> bool:
         """Whether the message is a system message that says only a switch, such as ``/no_think``, which the template obeys.
