@@ -108,6 +108,12 @@ def test_output_is_escaped_where_its_encoding_is_small_and_dropped_where_it_is_c
         assert out in done.stdout
 
 
+def test_an_error_does_not_go_to_standard_output_where_standard_error_is_closed() -> None:
+    command = ["bash", "-c", f"{shlex.quote(sys.executable)} -m weft nonsense 2>&-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_output_that_cannot_be_written_is_the_systems_refusal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "weft", "doctor", "--json"]
