@@ -332,6 +332,85 @@ def test_a_helper_that_breaks_is_told_by_its_last_words(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_helper_that_has_no_room_to_write_says_so_as_one_process_does(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
+    do, this = Share.do, os.getpid()
+
+    def do_or_fill(self: Share, *args: Any) -> Any:
+        if os.getpid() != this:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return do(self, *args)
+
+    monkeypatch.setattr(Share, "do", do_or_fill)
+    monkeypatch.setattr("weft.data.store_helper.may_fork", lambda: True)
+    error = error_of(opened, path, kind=DataError, jobs=2)
+    assert error.what == "the file cannot be written: No space left on device"
+    assert error.where == str(tmp_path / "cache-2")
+
+
+_INTERRUPTED = """
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from store_files import opener
+from chatml_by_hand import Chatml
+from weft.data.render import Renderer
+from weft.data.tokenizer import load_tokenizer
+
+fork, this = os.fork, os.getpid()
+
+def interrupted_fork():
+    child = fork()
+    if not child:
+        for process in {"helper": [os.getpid()], "both": [this, os.getpid()]}[sys.argv[4]]:
+            os.kill(process, signal.SIGINT)
+    return child
+
+os.fork = interrupted_fork
+folder = Path(sys.argv[3])
+opened = opener(folder, Renderer(load_tokenizer(Path(sys.argv[2])), Chatml(), 256))
+try:
+    print(opened(folder / "records.jsonl", jobs=2).report.examples)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+@pytest.mark.parametrize(("whom", "said"), [("helper", "2500\n"), ("both", "interrupted\n")])
+def test_an_interrupt_just_behind_a_fork_unwinds_nothing_twice(
+    whom: str, said: str, tmp_path: Path, tiny_tokenizer_dir: Path
+) -> None:
+    write(tmp_path / "records.jsonl", [qa(number) for number in range(2500)])
+    tests = str(Path(__file__).parent)
+    command = [sys.executable, "-c", _INTERRUPTED, tests, str(tiny_tokenizer_dir), str(tmp_path), whom]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == (said, "")
+    assert len(list((tmp_path / "cache-2").iterdir())) == (said != "interrupted\n")
+
+
+def test_a_helper_whose_asker_was_gone_before_it_was_there_does_not_go_on(renderer: Renderer, tmp_path: Path) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(5000)])
+    source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
+    (tmp_path / "claims").mkdir()
+    work = Work(source=source, renderer=renderer, on_bad_row="error")
+    share = Share(work=work, path=tmp_path / "out", claims=tmp_path / "claims", disproved=None)
+    gone = 2**22 + 1  # above the largest number of a process
+    command = [sys.executable, "-m", "weft.data.store_helper"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    told = pickle.dumps((share, gone))
+    helper = subprocess.run(command, env=environment, input=told, capture_output=True, check=False)
+    assert helper.returncode == 1
+    assert helper.stderr.decode() == "the process that asked for help is gone\n"
+    assert len(list((tmp_path / "claims").iterdir())) == 1
+
+
 def test_an_error_of_this_process_ends_the_helpers(helpers: Helpers, opened: Open, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import current_process, get_context
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 from weft.errors import DataError
@@ -18,6 +21,9 @@ Result = TypeVar("Result")
 _WORTH_A_PROCESS = 4_000_000
 """Characters that take longer to work on than a process takes to start."""
 _PARTS_PER_PROCESS = 4  # so that none waits long for the last one
+_NO_THREADS = {"TOKENIZERS_PARALLELISM": "false"}
+"""A forked process has none of the threads that tokenizers shares its work among, and would wait for them."""
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
 def cores() -> int:
@@ -37,7 +43,38 @@ def may_fork() -> bool:
     fork, and no other library that has some is used by those who work here. On other systems than Linux, libraries of the
     system do not bear a fork.
     """
-    return sys.platform == "linux" and threading.active_count() == 1 and not current_process().daemon
+    return sys.platform == "linux" and threading.active_count() == 1 and not multiprocessing.current_process().daemon
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Within the block, processes are started, and nothing of this one is in their way.
+
+    An interrupt waits for the end of the block, in this process until it knows of those that it must end, and in a new one until
+    :func:`on_interrupt` says what to do with it: it would unwind what this process is in the middle of.
+    """
+    told = _NO_THREADS if may_fork() else {}
+    before = {name: os.environ.get(name) for name in told}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    os.environ.update(told)  # before the fork, as tokenizers looks when it happens
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the threads that may_fork tells of
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def on_interrupt(action: signal.Handlers) -> None:
+    """What a process that was :func:`starting` does from now on when it is interrupted; who terminates it ends it."""
+    signal.signal(signal.SIGINT, action)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
 
 def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], jobs: int) -> Iterator[Result]:
@@ -53,14 +90,30 @@ def in_parallel(work: Callable[[Sequence[str]], Result], texts: Sequence[str], j
         DataError: a process died.
     """
     count = min(jobs, sum(map(len, texts)) // _WORTH_A_PROCESS)
-    if count < 2:
+    if count < 2 or multiprocessing.current_process().daemon:  # which may not start any
         yield work(texts)
         return
     size = -(-len(texts) // (count * _PARTS_PER_PROCESS))
     parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+    context = multiprocessing.get_context("fork" if may_fork() else "spawn")
     try:
-        with ProcessPoolExecutor(count, mp_context=get_context("fork" if may_fork() else "spawn")) as pool:
-            yield from pool.map(work, parts)
+        with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
+            with starting():
+                results = pool.map(work, parts)
+            yield from results
     except BrokenProcessPool:
         what = f"one of {count} processes was ended before its work was done, perhaps for want of memory"
         raise DataError(what, where="data.jobs", fix="set data.jobs=1, or fewer than now") from None
+
+
+def _end_with_parent() -> None:
+    """A process of a pool ends without a word when the one that started it is interrupted with it, or gone."""
+    on_interrupt(signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

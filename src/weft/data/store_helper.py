@@ -13,34 +13,34 @@ import pickle
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import IO
 
 from weft.data.conversation_reader import CannotShare
-from weft.data.in_parallel import may_fork
+from weft.data.in_parallel import may_fork, on_interrupt, starting
 from weft.data.shortcut import ShortcutWrong
 from weft.data.store_build import Done, Share
 from weft.errors import DataError, WeftError
-
-_NO_THREADS = {"TOKENIZERS_PARALLELISM": "false"}
-"""A forked process has none of the threads that tokenizers shares its work among, and would wait for them."""
 
 
 @contextmanager
 def start_helper(share: Share) -> Iterator[Helper]:
     """A helper that does ``share``, and is ended at the end of the block if it is still at work."""
     with TemporaryFile() as answer, TemporaryFile() as errors:
+        helper: Helper | None = None
         try:
-            helper = (_Forked if may_fork() else _Fresh)(share, answer, errors)
-        except OSError:  # there is no memory for a copy of this process, where the system reckons with all of it
-            helper = _Fresh(share, answer, errors)
-        try:
+            with starting():
+                try:
+                    helper = (_Forked if may_fork() else _Fresh)(share, answer, errors)
+                except OSError:
+                    # There is no memory for a copy of this process, where the system reckons with all of it.
+                    helper = _Fresh(share, answer, errors)
             yield helper
         finally:
-            helper.stop()
+            if helper:
+                helper.stop()
 
 
 class Helper:
@@ -54,6 +54,7 @@ class Helper:
 
         Raises:
             DataError: it died, or a file cannot be read.
+            OSError: its file cannot be written.
             ShortcutWrong, CannotShare: as :meth:`weft.data.store_build.Work.do`.
         """
         if status := self.wait():
@@ -83,19 +84,8 @@ class _Forked(Helper):
     def __init__(self, share: Share, answer: IO[bytes], errors: IO[bytes]) -> None:
         super().__init__(answer, errors)
         fork = multiprocessing.get_context("fork")
-        self._process = fork.Process(target=_answer_aside, args=(share, answer, errors), daemon=True)
-        before = {name: os.environ.get(name) for name in _NO_THREADS}
-        os.environ.update(_NO_THREADS)  # before the fork, as tokenizers looks when it happens
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of the threads that may_fork tells of
-                self._process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+        self._process = fork.Process(target=_answer_aside, args=(share, answer, errors, os.getpid()), daemon=True)
+        self._process.start()
 
     def wait(self) -> int:
         self._process.join()
@@ -115,7 +105,7 @@ class _Fresh(Helper):
         with (
             TemporaryFile() as told
         ):  # not a pipe, which holds less than a tokenizer: nobody waits until the helper reads
-            pickle.dump(share, told)
+            pickle.dump((share, os.getpid()), told)
             told.seek(0)
             self._process = subprocess.Popen(command, env=environment, stdin=told, stdout=answer, stderr=errors)
 
@@ -127,19 +117,17 @@ class _Fresh(Helper):
         self._process.wait()
 
 
-def _answer_aside(share: Share, answer: IO[bytes], errors: IO[bytes]) -> None:
+def _answer_aside(share: Share, answer: IO[bytes], errors: IO[bytes], parent: int) -> None:
     """What a forked process does."""
     for stream in (1, 2):
         os.dup2(errors.fileno(), stream)
     sys.stdout = sys.stderr = io.TextIOWrapper(errors, write_through=True)  # without what the parent has still to write
-    _do(share, answer)
+    _do(share, answer, parent)
 
 
-def _do(share: Share, answer: IO[bytes]) -> None:
-    """Do the share; errors for the user go back in place of what was made."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked for help is told, and ends the helpers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = os.getppid()
+def _do(share: Share, answer: IO[bytes], parent: int) -> None:
+    """Do the share for the process ``parent``; errors for the user go back in place of what was made."""
+    on_interrupt(signal.SIG_IGN)  # who asked for help is told, and ends the helpers
 
     def go_on(rows: int) -> None:
         if os.getppid() != parent:
@@ -147,7 +135,7 @@ def _do(share: Share, answer: IO[bytes]) -> None:
 
     try:
         result: object = share.do(go_on)
-    except (WeftError, ShortcutWrong, CannotShare) as error:
+    except (WeftError, ShortcutWrong, CannotShare, OSError) as error:
         result = error
     pickle.dump(result, answer)
     answer.flush()
@@ -157,7 +145,8 @@ def main() -> None:
     """What a fresh interpreter does."""
     answer = sys.stdout.buffer
     sys.stdout = sys.stderr  # what a library prints is no answer
-    _do(pickle.load(sys.stdin.buffer), answer)  # from our own parent
+    share, parent = pickle.load(sys.stdin.buffer)  # from our own parent
+    _do(share, answer, parent)
 
 
 if __name__ == "__main__":
