@@ -214,6 +214,11 @@ def test_a_named_template_prints_its_edges_as_it_does_alone(inner: str) -> None:
             assert both.render({"tools": tools}) == alone, (before, after)
 
 
+def test_a_file_where_a_folder_of_templates_may_be_is_none(tmp_path: Path) -> None:
+    (tmp_path / "additional_chat_templates").touch()
+    assert load(tmp_path, chat_template="d").chat_template == "d"
+
+
 def test_the_fingerprint_covers_every_file_that_was_read(tmp_path: Path) -> None:
     def fingerprint(name: str, **files: Any) -> str:
         return load(tmp_path / name, **files).fingerprint

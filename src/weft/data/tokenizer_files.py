@@ -146,7 +146,7 @@ class _Reader:
         path = self._directory / name
         try:
             raw = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise ModelError(
