@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import AutoTokenizer
 from tokenizer_zoo import CONTROL, PLAIN, ZOO, write
 from weft.data.jinja import JinjaTemplate
 from weft.data.tokenizer import Tokenizer, load_tokenizer
+from weft.data.tokenizer_files import _chosen
 from weft.errors import ModelError
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -195,6 +197,26 @@ def test_records_with_tools_have_the_template_that_transformers_chooses(apart: b
         printed.append(template.render({"messages": messages, "tools": offered}))
         assert printed[-1] == theirs.apply_chat_template(messages, tools=offered, tokenize=False)
     assert printed == ["  \nab", "\nn<a><b> \n"]
+
+
+EDGES = ("", " ", "\n", "\n\n", "  \n", "\r\n", "\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "inner", ["{%- if true %}a{% endif %}", "{% if true %}a{%- endif %}", "{# b #}", "{{- 'a' }}", "a"]
+)
+def test_a_named_template_prints_its_edges_as_it_does_alone(inner: str) -> None:
+    for before, after in product(EDGES, EDGES):
+        part = before + inner + after
+        alone = JinjaTemplate(part, "alone").render({})
+        for tools, named in ((None, {"default": part, "tool_use": "x"}), ([1], {"default": "x", "tool_use": part})):
+            both = JinjaTemplate(_chosen(named) or "", "both")
+            assert both.render({"tools": tools}) == alone, (before, after)
+
+
+def test_a_file_where_a_folder_of_templates_may_be_is_none(tmp_path: Path) -> None:
+    (tmp_path / "additional_chat_templates").touch()
+    assert load(tmp_path, chat_template="d").chat_template == "d"
 
 
 def test_the_fingerprint_covers_every_file_that_was_read(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ NOTES = {
     "prompt-varies": "this answer follows another prompt than a plain answer would",
     "content-changed": "the template changes the text of an answer before it prints it",
     "content-dropped": "the template leaves out a part of an answer: its reasoning, or its text beside a call of a tool",
+    "stop-within": "the template prints a stop in the middle of an answer, where generation would end",
     "closed-within": "the template prints an answer as two; the words that open the second are not trained",
     "tools-dropped": "the template does not print the definitions of tools",
     "switch-read": "the template obeys a system message such as /no_think, and does not print it",

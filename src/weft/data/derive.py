@@ -25,7 +25,7 @@ from weft.data.pieces import REASONING_TAGS
 from weft.data.printer import Variant, not_printed
 from weft.data.runs import Runs, Stretch, stretches_of
 from weft.data.said import every_string, in_other_words
-from weft.data.turn_end import ClosedTurn, answers_within, close, span_within
+from weft.data.turn_end import ClosedTurn, answers_within, close, goes_on_behind_stop, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
 from weft.data.weighing import weigh, weighing_notes, weighted_spans
@@ -76,6 +76,7 @@ class Rendered:
     - ``spliced``: the prompt of inference is joined with the answer, as the template prints the two differently together;
     - ``content-dropped``, ``content-changed``: the template leaves out or alters a part of the answer;
     - ``closed-within``: the template prints an answer as two, each with a stop; what opens the second is not trained;
+    - ``stop-within``: the template prints a stop in the middle of an answer, which is trained with what follows it;
     - ``tools-dropped``: the template does not print the definitions of tools;
     - ``switch-read``: it obeys a system message such as ``/no_think``, which it does not print;
     - ``next-role-closes``: the next role's token ends the answer;
@@ -139,8 +140,8 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
         covered, waiting = ([], []) if last_turn else _covered(chat, waiting, placed)
         runs = [*covered, (turn, (placed.start, closed.end))]
         printed |= placed.contents.keys()
-        answers = [answer for owner, span in runs for answer in answers_within(chat, owner, placed, span)]
-        spans = _overlaps(_selected(chat, turn, placed, runs), answers) if selects else answers
+        answers = [(owner, answer) for owner, span in runs for answer in answers_within(chat, owner, placed, span)]
+        spans = _selected(chat, turn, placed, answers) if selects else [answer for _, answer in answers]
         if spans:
             found.append(_Found(placed, closed, runs, spans, closed_within=len(answers) > len(runs)))
     for index in range(answered):
@@ -162,7 +163,7 @@ def _derive(chat: Chat, by_tag: bool, last_turn: bool) -> tuple[Derived, ...]:
 
 
 _Run = tuple[Turn, Span]
-"""A turn, and where an example's text holds what the model says in it."""
+"""A turn, and where an example's text holds what the model says in it (or a part of that)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,19 +196,17 @@ def _covered(chat: Chat, earlier: Sequence[Turn], placed: PlacedTurn) -> tuple[l
     return covered, waiting
 
 
-def _selected(chat: Chat, turn: Turn, placed: PlacedTurn, runs: Sequence[_Run]) -> list[Span]:
-    """The parts of the runs that the template's ``{% generation %}`` blocks hold."""
+def _selected(chat: Chat, turn: Turn, placed: PlacedTurn, answers: Sequence[_Run]) -> list[Span]:
+    """The parts of the answers that the template's ``{% generation %}`` blocks hold."""
     blocks = [
         (start + placed.moved, end + placed.moved)
         for start, end in generation_blocks(chat, turn.last + 1, turn.dialogue)
     ]
-    return [part for owner, span in runs for part in select(span, placed.pieces(owner), blocks)]
-
-
-def _overlaps(some: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """What both hold."""
-    both = ((max(one[0], other[0]), min(one[1], other[1])) for one in some for other in others)
-    return [(start, end) for start, end in both if start < end]
+    selected: list[Span] = []
+    for owner, (start, end) in answers:
+        pieces = [piece for piece in placed.pieces(owner) if start <= piece.end and piece.start <= end]
+        selected += select((start, end), pieces, blocks)
+    return selected
 
 
 def _example(chat: Chat, found: _Found, own: range) -> Derived:
@@ -226,6 +225,7 @@ def _example(chat: Chat, found: _Found, own: range) -> Derived:
     notes = [
         *_notes(chat, placed, closed, [turn for turn, _ in runs], prompts),
         *(["closed-within"] if found.closed_within else ()),
+        *(["stop-within"] if goes_on_behind_stop(chat, placed, found.spans) else ()),
         *weighing_notes(segments),
     ]
     return Derived(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ _LISTS = ("additional_special_tokens", "extra_special_tokens")
 
 
 _TEMPLATE_FILES = {"default": "chat_template.jinja", "tool_use": "additional_chat_templates/tool_use.jinja"}
+_LAST_LINE_BREAK = re.compile(r"(\r\n|\r|\n)\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +146,7 @@ class _Reader:
         path = self._directory / name
         try:
             raw = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise ModelError(
@@ -273,8 +275,8 @@ def _chosen(template: Any) -> str | None:
         return next(iter(named.values())) if len(named) == 1 else None
     if with_tools is None:
         return str(default)
-    # The empty expressions keep what stands beside the tags from being trimmed.
-    parts = (f"{{{{ '' }}}}{part.removesuffix(chr(10))}{{{{ '' }}}}" for part in (default, with_tools))
+    # Each begins a line and loses its last line break, as when it is read alone; the empty expression keeps the space at its end.
+    parts = (f"\n{_LAST_LINE_BREAK.sub('', part)}{{{{ '' }}}}" for part in (default, with_tools))
     return "{% if not tools %}" + "{% else %}".join(parts) + "{% endif %}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from weft.data.control import ControlTokens, Span
 from weft.data.pieces import shared_length
@@ -12,6 +13,9 @@ from weft.data.turn_start import PlacedTurn, parting
 from weft.data.turns import Chat, Turn, is_out_of_reach
 from weft.errors import TemplateError
 from weft.types import Message
+
+_TAG = re.compile(r"</?\w+>")
+_IN_A_WORD = re.compile(r"(?<=\w)\w")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +85,42 @@ def answers_within(chat: Chat, turn: Turn, placed: PlacedTurn, span: Span) -> li
     """
     start, end = span
     answers: list[Span] = []
-    for before, after in pairwise(placed.pieces(turn)):
-        stops = chat.stops_between(placed.text, max(before.end, start), after.start)
-        opened = _opened(chat, turn, placed.text[stops[-1] : after.start]) if stops else 0
+    said = start
+    for piece in placed.pieces(turn):
+        stops = chat.stops_between(placed.text, said, piece.start)
+        opened = _opened(chat, turn, placed.text[stops[-1] : piece.start]) if stops else 0
         if opened:
             answers.append((start, stops[-1]))
             start = stops[-1] + opened
+        said = max(said, piece.end)
     return [*answers, (start, end)]
 
 
+def goes_on_behind_stop(chat: Chat, placed: PlacedTurn, answers: Sequence[Span]) -> bool:
+    """Whether the template itself prints a stop in one of the ``answers`` before its end, where generation would stop."""
+    pieces = [(piece.start, piece.end) for printed in placed.contents.values() for piece in printed.pieces]
+    stops = [
+        end for begin, end in chat.control.outside(placed.text, pieces) if placed.text[begin:end] in chat.control.stops
+    ]
+    return any(start < stop < end for start, end in answers for stop in stops)
+
+
 def _opened(chat: Chat, turn: Turn, text: str) -> int:
-    """How many characters at the beginning of ``text`` open an answer as the generation prompt of ``turn`` does; 0 if none do."""
-    prompt = chat.prompt(turn.first, turn.variant).removeprefix(chat.history(turn.first)).lstrip()
-    _, end = parting(chat, prompt, text)
-    return end if text[:end].strip() else 0
+    """How many characters at the beginning of ``text`` open an answer as a generation prompt does; 0 if none do.
+
+    That of ``turn``, or the one behind a single question: behind the results of tools there may be nothing that opens an answer.
+    """
+    question = replace(chat, messages=[question_before(chat.messages)])
+    for before, count in ((chat, turn.first), (question, 1)):
+        try:
+            header = before.prompt(count, turn.variant).removeprefix(before.history(count)).lstrip()
+        except TemplateError:
+            continue
+        in_header, end = parting(chat, header, text)
+        left_out = _TAG.sub("", header[in_header:])  # a forced <think>, which history need not have
+        if text[:end].strip() and not left_out.strip() and not _IN_A_WORD.match(text, end):
+            return end
+    return 0
 
 
 def _answer_end(turn: Turn, placed: PlacedTurn, start: int) -> int:
