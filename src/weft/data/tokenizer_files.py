@@ -25,8 +25,6 @@ from weft.errors import ModelError
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
-
-
 _TEMPLATE_FILES = {"default": "chat_template.jinja", "tool_use": "additional_chat_templates/tool_use.jinja"}
 _LAST_LINE_BREAK = re.compile(r"(\r\n|\r|\n)\Z")
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from weft.data.control import ControlTokens, Span
 from weft.data.pieces import shared_length
 from weft.data.printer import not_printed, placeholder, question_before
-from weft.data.turn_start import PlacedTurn, parting
+from weft.data.turn_start import TAG, PlacedTurn, parting
 from weft.data.turns import Chat, Turn, is_out_of_reach
 from weft.errors import TemplateError
 from weft.types import Message
 
-_TAG = re.compile(r"</?\w+>")
 _IN_A_WORD = re.compile(r"(?<=\w)\w")
 
 
@@ -117,7 +116,7 @@ def _opened(chat: Chat, turn: Turn, text: str) -> int:
         except TemplateError:
             continue
         in_header, end = parting(chat, header, text)
-        left_out = _TAG.sub("", header[in_header:])  # a forced <think>, which history need not have
+        left_out = TAG.sub("", header[in_header:])  # a forced <think>, which history need not have
         if text[:end].strip() and not left_out.strip() and not _IN_A_WORD.match(text, end):
             return end
     return 0

@@ -16,7 +16,8 @@ from weft.data.printer import VARIANTS, Variant, placeholder, question_before
 from weft.data.turns import Chat, Contents, Turn, find_turns, is_out_of_reach
 from weft.errors import TemplateError
 
-_TAG = re.compile(r"</?\w+>")
+TAG = re.compile(r"</?\w+>")
+"""Such as ``<think>``: never divided, be it a token or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def _told_apart(turn: Turn) -> TemplateError:
 
 def parting(chat: Chat, prompt: str, text: str) -> tuple[int, int]:
     """Where a generation prompt and a text part for more than white space, in each of the two; not inside a token or a tag."""
-    indivisible = [[*chat.control.find(each), *(tag.span() for tag in _TAG.finditer(each))] for each in (prompt, text)]
+    indivisible = [[*chat.control.find(each), *(tag.span() for tag in TAG.finditer(each))] for each in (prompt, text)]
     *again, first = reversed(_stretches_alike(prompt, text))
     for here, there, length in again:
         holds_token = any(here <= begin and end <= here + length for begin, end in indivisible[0])
