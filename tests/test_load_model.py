@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from weft.errors import ModelError
-from weft.models.load import load_model
+from weft.models.load import copy_out_of_files, load_model
 from weft.models.vocab import check_vocab
 
 WEIGHTS = "model.safetensors"
@@ -65,6 +65,19 @@ def test_the_model_is_the_one_that_transformers_loads(model_dir: Path, capfd: py
 
 def test_the_type_is_the_one_asked_for(model_dir: Path) -> None:
     assert {parameter.dtype for parameter in load(model_dir, torch.bfloat16).parameters()} == {torch.bfloat16}
+
+
+def test_weights_with_memory_of_their_own_do_not_change_with_their_file(model_dir: Path) -> None:
+    expected = {name: tensor.clone() for name, tensor in load(model_dir).state_dict().items()}
+    view, model = load(model_dir), load(model_dir)
+    copy_out_of_files(model)
+    with (model_dir / WEIGHTS).open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    assert not all(torch.equal(tensor, expected[name]) for name, tensor in view.state_dict().items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
 def test_sharded_weights(model_dir: Path) -> None:

@@ -52,6 +52,18 @@ def load_model(directory: Path, *, dtype: torch.dtype, device: torch.device | st
     return model.to(device)
 
 
+@torch.no_grad()
+def copy_out_of_files(model: PreTrainedModel) -> None:
+    """Give the weights of ``model`` memory of their own, where they are to be changed.
+
+    What was loaded for a CPU is a view of the files: whoever overwrites these changes it. And where two threads change it, each
+    waits for the other while the system copies page after page: 0.3 s for 40 million weights, which take 0.07 s at once.
+    """
+    for weight in model.parameters():
+        if weight.device.type == "cpu":
+            weight.data = weight.clone()
+
+
 def load_tuned(
     base_dir: Path, run_dir: Path, *, dtype: torch.dtype, device: torch.device | str
 ) -> PreTrainedModel | PeftModelForCausalLM:

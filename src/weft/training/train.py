@@ -29,7 +29,7 @@ from weft.models.hardware import (
     contention,
     is_out_of_memory,
 )
-from weft.models.load import load_model
+from weft.models.load import copy_out_of_files, load_model
 from weft.models.quiet import quiet_transformers
 from weft.models.vocab import add_rows, check_vocab
 from weft.objectives.causal import CausalObjective
@@ -291,9 +291,9 @@ class _Run:
 
     def _load_model(self) -> PreTrainedModel:
         if self.config.tuning.mode == "full":
-            if self.checkpoint:
-                return load_model(self.checkpoint, dtype=self.compute.dtype, device=self.compute.device)
-            return self._load_base()
+            model = self._load(self.checkpoint) if self.checkpoint else self._load_base()
+            copy_out_of_files(model)
+            return model
         seed = derive_seed(self.config.seed, "lora")
         new_ids = self.inputs.renderer.tokenizer.new_ids
         model = add_lora(self._load_base(), self.config.tuning.lora, seed, new_ids=new_ids)
@@ -303,9 +303,12 @@ class _Run:
 
     def _load_base(self) -> PreTrainedModel:
         """The base model, with a row for every token that the template needed and the tokenizer lacked."""
-        base = load_model(self.inputs.base, dtype=self.compute.dtype, device=self.compute.device)
+        base = self._load(self.inputs.base)
         add_rows(base, self.inputs.renderer.tokenizer.new_ids)
         return base
+
+    def _load(self, directory: Path) -> PreTrainedModel:
+        return load_model(directory, dtype=self.compute.dtype, device=self.compute.device)
 
     def _fit(self, training: Training, log: RunLog, stop: Callable[[], bool]) -> None:
         model = training.accelerator.unwrap_model(training.objective).model
