@@ -48,9 +48,9 @@ def main() -> None:
     args = parser.parse_intermixed_args()
 
     from weft.config.load import load_config
-    from weft.garbage import collecting_later
+    from weft.importing import importing_libraries
 
-    with collecting_later():  # as the command imports it
+    with importing_libraries():  # as the command imports it
         from weft.training.train import profile, train
 
     loaded = load_config(args.config, args.overrides)

@@ -1,8 +1,7 @@
-"""What a command loads, and that the garbage collector sleeps meanwhile, and only then."""
+"""What a command loads."""
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from small_run import write_records
-from weft.garbage import collecting_later
 
 NEVER = ("datasets", "matplotlib", "pandas", "sklearn", "tensorboard")
 """Libraries that training can do without, and that others import wherever they are installed.
@@ -58,33 +56,3 @@ def test_training_loads_no_library_that_it_does_not_use(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(loaded)
-
-
-def test_it_sleeps_inside_and_forgets_what_was_made_there():
-    try:
-        with collecting_later():
-            assert not gc.isenabled()
-            made: list[object] = []
-            made.append(made)
-        assert gc.isenabled()
-        assert not any(found is made for found in gc.get_objects())  # it is frozen
-    finally:
-        gc.unfreeze()
-
-
-def test_it_wakes_after_an_error_too():
-    with pytest.raises(ImportError), collecting_later():
-        raise ImportError
-    gc.unfreeze()
-    assert gc.isenabled()
-
-
-def test_who_has_turned_it_off_finds_it_off():
-    gc.disable()
-    try:
-        with collecting_later():
-            pass
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-        gc.unfreeze()

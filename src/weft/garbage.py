@@ -1,4 +1,4 @@
-"""Fewer rounds of the garbage collector, which has nothing to find while modules are made or records are read."""
+"""Fewer rounds of the garbage collector, which has nothing to find while records are read."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _OBJECTS = 200_000
-
-
-@contextmanager
-def collecting_later() -> Iterator[None]:
-    """Collect no garbage inside the block, nor ever look at what was made in it: for imports of large libraries.
-
-    torch and Transformers make some 700,000 objects that stay, and the collector would go through all of them several
-    times: importing both takes a quarter less time without it.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if enabled:
-            gc.enable()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from weft.commands.arguments import add_config, load
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Talk until one side leaves."""
     config = load(args).config
 
-    with collecting_later():
+    with importing_libraries():
         from weft.inference.chat import chat
 
     chat(config)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, add_json, emit, load
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -112,7 +112,7 @@ def evaluate(
 
     from weft.errors import RunError
 
-    with collecting_later():
+    with importing_libraries():
         from weft.inference.load import find_tuned
 
     if compare and find_tuned(config)[0] is None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_config, load
 from weft.errors import WeftError
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 if TYPE_CHECKING:
     from weft.inference.questions import Question
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         _check_output(args)
 
-    with collecting_later():
+    with importing_libraries():
         from weft.inference.infer import infer
 
     rows = [

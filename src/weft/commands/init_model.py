@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weft.commands.arguments import add_json, emit
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 if TYPE_CHECKING:
     from weft.models.init import GivenTokenizer
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from weft.data.texts import read_texts
     from weft.errors import ModelError
 
-    with collecting_later():
+    with importing_libraries():
         from weft.models.init import init_model, init_model_for
 
     notices: list[str] = []

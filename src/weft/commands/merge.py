@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 from weft.commands.arguments import add_config, add_json, emit, load
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(args).config
     run_dir = output_dir(config)
 
-    with collecting_later():
+    with importing_libraries():
         from weft.export.merge import merge
 
     result = merge(model_directory(config.model, weights=True), run_dir, args.out or run_dir / "merged")

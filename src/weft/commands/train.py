@@ -25,7 +25,7 @@ import argparse
 import shlex
 
 from weft.commands.arguments import add_config, console, load
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, and say what to do next; or profile."""
     loaded = load(args)
 
-    with collecting_later():
+    with importing_libraries():
         from weft.training.display import ConsoleDisplay, JsonDisplay
         from weft.training.train import profile, train
 

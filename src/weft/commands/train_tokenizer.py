@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from weft.commands.arguments import add_json, console, emit
-from weft.garbage import collecting_later
+from weft.importing import importing_libraries
 
 _NAMES = ("pad", "unk", "bos", "eos")
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Learn, write, and say what came of it."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with collecting_later():
+    with importing_libraries():
         from weft.data.texts import read_lines
         from weft.training.tokenizer import learn_tokenizer
 
