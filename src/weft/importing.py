@@ -61,7 +61,7 @@ class _Finder(MetaPathFinder):
     """Finds that one module, and changes two of its functions as soon as it has them."""
 
     def __init__(self) -> None:
-        self._undone: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], None]] = []
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -82,13 +82,13 @@ class _Finder(MetaPathFinder):
 
     def undo(self) -> None:
         """Leave the module as it came."""
-        for undo in self._undone:
+        for undo in self._undo:
             undo()
 
     def _change(self, module: ModuleType, name: str, how: Callable[[Any], Any]) -> None:
         if original := getattr(module, name, None):
             setattr(module, name, how(original))
-            self._undone.append(lambda: setattr(module, name, original))
+            self._undo.append(lambda: setattr(module, name, original))
 
 
 def _from_the_last_list(fetch: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
