@@ -220,6 +220,16 @@ def test_csv_values_may_be_long(tmp_path: Path) -> None:
         ("a.yaml", b"hello", "files that end in '.yaml' cannot be read"),
         ("a", b"hello", "files without an ending cannot be read"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "the file is UTF-16"),
+        (
+            "a.jsonl",
+            '{"a": 1}'.encode("utf-16-le"),
+            r"UTF-16 without a byte order mark[^\n]*\n.*UTF-16LE -t UTF-8 a\.jsonl",
+        ),
+        (
+            "a.csv",
+            "input,target".encode("utf-16-be"),
+            r"UTF-16 without a byte order mark[^\n]*\n.*UTF-16BE -t UTF-8 a\.csv",
+        ),
     ],
 )
 def test_useless_files_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -227,6 +237,12 @@ def test_useless_files_are_refused(tmp_path: Path, name: str, content: bytes, me
     with pytest.raises(WeftError, match=message) as error:
         list(read_records(path))
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("text", [b"{}\n", b"\0\0\0\0\0\0", b"\0a\0\0", b'{"a": "\0"}', "一二三四".encode("utf-16-le")])
+def test_other_files_are_not_taken_for_utf_16(tmp_path: Path, text: bytes) -> None:
+    rows = list(read_records(write(tmp_path / "a.jsonl", text)))
+    assert len(rows) == 1
 
 
 def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:

@@ -118,3 +118,14 @@ def _check_beginning(path: Path, ending: str) -> None:
     for mark, (what, fix) in _MISNAMED.items():
         if beginning.startswith(mark):
             raise DataError(what, where=str(path), fix=fix.format(name=path.name, ending=ending))
+    if encoding := _of_two_bytes(beginning):
+        what = "the file is UTF-16 without a byte order mark, not UTF-8"
+        raise DataError(what, where=str(path), fix=f"iconv -f {encoding} -t UTF-8 {path.name}")
+
+
+def _of_two_bytes(beginning: bytes) -> str | None:
+    """The encoding of text that has a NUL in place of every second byte, as any Latin text in UTF-16 has."""
+    evens, odds = beginning[::2], beginning[1::2]
+    if len(beginning) < 4 or (any(evens) and any(odds)):
+        return None
+    return "UTF-16LE" if all(evens) else "UTF-16BE" if all(odds) else None
