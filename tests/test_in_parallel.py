@@ -16,11 +16,14 @@ from weft.data.in_parallel import in_parallel
 
 _SHARING = """
 import os
+import signal
 import sys
 import threading
 import time
 
 from weft.data.in_parallel import in_parallel
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would have ignored
 
 def work(texts):
     if "last" in texts[-1]:

@@ -362,6 +362,8 @@ from chatml_by_hand import Chatml
 from weft.data.render import Renderer
 from weft.data.tokenizer import load_tokenizer
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would have ignored
+
 fork, this = os.fork, os.getpid()
 
 def interrupted_fork():
