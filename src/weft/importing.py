@@ -1,4 +1,4 @@
-"""Importing torch, Transformers and PEFT in less time: a third less than as they come."""
+"""Importing torch, Transformers and PEFT in less time: 2.2 seconds in place of 3.2 for what training needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _collecting_later() -> Iterator[None]:
     """Collect no garbage inside the block, nor ever look at what was made in it.
 
     torch and Transformers make some 700,000 objects that stay, and the collector would go through all of them several
-    times: importing both takes a quarter less time without it.
+    times: importing both takes a fifth less time without it.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -44,9 +44,9 @@ def _collecting_later() -> Iterator[None]:
 def _looking_once() -> Iterator[None]:
     """Inside the block, Transformers looks through its own files once while it is imported.
 
-    It reads the 1,700 files of its models twice, because it remembers 128 of their 550 directories, and goes through all lines
-    for the list of names at the end: 0.5 of the 2.6 seconds that imports take (version 5.23). Here it remembers all, and goes
-    through the end only. It finds the same. A version without these functions is left alone.
+    It reads the 1,669 files of its models twice, because it remembers 128 of their 548 directories, and goes through all lines
+    for the list of names at the end (version 5.23). Here it remembers all, and goes through the end only, which takes 0.4 seconds
+    less. It finds the same. A version without these functions is left alone.
     """
     finder = _Finder()
     sys.meta_path.insert(0, finder)
