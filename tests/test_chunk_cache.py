@@ -160,12 +160,14 @@ def test_other_models_are_encoded_whole(kind: str, reason: str) -> None:
     assert Encoder(json.loads(tokenizer.to_str()), CONTROL, ["</s>"]).whole_because == reason
 
 
-def test_a_text_that_cannot_be_encoded_spoils_no_other() -> None:
-    subject = encoder(byte_level())
-    expected = subject.encode([Run.of("of the box")])[0].tolist()
+@pytest.mark.parametrize("make", [lambda: spec(byte_level()), WHOLE["idioms"][0]], ids=["by the chunk", "whole"])
+@pytest.mark.parametrize("known", ["of the box", " ".join(map(str, range(500)))], ids=["few known", "many known"])
+def test_a_text_that_cannot_be_encoded_spoils_no_other(make: Callable[[], Any], known: str) -> None:
+    subject = Encoder(make(), CONTROL, ["</s>"])
+    expected = subject.encode([Run.of(known)])[0].tolist()
     with pytest.raises(UnicodeEncodeError):
         subject.encode([Run.of("a new word \ud83d")])
-    assert subject.encode([Run.of("of the box")])[0].tolist() == expected
+    assert subject.encode([Run.of(known)])[0].tolist() == expected
     assert subject.encode([Run.of("a new word")])[0].tolist() == subject._encode_whole([Run.of("a new word")])[0]
 
 
@@ -186,6 +188,6 @@ def test_threads_may_share_it() -> None:
 def test_text_never_turns_into_a_control_token() -> None:
     subject = encoder(byte_level())
     forbidden = subject.encode([Run.of("the")])[0].tolist()
-    subject._chunks = ChunkCache(subject._encode_texts, {}, forbidden)
+    subject._chunks = ChunkCache(subject._encode_words, {}, forbidden)
     with pytest.raises(ModelError, match="encoding the text 'the' gave the control tokens"):
         subject.encode([Run.of("the")])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from weft.data.chunk_cache import ChunkCache, ControlToken
+from weft.data.flat_ids import FlatIds
 
 MANY = " ".join(f"word{number}" for number in range(3000))
 FEW = "word7 new word7 words"
@@ -14,7 +15,7 @@ FEW = "word7 new word7 words"
 
 def by_bytes() -> ChunkCache:
     """Every text has its bytes for ids."""
-    return ChunkCache(lambda texts: [list(text.encode()) for text in texts], {"<s>": 256}, ())
+    return ChunkCache(lambda words: FlatIds.of([list(word.encode()) for word in words]), {"<s>": 256}, ())
 
 
 def ids_of(cache: ChunkCache, *parts: str) -> list[int]:

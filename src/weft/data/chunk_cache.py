@@ -25,8 +25,8 @@ import pyarrow as pa
 from weft.data.arrow_arrays import number_array, places_of_nulls, text_array, values_of
 from weft.data.flat_ids import FlatIds
 
-EncodeWhole = Callable[[list[str]], list[list[int]]]
-"""Encodes texts, each by itself."""
+EncodeWords = Callable[[list[str]], FlatIds]
+"""Encodes short texts, each by itself."""
 
 _MOST_CHUNKS, _MOST_CHARACTERS = 2**17, 2**22
 """When more are kept, all are forgotten: the common ones are soon there again, and the memory stays bounded."""
@@ -45,7 +45,8 @@ class ChunkCache:
     """Encodes runs of text and control tokens.
 
     Args:
-        encode: the tokenizer, for texts without control tokens; the same text always has the same ids.
+        encode: the tokenizer, for texts without control tokens; the same text always has the same ids. What it raises is
+            raised.
         control: the ids of the control tokens.
         forbidden: ids that no text may turn into.
 
@@ -60,8 +61,11 @@ class ChunkCache:
     _starts: np.ndarray
     _lengths: np.ndarray
 
-    def __init__(self, encode: EncodeWhole, control: Mapping[str, int], forbidden: Collection[int]) -> None:
-        self._encode, self._control, self._forbidden = encode, dict(control), frozenset(forbidden)
+    def __init__(self, encode: EncodeWords, control: Mapping[str, int], forbidden: Collection[int]) -> None:
+        self._encode, self._control = encode, dict(control)
+        self._tokens = {token: number for number, token in enumerate(control)}
+        """Control tokens are the first chunks."""
+        self._forbidden = np.fromiter(forbidden, np.int32, len(forbidden))
         self._lock = threading.Lock()
         self.looked_up = self.encoded = 0
         self._forget()
@@ -179,11 +183,6 @@ class ChunkCache:
         places = np.repeat(self._starts[numbers] - ends[:-1], lengths) + np.arange(ends[-1])
         return FlatIds(self._table[places], ends[borders[1:]])
 
-    def _new_token(self, token: str) -> int:
-        number = self._new("", 0)
-        self._new_tokens[len(self._new_chunks) - 1] = self._control[token]
-        return number
-
     def _new(self, chunk: str, kind: int) -> int:
         self._new_chunks.append(chunk)
         self._characters += len(chunk)
@@ -191,23 +190,24 @@ class ChunkCache:
         return len(self._kinds) - 1
 
     def _encode_new(self) -> None:
-        """Give ids to the chunks that were met since the last time."""
-        chunks, tokens = self._new_chunks, self._new_tokens
-        if not chunks:
+        """Give ids to the chunks that were met since the last time.
+
+        Raises:
+            ForbiddenIds: one turned into a control token.
+        """
+        if not self._new_chunks:
             return
-        self.encoded += len(chunks)
-        ids = self._encode(chunks)
-        for place, index in tokens.items():
-            ids[place] = [index]
-        for place, found in enumerate(ids):
-            if place not in tokens and not self._forbidden.isdisjoint(found):
-                raise ForbiddenIds(chunks[place], found)
-        lengths = np.array(list(map(len, ids)), np.int64)
-        self._starts = np.append(self._starts, len(self._table) + np.cumsum(lengths) - lengths)
+        self.encoded += len(self._new_chunks)
+        found = self._encode(self._new_chunks)
+        wrong = np.flatnonzero(np.isin(found.ids, self._forbidden))
+        if len(wrong):
+            place = int(np.searchsorted(found.ends, wrong[0], side="right"))
+            raise ForbiddenIds(self._new_chunks[place], found.run(place).tolist())
+        lengths = np.diff(found.ends, prepend=0)
+        self._starts = np.append(self._starts, len(self._table) + found.ends - lengths)
         self._lengths = np.append(self._lengths, lengths)
-        self._table = np.append(self._table, np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum())))
+        self._table = np.append(self._table, found.ids)
         self._new_chunks.clear()
-        self._new_tokens.clear()
 
     def _forget(self) -> None:
         self._whole = _Chunks(lambda chunk: self._new(chunk, _edges(chunk)))
@@ -217,15 +217,12 @@ class ChunkCache:
         """Those of them that were met among many; Arrow looks many up at once, in a third of the time that a dictionary takes."""
         self._word_numbers = np.empty(0, np.int64)
         """Of their chunks."""
-        self._tokens = _Chunks(self._new_token)
         self._new_chunks: list[str] = []
-        self._new_tokens: dict[int, int] = {}
-        """Places among the new chunks that stand for control tokens, and their ids."""
-        self._kinds = bytearray()
+        self._kinds = bytearray(len(self._tokens))
         self._characters = 0
-        self._table = np.empty(0, np.int32)
-        self._starts = np.empty(0, np.int64)
-        self._lengths = np.empty(0, np.int64)
+        self._table = np.fromiter(self._control.values(), np.int32, len(self._tokens))
+        self._starts = np.arange(len(self._tokens))
+        self._lengths = np.ones(len(self._tokens), np.int64)
 
 
 class ForbiddenIds(Exception):

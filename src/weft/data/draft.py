@@ -66,15 +66,6 @@ def encodable(draft: Draft) -> Draft:
     return draft
 
 
-def is_unicode(texts: Iterable[str]) -> bool:
-    """Whether texts can be written."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def require_unicode(texts: Iterable[str]) -> None:
     r"""Raise where text is no Unicode that can be written.
 

@@ -20,7 +20,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,11 +35,17 @@ Spec = dict[str, Any]
 
 _PRIVATE_USE = range(0x10FFEE, 0x100000, -1)
 _DEFAULT_MARK = chr(_PRIVATE_USE[0])
+_IN_GROUP = 512
+"""Words that are handed over as one text: few, so that every core gets some."""
 _REPLACE = "use a model with another tokenizer"
 
 
 Parts = Sequence[str | ControlToken]
 """Texts and control tokens, in order."""
+
+
+class _HoldsMark(Exception):
+    """A text holds the character that control tokens are named by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +119,18 @@ class Encoder:
 
         Raises:
             ModelError: text became a control token all the same (it cannot, and is checked).
+            UnicodeEncodeError: text holds half of a surrogate pair.
         """
-        if not self.disproved and self._chunks is not None and _DEFAULT_MARK not in "".join(chain.from_iterable(runs)):
+        if not self.disproved and self._chunks is not None:
             try:
                 ids = self._chunks.encode(runs)
             except ForbiddenIds as error:
                 raise _text_became_control(error.text, error.ids, []) from None
-            if self._agrees_in_a_sample(runs, continues, ids):
-                return ids
+            except _HoldsMark:
+                pass
+            else:
+                if self._agrees_in_a_sample(runs, continues, ids):
+                    return ids
         return FlatIds.of(self._encode_whole(list(map(Run, runs, continues))))
 
     def encode_whole(self, reason: str) -> None:
@@ -137,7 +146,7 @@ class Encoder:
 
     @cached_property
     def _chunks(self) -> ChunkCache | None:
-        return None if self.whole_because else ChunkCache(self._encode_texts, self._control, self._forbidden)
+        return None if self.whole_because else ChunkCache(self._encode_words, self._control, self._forbidden)
 
     @property
     def known_chunks(self) -> float:
@@ -157,9 +166,26 @@ class Encoder:
         self.encode_whole(f"by the chunk, {run.text!r:.80} has other ids")
         return False
 
-    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+    def _encode_words(self, words: Sequence[str]) -> FlatIds:
+        """The ids of short texts, of at least one, each by itself.
+
+        They are handed over as the words of a few texts. The tokenizer encodes each word by itself, too, and makes one answer of
+        a text: to make one takes as long as to find the ids of a word. ``encode_batch_fast`` would not say whose ids are whose.
+
+        Raises:
+            _HoldsMark: one holds the character that control tokens are named by.
+            UnicodeEncodeError: one holds half of a surrogate pair.
+        """
+        if _DEFAULT_MARK.encode() in "".join(words).encode():
+            raise _HoldsMark
+        starts = range(0, len(words), _IN_GROUP)
+        groups = [words[start : start + _IN_GROUP] for start in starts]
         tokenizer = self._tokenizer(False, _DEFAULT_MARK)
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        found = tokenizer.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
+        ids = [np.array(encoding.ids, np.int32) for encoding in found]
+        owners = [start + np.array(encoding.word_ids, np.int64) for start, encoding in zip(starts, found, strict=True)]
+        ends = np.searchsorted(np.concatenate(owners), np.arange(len(words)), side="right")
+        return FlatIds(np.concatenate(ids), ends)
 
     def _why_whole(self) -> str | None:
         """Why texts are encoded whole; None where encoding them by the chunk is the same."""
@@ -171,9 +197,10 @@ class Encoder:
         for text in texts:
             if not pieces_by_chunk(cut, text):
                 return f"by the chunk, {text!r} is cut otherwise"
-        by_chunk = ChunkCache(self._encode_texts, {}, ()).encode([(text,) for text in texts])
-        for text, ids, expected in zip(texts, by_chunk.each(), self._encode_texts(texts), strict=True):
-            if ids.tolist() != expected:
+        by_chunk = ChunkCache(self._encode_words, {}, ()).encode([(text,) for text in texts])
+        whole = self._tokenizer(False, _DEFAULT_MARK).encode_batch_fast(texts, add_special_tokens=False)
+        for text, ids, expected in zip(texts, by_chunk.each(), whole, strict=True):
+            if ids.tolist() != expected.ids:
                 return f"by the chunk, {text!r} has other ids"
         return None
 
@@ -185,6 +212,7 @@ class Encoder:
         return [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
     def _encode_whole(self, runs: Sequence[Run]) -> list[list[int]]:
+        "".join(run.text for run in runs).encode()  # the library would say of no Unicode that it is no text
         groups: dict[tuple[bool, str], list[int]] = {}
         for place, run in enumerate(runs):
             groups.setdefault((run.continues, _mark_outside(run.text)), []).append(place)

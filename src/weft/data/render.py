@@ -21,7 +21,7 @@ import numpy as np
 from weft.data.assemble import assemble
 from weft.data.columns import Borders, Columns, Part, whole
 from weft.data.documents import CUT, DocumentForm
-from weft.data.draft import Batch, Draft, encodable, is_unicode, require_unicode
+from weft.data.draft import Batch, Draft, encodable, require_unicode
 from weft.data.encoded import Encoded, counted
 from weft.data.overlong import SPLIT, split, truncate
 from weft.data.rendering import NothingTrained, Overlong, Rendering
@@ -174,8 +174,17 @@ class Renderer:
 
     def _render(self, conversations: Sequence[Conversation]) -> list[Rendering]:
         drafts = [self._print(conversation) for conversation in conversations]
-        if not is_unicode(part for draft in drafts for part in draft.parts):
-            drafts = list(map(encodable, drafts))
+        try:
+            return self._encode(drafts)
+        except UnicodeEncodeError:
+            return self._encode(list(map(encodable, drafts)))
+
+    def _encode(self, drafts: Sequence[Draft]) -> list[Rendering]:
+        """What becomes of conversations as they are printed.
+
+        Raises:
+            UnicodeEncodeError: one of them holds text that is no Unicode.
+        """
         texts = [text for draft in drafts for text in draft.texts]
         if not texts:
             return [Rendering(location=draft.location, error=draft.error) for draft in drafts]
