@@ -43,7 +43,6 @@ class ExampleWriter:
     def __init__(self, path: Path, files: Sequence[str]):
         self._numbers = {file: number for number, file in enumerate(files)}
         self._writer = pa.ipc.new_file(str(path), _SCHEMA)
-        self._digests = [hashlib.sha256() for _ in _HASHED]
 
     def __enter__(self) -> ExampleWriter:
         return self
@@ -51,8 +50,8 @@ class ExampleWriter:
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
 
-    def write(self, columns: Columns) -> None:
-        """Append examples as one batch."""
+    def write(self, columns: Columns) -> pa.RecordBatch:
+        """Append examples as one batch, which is returned."""
         offsets = np.append(columns.starts, columns.ends[-1])
         places = columns.locations
         arrays = [
@@ -63,17 +62,29 @@ class ExampleWriter:
             _or_null([place.line for place in places]),
             _or_null([place.record for place in places]),
         ]
-        self.append(pa.record_batch(arrays, schema=_SCHEMA))
+        batch = pa.record_batch(arrays, schema=_SCHEMA)
+        self.append(batch)
+        return batch
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Append a batch as :meth:`write` makes it."""
+        self._writer.write_batch(batch)
+
+
+class ExampleDigest:
+    """SHA-256 over the ids and the spans of examples in order, however they are divided into batches."""
+
+    def __init__(self) -> None:
+        self._digests = [hashlib.sha256() for _ in _HASHED]
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Take in a batch as :meth:`ExampleWriter.write` makes it."""
         views = _views(batch)
         for digest, (kind, values) in zip(self._digests, _HASHED, strict=True):
             digest.update(values(views).astype(kind, copy=False).data)
-        self._writer.write_batch(batch)
 
-    def digest(self) -> str:
-        """SHA-256 over the ids and the spans written so far, in order, however they were divided into batches."""
+    def hexdigest(self) -> str:
+        """Of all batches so far."""
         return hashlib.sha256(b"".join(digest.digest() for digest in self._digests)).hexdigest()
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from weft.data.columns import Columns, joined
 from weft.data.conversation_reader import ConversationReader, Tally
-from weft.data.example_file import ExampleWriter
+from weft.data.example_file import ExampleDigest, ExampleWriter
 from weft.data.render import Renderer
 from weft.data.shortcut import ShortcutWrong
 from weft.data.split import Portion
@@ -67,6 +67,7 @@ class Work:
         """
         blocks: dict[int, tuple[BlockAccount, bool]] = {}
         rows = 0
+        digest = None if mine else ExampleDigest()
         known = self.renderer.disproved
         with collecting_seldom(), ExampleWriter(path, self.source.reader.files) as writer:
             for number, account, columns in encoded(self.source, self.renderer, self.on_bad_row, mine):
@@ -74,11 +75,14 @@ class Work:
                     raise ShortcutWrong(reason)
                 blocks[number] = account, len(columns) > 0
                 if len(columns):
-                    writer.write(columns)
+                    batch = writer.write(columns)
+                    if digest:
+                        digest.update(batch)
                 rows += account.conversations + len(account.bad_rows)
                 if progress:
                     progress(rows)
-        return Done(path=path, blocks=blocks, tally=self.source.reader.tally, fingerprint=writer.digest())
+        fingerprint = digest.hexdigest() if digest else ""
+        return Done(path=path, blocks=blocks, tally=self.source.reader.tally, fingerprint=fingerprint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +95,7 @@ class Done:
     """By number: what became of a block, and whether it has examples."""
     tally: Tally
     fingerprint: str
-    """Of the examples in the file."""
+    """Of the examples in the file; empty where they are a share of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,9 +91,9 @@ def build_entry(
     """
     with _aside(place) as aside:
         account, fingerprint = _write_examples(aside / _EXAMPLES, work, progress=progress, jobs=jobs)
-        check()
         notices = work.source.reader.tally.all_notices()
         if not account.numbers.examples:
+            check()
             return Entry(
                 examples=None,
                 numbers=account.numbers,
@@ -105,7 +106,10 @@ def build_entry(
                 account=account,
             )
         files = work.source.reader.files
-        _write_report(aside, account, fingerprint, files, notices, renderer=work.renderer.fingerprint)
+        with ThreadPoolExecutor(1) as beside:
+            checked = beside.submit(check)
+            _write_report(aside, account, fingerprint, files, notices, renderer=work.renderer.fingerprint)
+            checked.result()
         entry = _open(aside, files, verify=False)
         _publish(aside, place, damaged=replaces_damaged)
         return entry

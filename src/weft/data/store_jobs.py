@@ -8,16 +8,16 @@ own; in the end the blocks are put together in their order, which is that of one
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from weft.data.example_file import ExampleWriter
-from weft.data.in_parallel import may_fork
+from weft.data.example_file import ExampleDigest, ExampleWriter
 from weft.data.store_build import Done, Share, Work
-from weft.data.store_helper import Helper, start_helper
+from weft.data.store_helper import start_helper
 
 
 def do_together(path: Path, work: Work, *, progress: Callable[[int], None], jobs: int) -> Done:
@@ -33,19 +33,9 @@ def do_together(path: Path, work: Work, *, progress: Callable[[int], None], jobs
             Share(work=work, path=Path(aside, str(number)), claims=claims, disproved=work.renderer.disproved)
             for number in range(jobs)
         )
-        helpers: list[Helper] = []
-
-        def ask_for_help() -> None:
-            helpers.extend(running.enter_context(start_helper(share)) for share in others)
-
-        def go_on(rows: int) -> None:
-            if not helpers:
-                ask_for_help()
-            progress(rows * jobs)
-
-        if not may_fork():  # and so brings nothing of what the first block teaches
-            ask_for_help()
-        parts = [mine.do(go_on), *(helper.result() for helper in helpers)]
+        work.renderer.get_ready()  # so that processes that are forked are, too
+        helpers = [running.enter_context(start_helper(share)) for share in others]
+        parts = [mine.do(lambda rows: progress(rows * jobs)), *(helper.result() for helper in helpers)]
         return _put_together(path, work, parts)
 
 
@@ -58,14 +48,18 @@ def _put_together(path: Path, work: Work, parts: list[Done]) -> Done:
         for number, (account, has_examples) in part.blocks.items():
             places[number] = account, (file, next(batches)) if has_examples else None
     blocks = {}
-    with ExampleWriter(path, work.source.reader.files) as writer:
+    digest = ExampleDigest()
+    with ExampleWriter(path, work.source.reader.files) as writer, ThreadPoolExecutor(1) as beside:
         for number in sorted(places):
             account, place = places[number]
             blocks[number] = account, place is not None
             if place:
-                file, batch = place
-                writer.append(file.get_batch(batch))
+                file, batch_number = place
+                batch = file.get_batch(batch_number)
+                digested = beside.submit(digest.update, batch)
+                writer.append(batch)
+                digested.result()
     tally, *others = (part.tally for part in parts)
     for other in others:
         tally.join(other)
-    return Done(path=path, blocks=blocks, tally=tally, fingerprint=writer.digest())
+    return Done(path=path, blocks=blocks, tally=tally, fingerprint=digest.hexdigest())
