@@ -22,7 +22,9 @@ from pyarrow import parquet
 from conftest import CHATML
 from store_files import Open, Row, opener, qa, write
 from weft.config.load import load_config
+from weft.data.block_files import BlockFiles
 from weft.data.conversation_reader import ConversationReader
+from weft.data.example_file import ExampleWriter
 from weft.data.held_out import held_out_places
 from weft.data.in_parallel import may_fork
 from weft.data.reading import Reading
@@ -400,7 +402,7 @@ def test_a_helper_whose_asker_was_gone_before_it_was_there_does_not_go_on(render
     source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
     (tmp_path / "claims").mkdir()
     work = Work(source=source, renderer=renderer, on_bad_row="error")
-    share = Share(work=work, path=tmp_path / "out", claims=tmp_path / "claims", disproved=None)
+    share = Share(work=work, claims=tmp_path / "claims", blocks=BlockFiles(tmp_path, [str(path)]), disproved=None)
     gone = 2**22 + 1  # above the largest number of a process
     command = [sys.executable, "-m", "weft.data.store_helper"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -412,7 +414,7 @@ def test_a_helper_whose_asker_was_gone_before_it_was_there_does_not_go_on(render
 
 
 def test_an_error_of_this_process_ends_the_helpers(helpers: Helpers, opened: Open, tmp_path: Path) -> None:
-    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(600)])
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(5000)])
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -474,7 +476,8 @@ def test_what_disproved_a_shortcut_is_told_to_helpers(renderer: Renderer, tmp_pa
     source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
     (tmp_path / "claims").mkdir()
     work = Work(source=source, renderer=renderer, on_bad_row="error")
-    Share(work=work, path=tmp_path / "out", claims=tmp_path / "claims", disproved="it was wrong").do()
+    blocks = BlockFiles(tmp_path, [str(path)])
+    Share(work=work, claims=tmp_path / "claims", blocks=blocks, disproved="it was wrong").do(lambda rows: None)
     assert renderer.disproved == "it was wrong"
     assert renderer.template._examples.disproved == "it was wrong"
     assert renderer.tokenizer._encoder.whole_because == "it was wrong"
@@ -530,9 +533,9 @@ def test_auto_shares_large_sources_only(opened: Open, monkeypatch: pytest.Monkey
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(30)])
     asked: list[int] = []
 
-    def together(path: Path, work: Work, *, progress: Any, jobs: int) -> Any:
+    def together(writer: ExampleWriter, place: Path, work: Work, *, progress: Any, jobs: int) -> Any:
         asked.append(jobs)
-        return work.do(path, progress=progress)
+        return work.do(lambda _, columns: writer.write(columns), progress=progress)
 
     monkeypatch.setattr("weft.data.store_entry.do_together", together)
     monkeypatch.setattr("weft.data.store.cores", lambda: 5)

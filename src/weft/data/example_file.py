@@ -8,7 +8,7 @@ a list that the reader brings along), ``line``, ``record``. A weight for every i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from weft.data.columns import Columns
 from weft.types import Example, Location
 
 _SPAN = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("weight", pa.float32())])
-_SCHEMA = pa.schema(
+EXAMPLES = pa.schema(
     [
         ("ids", pa.list_(pa.int32())),
         ("spans", pa.list_(_SPAN)),
@@ -30,6 +30,27 @@ _SCHEMA = pa.schema(
         ("record", pa.int64()),
     ]
 )
+"""The columns of a batch."""
+
+
+def batch_of(columns: Columns, numbers: Mapping[str, int]) -> pa.RecordBatch:
+    """Examples as a batch of :data:`EXAMPLES`; ``numbers`` are those of the paths that they come from. At least one."""
+    offsets = np.append(columns.starts, columns.ends[-1])
+    places = columns.locations
+    arrays = [
+        _lists(offsets, number_array(columns.ids)),
+        _spans(columns),
+        number_array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
+        number_array(np.array([numbers[place.path] for place in places], np.int32)),
+        _or_null([place.line for place in places]),
+        _or_null([place.record for place in places]),
+    ]
+    return pa.record_batch(arrays, schema=EXAMPLES)
+
+
+def numbered(files: Sequence[str]) -> dict[str, int]:
+    """The number of each path, which stands for it in a batch."""
+    return {file: number for number, file in enumerate(files)}
 
 
 class ExampleWriter:
@@ -41,8 +62,9 @@ class ExampleWriter:
     """
 
     def __init__(self, path: Path, files: Sequence[str]):
-        self._numbers = {file: number for number, file in enumerate(files)}
-        self._writer = pa.ipc.new_file(str(path), _SCHEMA)
+        self._numbers = numbered(files)
+        self._writer = pa.ipc.new_file(str(path), EXAMPLES)
+        self._digests = [hashlib.sha256() for _ in _HASHED]
 
     def __enter__(self) -> ExampleWriter:
         return self
@@ -50,41 +72,20 @@ class ExampleWriter:
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
 
-    def write(self, columns: Columns) -> pa.RecordBatch:
-        """Append examples as one batch, which is returned."""
-        offsets = np.append(columns.starts, columns.ends[-1])
-        places = columns.locations
-        arrays = [
-            _lists(offsets, number_array(columns.ids)),
-            _spans(columns),
-            number_array(np.add.reduceat(columns.weights, columns.starts, dtype=np.float64)),
-            number_array(np.array([self._numbers[place.path] for place in places], np.int32)),
-            _or_null([place.line for place in places]),
-            _or_null([place.record for place in places]),
-        ]
-        batch = pa.record_batch(arrays, schema=_SCHEMA)
-        self.append(batch)
-        return batch
+    def write(self, columns: Columns) -> None:
+        """Append examples, if there are some, as one batch."""
+        if len(columns):
+            self.append(batch_of(columns, self._numbers))
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Append a batch as :meth:`write` makes it."""
-        self._writer.write_batch(batch)
-
-
-class ExampleDigest:
-    """SHA-256 over the ids and the spans of examples in order, however they are divided into batches."""
-
-    def __init__(self) -> None:
-        self._digests = [hashlib.sha256() for _ in _HASHED]
-
-    def update(self, batch: pa.RecordBatch) -> None:
-        """Take in a batch as :meth:`ExampleWriter.write` makes it."""
+        """Append a batch as :func:`batch_of` makes it."""
         views = _views(batch)
         for digest, (kind, values) in zip(self._digests, _HASHED, strict=True):
             digest.update(values(views).astype(kind, copy=False).data)
+        self._writer.write_batch(batch)
 
-    def hexdigest(self) -> str:
-        """Of all batches so far."""
+    def digest(self) -> str:
+        """SHA-256 over the ids and the spans written so far, in order, however they were divided into batches."""
         return hashlib.sha256(b"".join(digest.digest() for digest in self._digests)).hexdigest()
 
 
@@ -133,7 +134,7 @@ class ExampleFile:
 
     def __init__(self, path: Path, files: Sequence[str]):
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        if reader.schema != _SCHEMA:
+        if reader.schema != EXAMPLES:
             raise pa.ArrowInvalid("its columns are not those of examples")
         self._files = tuple(files)
         self._batches = [_views(reader.get_batch(number)) for number in range(reader.num_record_batches)]

@@ -1,4 +1,4 @@
-"""From the blocks of a source to a file of examples, by one process or by several that share them."""
+"""From the blocks of a source to examples, by one process or by several that share them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from weft.data.block_files import BlockFiles
 from weft.data.columns import Columns, joined
 from weft.data.conversation_reader import ConversationReader, Tally
-from weft.data.example_file import ExampleDigest, ExampleWriter
 from weft.data.render import Renderer
 from weft.data.shortcut import ShortcutWrong
 from weft.data.split import Portion
@@ -56,62 +56,61 @@ class Work:
     on_bad_row: Literal["error", "drop"]
 
     def do(
-        self, path: Path, mine: Callable[[int], bool] | None = None, progress: Callable[[int], None] | None = None
+        self,
+        put: Callable[[int, Columns], None],
+        mine: Callable[[int], bool] | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> Done:
-        """Encode the blocks that are ``mine`` into the file ``path``; ``progress`` is told how many rows are done.
+        """Encode the blocks that are ``mine``.
+
+        Args:
+            put: given the number of each of these blocks, and its examples.
+            mine: as for the reader.
+            progress: told how many rows are done.
 
         Raises:
             DataError: a file cannot be read.
             ShortcutWrong: everything is to be made again.
             CannotShare: some blocks are for others, and only one process can do it.
         """
-        blocks: dict[int, tuple[BlockAccount, bool]] = {}
+        accounts: dict[int, BlockAccount] = {}
         rows = 0
-        digest = None if mine else ExampleDigest()
         known = self.renderer.disproved
-        with collecting_seldom(), ExampleWriter(path, self.source.reader.files) as writer:
+        with collecting_seldom():
             for number, account, columns in encoded(self.source, self.renderer, self.on_bad_row, mine):
                 if (reason := self.renderer.disproved) and reason != known:
                     raise ShortcutWrong(reason)
-                blocks[number] = account, len(columns) > 0
-                if len(columns):
-                    batch = writer.write(columns)
-                    if digest:
-                        digest.update(batch)
+                accounts[number] = account
+                put(number, columns)
                 rows += account.conversations + len(account.bad_rows)
                 if progress:
                     progress(rows)
-        fingerprint = digest.hexdigest() if digest else ""
-        return Done(path=path, blocks=blocks, tally=self.source.reader.tally, fingerprint=fingerprint)
+        return Done(accounts=accounts, tally=self.source.reader.tally)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """What one process made."""
+    """What became of the rows that one process, or all of them, read."""
 
-    path: Path
-    """The file of examples: a batch for each block that has some, in order."""
-    blocks: dict[int, tuple[BlockAccount, bool]]
-    """By number: what became of a block, and whether it has examples."""
+    accounts: dict[int, BlockAccount]
+    """Of the blocks, by number."""
     tally: Tally
-    fingerprint: str
-    """Of the examples in the file; empty where they are a share of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """What one of several processes is told."""
+    """What each of several processes is told."""
 
     work: Work
-    path: Path
-    """The file to write."""
     claims: Path
     """The directory where blocks are claimed."""
+    blocks: BlockFiles
+    """What is made."""
     disproved: str | None
     """Why no shortcuts may be taken, if they may not: what a renderer has learnt does not travel with it."""
 
-    def do(self, progress: Callable[[int], None] | None = None) -> Done:
-        """Encode as many blocks as can be claimed."""
+    def do(self, progress: Callable[[int], None], put: Callable[[int, Columns], None] | None = None) -> Done:
+        """Encode as many blocks as can be claimed; ``put`` says where to, if not to :attr:`blocks`."""
         if self.disproved:
             self.work.renderer.take_no_shortcuts(self.disproved)
 
@@ -122,4 +121,4 @@ class Share:
                 return False
             return True
 
-        return self.work.do(self.path, mine, progress)
+        return self.work.do(put or self.blocks.put, mine, progress)

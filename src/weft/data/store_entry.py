@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from weft.data.cache_upkeep import aside_of, held, remove_abandoned
 from weft.data.conversation_reader import CannotShare
-from weft.data.example_file import ExampleFile
+from weft.data.example_file import ExampleFile, ExampleWriter
 from weft.data.files import sync_directory, writing
 from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import Account, SourceAccount, are_too_long, cannot_be_rendered
@@ -131,8 +131,8 @@ def _write_examples(path: Path, work: Work, *, progress: Callable[[int], None], 
             where none may be.
     """
     source = work.source
-    done = _done(path, work, progress, jobs)
-    accounts = [account for account, _ in done.blocks.values()]
+    done, fingerprint = _encoded(path, work, progress, jobs)
+    accounts = [done.accounts[number] for number in sorted(done.accounts)]
     source.reader.tally = done.tally
     source.reader.refuse([row for account in accounts for row in account.bad_rows], work.on_bad_row)
     account = Account()
@@ -142,21 +142,25 @@ def _write_examples(path: Path, work: Work, *, progress: Callable[[int], None], 
         raise cannot_be_rendered(account.errors, account.numbers.records)
     if account.overlong and work.renderer.overlong == "error":
         raise are_too_long(account.overlong)
-    return account, done.fingerprint
+    return account, fingerprint
 
 
-def _done(path: Path, work: Work, progress: Callable[[int], None], jobs: int) -> Done:
-    """The work, without helpers where they cannot help, and without a shortcut that turns out to be none."""
+def _encoded(path: Path, work: Work, progress: Callable[[int], None], jobs: int) -> tuple[Done, str]:
+    """The work, without helpers where they cannot help, and without a shortcut that turns out to be none; and the digest."""
     try:
-        return do_together(path, work, progress=progress, jobs=jobs) if jobs > 1 else work.do(path, progress=progress)
+        with ExampleWriter(path, work.source.reader.files) as writer:
+            if jobs > 1:
+                done = do_together(writer, path.parent, work, progress=progress, jobs=jobs)
+            else:
+                done = work.do(lambda _, columns: writer.write(columns), progress=progress)
+        return done, writer.digest()
     except CannotShare:
-        return _done(path, work, progress, 1)
+        return _encoded(path, work, progress, 1)
     except ShortcutWrong as error:
         work.renderer.take_no_shortcuts(str(error))
-        done = _done(path, work, progress, jobs)
-        first, _ = done.blocks[min(done.blocks)]
-        first.notes[f"everything was encoded again, because {error}"] = 1
-        return done
+        done, fingerprint = _encoded(path, work, progress, jobs)
+        done.accounts[min(done.accounts)].notes[f"everything was encoded again, because {error}"] = 1
+        return done, fingerprint
 
 
 @contextmanager

@@ -1,65 +1,73 @@
 """Several processes encode one source together.
 
 Each reads all of its rows, and encodes those blocks that it is the first to claim, by making a file of the block's name, which
-only one can make. So nobody waits for anybody, and a process that starts late, or is slow, does less. Each writes a file of its
-own; in the end the blocks are put together in their order, which is that of one process.
+only one can make. So nobody waits for anybody, and a process that starts late, or is slow, does less. One of them writes the
+blocks as soon as all that stand before them are there: in their order, which is that of one process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyarrow as pa
-
-from weft.data.example_file import ExampleDigest, ExampleWriter
+from weft.data.block_files import BlockFiles
+from weft.data.columns import Columns
+from weft.data.example_file import ExampleWriter
 from weft.data.store_build import Done, Share, Work
 from weft.data.store_helper import start_helper
 
 
-def do_together(path: Path, work: Work, *, progress: Callable[[int], None], jobs: int) -> Done:
-    """As :meth:`weft.data.store_build.Work.do`, by ``jobs`` processes, this one among them.
+def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Callable[[int], None], jobs: int) -> Done:
+    """As :meth:`weft.data.store_build.Work.do`, by ``jobs`` processes, this one among them, which writes what all of them make.
+
+    Args:
+        writer: of all examples.
+        place: a directory for what is gone afterwards.
+        work: what to do.
+        progress: told how many rows are done.
+        jobs: at least 2.
 
     Raises:
         DataError: a helper died.
     """
-    with TemporaryDirectory(dir=path.parent) as aside, ExitStack() as running:
-        claims = Path(aside, "claims")
+    with TemporaryDirectory(dir=place) as aside, ExitStack() as running:
+        claims, folder = Path(aside, "claims"), Path(aside, "blocks")
         claims.mkdir()
-        mine, *others = (
-            Share(work=work, path=Path(aside, str(number)), claims=claims, disproved=work.renderer.disproved)
-            for number in range(jobs)
-        )
+        folder.mkdir()
+        blocks = BlockFiles(folder, work.source.reader.files)
+        share = Share(work=work, claims=claims, blocks=blocks, disproved=work.renderer.disproved)
+        in_order = _InOrder(writer, blocks)
         work.renderer.get_ready()  # so that processes that are forked are, too
-        helpers = [running.enter_context(start_helper(share)) for share in others]
-        parts = [mine.do(lambda rows: progress(rows * jobs)), *(helper.result() for helper in helpers)]
-        return _put_together(path, work, parts)
-
-
-def _put_together(path: Path, work: Work, parts: list[Done]) -> Done:
-    # Read, not mapped: pages that are mapped would count as memory of this process until the end.
-    files = [pa.ipc.open_file(pa.OSFile(str(part.path))) for part in parts]
-    places = {}
-    for part, file in zip(parts, files, strict=True):
-        batches = iter(range(file.num_record_batches))
-        for number, (account, has_examples) in part.blocks.items():
-            places[number] = account, (file, next(batches)) if has_examples else None
-    blocks = {}
-    digest = ExampleDigest()
-    with ExampleWriter(path, work.source.reader.files) as writer, ThreadPoolExecutor(1) as beside:
-        for number in sorted(places):
-            account, place = places[number]
-            blocks[number] = account, place is not None
-            if place:
-                file, batch_number = place
-                batch = file.get_batch(batch_number)
-                digested = beside.submit(digest.update, batch)
-                writer.append(batch)
-                digested.result()
-    tally, *others = (part.tally for part in parts)
+        helpers = [running.enter_context(start_helper(share)) for _ in range(jobs - 1)]
+        mine = share.do(lambda rows: progress(rows * jobs), in_order.put)
+        others = [helper.result() for helper in helpers]
+        in_order.write_what_is_there()
     for other in others:
-        tally.join(other)
-    return Done(path=path, blocks=blocks, tally=tally, fingerprint=digest.hexdigest())
+        mine.accounts.update(other.accounts)
+        mine.tally.join(other.tally)
+    return mine
+
+
+class _InOrder:
+    """Writes each block when those before it are written."""
+
+    def __init__(self, writer: ExampleWriter, blocks: BlockFiles) -> None:
+        self._writer, self._blocks, self._next = writer, blocks, 0
+
+    def put(self, number: int, columns: Columns) -> None:
+        """Write a block, or put it where it waits for its turn."""
+        if number == self._next:
+            self._writer.write(columns)
+            self._next += 1
+        else:
+            self._blocks.put(number, columns)
+        self.write_what_is_there()
+
+    def write_what_is_there(self) -> None:
+        """Write the blocks whose turn it is."""
+        while (batches := self._blocks.take(self._next)) is not None:
+            for batch in batches:
+                self._writer.append(batch)
+            self._next += 1
