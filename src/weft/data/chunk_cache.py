@@ -90,12 +90,7 @@ class ChunkCache:
         self.looked_up += len(numbers)
         wrong = self._cut_beside_space(numbers)
         if wrong.any():
-            odd = np.unique(np.searchsorted(borders[1:], np.flatnonzero(wrong), side="right")).tolist()
-            spans = {place: slice(borders[place], borders[place + 1]) for place in odd}
-            careful = {
-                place: self._numbers_with_care(runs[place], numbers[span], wrong[span]) for place, span in spans.items()
-            }
-            numbers, borders = _replaced(numbers, borders, careful)
+            numbers, borders = self._put_together(runs, numbers, borders, wrong)
         self._encode_new()
         return self._ids(numbers, borders)
 
@@ -150,23 +145,38 @@ class ChunkCache:
             self._word_numbers = np.append(self._word_numbers, numbers)
         return self._word_numbers[places], np.diff(values_of(lists.offsets))
 
-    def _numbers_with_care(self, run: Sequence[str], numbers: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-        """The chunks of a run, of which some were cut where white space stands on a side: those are put together again.
+    def _put_together(
+        self, runs: Sequence[Sequence[str]], numbers: np.ndarray, borders: np.ndarray, wrong: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The chunks of runs, and their borders, when those are whole again that were cut where white space stands on a side.
 
         Args:
-            run: its parts.
-            numbers: of its chunks, cut at every space.
-            wrong: bool, which of them should not have been cut off from the one before.
+            runs: their parts.
+            numbers: of their chunks, cut at every space.
+            borders: where each run begins and ends among them.
+            wrong: bool, which of them should not have been cut off from the one before; never the first of a run.
         """
-        words = [word for part in run for word in ((part,) if type(part) is ControlToken else part.split(" "))]
-        begins = np.flatnonzero(~wrong).tolist()
-        mended = numbers[begins]
-        ends = [*begins[1:], len(words)]
-        follows = np.frombuffer(self._kinds, np.uint8)[mended] & _FOLLOWS
-        for place in np.flatnonzero(np.diff([*begins, len(words)]) > 1).tolist():
-            chunk = " ".join(words[begins[place] : ends[place]])
-            mended[place] = self._whole[f" {chunk}" if follows[place] else chunk]
-        return mended
+        begins = np.flatnonzero(~wrong)
+        ends = np.append(begins[1:], len(numbers))
+        found = numbers[begins]
+        places = np.flatnonzero(ends - begins > 1)
+        owners = np.searchsorted(borders, begins[places], side="right") - 1
+        follows = np.frombuffer(self._kinds, np.uint8)[found[places]] & _FOLLOWS
+        whole = []
+        at, words = -1, []
+        for owner, begin, end, is_behind in zip(
+            owners.tolist(),
+            (begins[places] - borders[owners]).tolist(),
+            (ends[places] - borders[owners]).tolist(),
+            follows.tolist(),
+            strict=True,
+        ):
+            if owner != at:
+                at, words = owner, _cut(runs[owner])
+            chunk = " ".join(words[begin:end])
+            whole.append(self._whole[f" {chunk}" if is_behind else chunk])
+        found[places] = whole
+        return found, np.append(0, np.cumsum(~wrong))[borders]
 
     def _cut_beside_space(self, numbers: np.ndarray) -> np.ndarray:
         """Which chunks were cut off from the one before where white space stands on a side: bool."""
@@ -251,15 +261,6 @@ def _edges(chunk: str) -> int:
     return _BEGINS_WITH_SPACE * chunk[0].isspace() | _ENDS_WITH_SPACE * chunk[-1].isspace()
 
 
-def _replaced(
-    numbers: np.ndarray, borders: np.ndarray, others: Mapping[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers and borders of runs, some of which have ``others``."""
-    parts: list[np.ndarray] = []
-    lengths = np.diff(borders)
-    last = 0
-    for place, other in others.items():
-        parts += [numbers[last : borders[place]], other]
-        last = borders[place + 1]
-        lengths[place] = len(other)
-    return np.concatenate([*parts, numbers[last:]]), np.append(0, np.cumsum(lengths))
+def _cut(run: Sequence[str]) -> list[str]:
+    """The chunks of a run, cut at every space, without the space."""
+    return [word for part in run for word in ((part,) if type(part) is ControlToken else part.split(" "))]
