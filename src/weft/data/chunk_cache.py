@@ -162,18 +162,13 @@ class ChunkCache:
         places = np.flatnonzero(ends - begins > 1)
         owners = np.searchsorted(borders, begins[places], side="right") - 1
         follows = np.frombuffer(self._kinds, np.uint8)[found[places]] & _FOLLOWS
+        starts, stops = begins[places] - borders[owners], ends[places] - borders[owners]
         whole = []
-        at, words = -1, []
-        for owner, begin, end, is_behind in zip(
-            owners.tolist(),
-            (begins[places] - borders[owners]).tolist(),
-            (ends[places] - borders[owners]).tolist(),
-            follows.tolist(),
-            strict=True,
-        ):
-            if owner != at:
-                at, words = owner, _cut(runs[owner])
-            chunk = " ".join(words[begin:end])
+        owner, words = -1, []
+        for run, start, stop, is_behind in zip(*map(np.ndarray.tolist, (owners, starts, stops, follows)), strict=True):
+            if run != owner:
+                owner, words = run, _cut(runs[run])
+            chunk = " ".join(words[start:stop])
             whole.append(self._whole[f" {chunk}" if is_behind else chunk])
         found[places] = whole
         return found, np.append(0, np.cumsum(~wrong))[borders]
