@@ -92,10 +92,6 @@ class Renderer:
             self.template.take_no_shortcuts(reason)
         self.tokenizer.take_no_shortcuts(reason)
 
-    def get_ready(self) -> None:
-        """Find out what is found out when the first text is encoded."""
-        self.tokenizer.encode("a")
-
     def render(self, conversation: Material) -> list[Example]:
         """The examples of one conversation: one, or one per turn where the template rewrites its history, or per part; or the
         blocks of a document.

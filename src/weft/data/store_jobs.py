@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 from weft.data.block_files import BlockFiles
 from weft.data.columns import Columns
 from weft.data.example_file import ExampleWriter
+from weft.data.in_parallel import may_fork
 from weft.data.store_build import Done, Share, Work
-from weft.data.store_helper import start_helper
+from weft.data.store_helper import Helper, start_helper
 
 
 def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Callable[[int], None], jobs: int) -> Done:
@@ -39,9 +40,19 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
         blocks = BlockFiles(folder, work.source.reader.files)
         share = Share(work=work, claims=claims, blocks=blocks, disproved=work.renderer.disproved)
         in_order = _InOrder(writer, blocks)
-        work.renderer.get_ready()  # so that processes that are forked are, too
-        helpers = [running.enter_context(start_helper(share)) for _ in range(jobs - 1)]
-        mine = share.do(lambda rows: progress(rows * jobs), in_order.put)
+        helpers: list[Helper] = []
+
+        def ask_for_help() -> None:
+            helpers.extend(running.enter_context(start_helper(share)) for _ in range(jobs - 1))
+
+        def go_on(rows: int) -> None:
+            if not helpers:
+                ask_for_help()
+            progress(rows * jobs)
+
+        if not may_fork():  # and so brings nothing of what the first block teaches
+            ask_for_help()
+        mine = share.do(go_on, in_order.put)
         others = [helper.result() for helper in helpers]
         in_order.write_what_is_there()
     for other in others:
