@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 NESTING_LIMIT = 100
 
-_WHITESPACE = re.compile(r"[ \t\r\n]*")
+_SPACES = " \t\r\n"
+_WHITESPACE = re.compile(f"[{_SPACES}]*")
 _LENIENT = json.JSONDecoder(parse_int=float)  # only to find where a refused value ends
 
 
@@ -61,8 +62,7 @@ def parse(text: str) -> Any:
         InvalidJson: it holds none, or more than one, or one that is refused.
     """
     value, end = parse_at(text, skip_whitespace(text, 0))
-    end = skip_whitespace(text, end)
-    if end < len(text):
+    if end < len(text) and (end := skip_whitespace(text, end)) < len(text):
         raise InvalidJson("broken JSON", "there is text after the end of the value", end)
     return value
 
@@ -85,7 +85,7 @@ def parse_at(text: str, start: int) -> tuple[Any, int]:
         raise InvalidJson("a number has too many digits") from None
     if text.count("[", start, end) + text.count("{", start, end) > NESTING_LIMIT and _depth(value) > NESTING_LIMIT:
         raise InvalidJson("the record is nested too deeply", f"more than {NESTING_LIMIT} levels")
-    if (text.find("\\ud", start, end) >= 0 or text.find("\\uD", start, end) >= 0) and not _is_text(value):
+    if text.find("\\u", start, end) >= 0 and _escapes_surrogate(text, start, end) and not _is_text(value):
         raise InvalidJson("a string holds half of a surrogate pair", r"an escape such as \ud800 without its other half")
     return value, end
 
@@ -111,9 +111,15 @@ def _broken(error: json.JSONDecodeError) -> InvalidJson:
 
 def skip_whitespace(text: str, position: int) -> int:
     """The first position from ``position`` on that holds no JSON whitespace."""
+    if text[position : position + 1] not in _SPACES:
+        return position
     match = _WHITESPACE.match(text, position)
     assert match is not None
     return match.end()
+
+
+def _escapes_surrogate(text: str, start: int, end: int) -> bool:
+    return text.find("\\ud", start, end) >= 0 or text.find("\\uD", start, end) >= 0
 
 
 def _depth(value: Any) -> int:
