@@ -110,8 +110,27 @@ PAIRS: dict[str, FakeTokenizer] = {
     ),
     "closed_within": tokens("<|stop|>", "<|turn|>", bos="<s>"),
     "next_opens": tokens("<|endoftext|> <|user|> <|tool|>", "<|bot|> <|system|>"),
+    "last_open": tokens("<|im_end|>", "<|im_start|>"),
+    "question_asks": tokens("<|im_end|> <|endoftext|>", "<|im_start|>"),
+    "inference_only": tokens("<|eot|>", "<|start|> <|message|> <|eom|>", bos="<s>"),
+    "asked_how": tokens("<|/turn|>", "<|turn|> <|bot|> <|user|> <|system|>", bos="<s>"),
+    "kimi_k3": tokens("<|end_of_msg|>", "<|open|> <|sep|> <|close|>"),
+    "functionary": tokens(
+        "<|eot_id|> <|end_of_text|>", "<|start_header_id|> <|end_header_id|>", bos="<|begin_of_text|>"
+    ),
+    "apriel": tokens(
+        "<|end|>",
+        "<|begin_system|> <|begin_user|> <|begin_assistant|> <|begin_tool|> <tool_calls> </tool_calls>",
+        bos="<s>",
+    ),
+    "hunyuan": tokens("<|eos|>", "<|extra_0|> <|extra_4|>", bos="<|startoftext|>"),
+    "orion": tokens("</s>", bos="<s>"),
+    "gemma4": tokens("<turn|> <eos>", '<|turn> <|channel> <channel|> <|tool_call> <tool_call|> <|"|>', bos="<bos>"),
 }
-TEXT_ONLY = {"gemma3", "phi4", "idefics", "command_a", "olmo2", "falcon", "minicpm"}
+TEXT_ONLY = {
+    *("gemma3", "phi4", "idefics", "command_a", "olmo2", "falcon", "minicpm"),
+    *("last_open", "question_asks", "orion"),
+}
 """Which print no calls of tools."""
 
 

@@ -111,7 +111,7 @@ TAGGED_OTHERWISE = {
     # Nothing but the EOS that weft appends is trained, which no tag can say.
     *((family, shape) for family in ("falcon", "minicpm") for shape in ("empty answer", "empty answer between")),
     # Nothing but the stop that comes with the next message is trained, and it is not tagged.
-    *(("open_answer", shape) for shape in ("empty answer", "empty answer between")),
+    *((family, shape) for family in ("open_answer", "last_open") for shape in ("empty answer", "empty answer between")),
     # Two messages are one turn; a call without its result is closed twice.
     *(("apertus", shape) for shape in ("consecutive answers", "consecutive answers, then a turn", "call")),
 }

@@ -133,6 +133,24 @@ BY_HAND = {
         '⟦<|say|>I look.<|/say|><|call|>{"tool": "weather", "with": {"city": "Rome"}}<|/bot|>⟧<|tool|>21<|/bot|><|bot|>'
         "⟦<|say|>It is 21.<|/say|><|/bot|>⟧"
     ],
+    # Behind an answer the prompt only closes it, as a question does: what opens the next one is not the model's to say.
+    ("last_open", "consecutive answers"): [
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n⟦A<|im_end|>⟧\n<|im_start|>assistant\n⟦B<|im_end|>⟧"
+    ],
+    # Every server feeds the line break that the question prints.
+    ("question_asks", "two turns"): [
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n⟦A<|im_end|>⟧\n<|im_start|>user\nR<|im_end|>\n"
+        "<|im_start|>assistant\n⟦B<|im_end|>⟧"
+    ],
+    # The prompt has a system message that the conversation has not.
+    ("inference_only", "two turns"): [
+        "<s><|start|>system<|message|>You help.<|eot|><|start|>user<|message|>Q<|eot|><|start|>assistant"
+        "⟦ to=user<|message|>A<|eot|>⟧",
+        "<s><|start|>system<|message|>You help.<|eot|><|start|>user<|message|>Q<|eot|><|start|>assistant to=user<|message|>A"
+        "<|eot|><|start|>user<|message|>R<|eot|><|start|>assistant⟦ to=user<|message|>B<|eot|>⟧",
+    ],
+    # The header behind the instruction is the one before the answer, though the two part within it.
+    ("asked_how", "one turn"): ["<s><|turn|><|user|>Q<|/turn|><|turn|><|bot|>⟦A<|/turn|>⟧"],
     ("next_opens", "two turns"): [
         "<|user|>Q<|bot|><think>⟦</think>A<|user|>⟧",
         "<|user|>Q<|bot|></think>A<|user|>R<|bot|><think>⟦</think>B<|user|>⟧",
@@ -207,6 +225,11 @@ def test_what_is_left_out_of_an_answer_is_noted() -> None:
         ("olmo3", "consecutive answers", [("prompt-mismatch",)] * 2),
         ("reminder", "two turns", [("spliced",)] * 2),
         ("open_results", "call after call", [("prompt-mismatch",), ()]),
+        ("last_open", "consecutive answers", [("prompt-mismatch", "next-role-closes")]),
+        ("question_asks", "two turns", [()]),
+        ("inference_only", "two turns", [("spliced",)] * 2),
+        ("inference_only", "system", [()]),
+        ("asked_how", "two turns", [("prompt-mismatch",)] * 2),
         ("deepseek_r1", "call after call", [("prompt-mismatch",), ("prompt-mismatch",), ()]),
         ("switches", "a switch for a system message", [("switch-read",)]),
         ("switches", "a switch in the system message", [()]),

@@ -275,3 +275,24 @@ def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -
     assert "".join(part.text for part in made.prompt(talk.messages[:2])) == "System: S\nHuman: Q\nAssistant:"
     assert made.parse(" A") == "A"
     assert made.parse("A") == "A"
+
+
+@pytest.mark.parametrize("behind", ["\n", " ", "\n\n"])
+def test_space_at_the_end_of_what_a_question_prints_is_the_prompts(behind: str) -> None:
+    """Servers feed what the template prints, to the last character; only the space before an answer is the model's to say."""
+    asked = "{{ '<|im_start|>user\n' + message.content + '<|im_end|>\n<|im_start|>assistant' + '" + behind + "' }}"
+    for before_answer, said in (("", "⟦A<|im_end|>⟧"), ("{{ ' ' }}", "⟦ A<|im_end|>⟧")):
+        answered = before_answer + "{{ message.content + '<|im_end|>' }}"
+        source = (
+            "{% for message in messages %}{% if message.role == 'user' %}"
+            + asked
+            + "{% else %}"
+            + answered
+            + "{% endif %}"
+        )
+        made = from_source(source + "{% endfor %}", FAMILIES["chatml"])
+        prompt = f"<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant{behind}"
+        (example,) = made.examples(Conversation(messages=messages("ua", "Q", "A"), location=PLACE))
+        assert shown([example]) == [prompt + said]
+        assert example.notes == ()
+        assert "".join(part.text for part in made.prompt(messages("u", "Q"))) == prompt

@@ -64,7 +64,7 @@ class _Header:
     text: str | None
     """None where an answer does not simply follow the messages, so that only what stands before it can be told."""
     space: int
-    """Characters of white space at the end of a prompt that the template itself prints."""
+    """Characters of white space at its end that are the model's to say, not what servers feed as the end of the messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,8 @@ class Printer:
 
         That is what the template prints with ``add_generation_prompt``. A template that ignores this argument prints the
         messages only, and the header that it puts before an answer is added, without the white space at its end: a model
-        reads ``Assistant:`` and writes `` Hello``, as tokenizers cut it.
+        reads ``Assistant:`` and writes `` Hello``, as tokenizers cut it. What it prints for the ``messages`` of a loop stays as
+        it is, for that is what servers feed.
 
         Raises:
             TemplateError: where the template does not print it.
@@ -209,7 +210,8 @@ class Printer:
         text = self._header_text(stand_ins)
         if text is None:  # a history may be printed in two ways, and a single question in one
             text = self._header_text([question_before(messages)])
-        prompt = self._before_answer(stand_ins) if text is None else self.dialogue(stand_ins) + text
+        whole = text is None or self._names_roles  # no server prints templates of single variables
+        prompt = self._before_answer(stand_ins) if whole else text or ""
         return _Header(text=text, space=len(prompt) - len(prompt.rstrip()))
 
     def _header_text(self, messages: Sequence[Message]) -> str | None:

@@ -57,7 +57,7 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
         if start is None or start <= placed.start:
             return placed
         return _mismatched(chat, turn, turn.prompt, replace(placed, start=start, variant=()))
-    spliced = _splice(chat, turn) or _splice_behind_trailer(chat, turn)
+    spliced = _splice(chat, turn) or _splice_behind_trailer(chat, turn) or _splice_behind_insertion(chat, turn)
     if spliced is not None:
         return spliced
     prompt = chat.prompt(turn.first)
@@ -88,7 +88,7 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
 
     The model then begins where the two part for more than white space, but never inside a token or a tag of either. What was said
     before is printed alike in both. Where the template's own words behind it differ, the answer begins as it does behind a single
-    question.
+    question; or where it does behind the header that both end with, if the prompt only has more words before that.
     """
     text = turn.dialogue
     contents = chat.contents(turn.last + 1, text)
@@ -105,6 +105,8 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
         start = aligned
     elif shared < max(earlier, default=0):
         raise _told_apart(turn)
+    else:
+        start = max(start, _start_behind_insertion(chat, turn, prompt) or 0)
     return PlacedTurn(text=text, start=min([start, *own]), contents=contents, variant=())
 
 
@@ -193,6 +195,24 @@ def _start_where_a_question_begins(chat: Chat, turn: Turn, prompt: str, said: in
     return starts[0] if starts[0] >= said and len(set(starts)) == 1 else None
 
 
+def _start_behind_insertion(chat: Chat, turn: Turn, prompt: str) -> int | None:
+    """Where the answer begins if the prompt is what stands before it with more words put in at one place; None where it is not.
+
+    Then both end with the same header, a control token at least, and any other answer would stand behind it as well.
+    """
+    text = turn.dialogue
+    try:
+        other = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("assistant", turn.first)])
+    except TemplateError:
+        return None
+    tokens = chat.control.find(prompt)
+    parted = _snapped((0, 0), shared_length(prompt, text), (tokens, chat.control.find(text)))[1]
+    end_of_header = prompt[tokens[-1][0] :] if tokens else ""
+    last = text.rfind(end_of_header, parted, shared_length(text, other))
+    start = last + len(end_of_header)
+    return start if end_of_header and last >= 0 and prompt.endswith(text[parted:start]) else None
+
+
 def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
     """For templates that print the history in one way before an answer and in another behind it; None where it cannot be done.
 
@@ -235,6 +255,20 @@ def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
         moved=len(trailer),
         note="spliced",
     )
+
+
+def _splice_behind_insertion(chat: Chat, turn: Turn) -> PlacedTurn | None:
+    """For templates that print words of their own in the midst of the history only where an answer is to follow.
+
+    So do templates that open with a system message of their own, but only for inference. None where nothing else differs.
+    """
+    prompt = chat.prompt(turn.first)
+    if shared_length(prompt, turn.dialogue) >= len(
+        chat.history(turn.first)
+    ):  # it is only the generation prompt that differs
+        return None
+    start = _start_behind_insertion(chat, turn, prompt)
+    return None if start is None else _join(chat, turn, prompt, (), turn.dialogue[start:])
 
 
 def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> PlacedTurn | None:

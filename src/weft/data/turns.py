@@ -135,14 +135,23 @@ def _matching_prompt(chat: Chat, count: int, dialogue: str) -> tuple[str | None,
 def is_out_of_reach(chat: Chat, turn: Turn, text: str, answer_start: int) -> bool:
     """Whether a model that is fed the turn's prompt does not get as far as its answer, which ``text`` prints there.
 
-    So it is where an answer follows another, and the prompt ends with that one: generation would have stopped behind it, and the
-    template itself goes on from there.
+    So it is where an answer follows another, and the prompt ends with that one or with what closes it: generation would have
+    stopped there, and the template itself goes on from there.
     """
     assert turn.prompt is not None
     if chat.stops_between(text, len(turn.prompt), answer_start):
         return True
     follows_answer = turn.first > 0 and chat.messages[turn.first - 1].role == "assistant"
-    return follows_answer and turn.prompt == chat.history(turn.first)
+    return follows_answer and (turn.prompt == chat.history(turn.first) or _precedes_a_question(chat, turn))
+
+
+def _precedes_a_question(chat: Chat, turn: Turn) -> bool:
+    """Whether the turn's prompt only closes the answer before it, as it is also closed before a question."""
+    try:
+        asked = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("user", turn.first)])
+    except TemplateError:
+        return False
+    return asked.startswith(turn.prompt or "")
 
 
 def _continues_the_last(chat: Chat, turn: Turn) -> bool:
