@@ -27,6 +27,7 @@ JSON = st.recursive(
 
 
 def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
@@ -270,6 +271,22 @@ def test_a_directory_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     assert [path.name for path in part.skipped] == ["folder.json", "notes.txt"]
     with pytest.raises(WeftError, match=r"holds no \.jsonl, \.ndjson, \.json, \.csv"):
         read_records(tmp_path / "folder.json")
+
+
+def test_what_save_to_disk_says_of_its_tables_is_no_record(tmp_path: Path) -> None:
+    """Of the datasets library, for one split and for several; a file of the one name alone may be anybody's records."""
+    for split in ("test", "train"):
+        write(tmp_path / split / "data-00000-of-00001.csv", "a\n1\n")
+        write(tmp_path / split / "dataset_info.json", '{"features": {}}')
+        write(tmp_path / split / "state.json", '{"_split": null}')
+    write(tmp_path / "dataset_dict.json", '{"splits": ["train", "test"]}')
+    (part,) = find_parts(tmp_path / "train")
+    assert [path.name for path in part.files] == ["data-00000-of-00001.csv"]
+    assert [path.name for path in part.skipped] == ["dataset_info.json", "state.json"]
+    with pytest.raises(WeftError, match=r"\*\*/\*\.csv"):
+        find_parts(tmp_path)
+    (tmp_path / "test/dataset_info.json").unlink()
+    assert [path.name for path in find_parts(tmp_path / "test")[0].files] == ["data-00000-of-00001.csv", "state.json"]
 
 
 # --- properties ---
