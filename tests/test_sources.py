@@ -183,6 +183,10 @@ def test_a_bad_csv_row_hides_no_other(tmp_path: Path, row: bytes, line: int, rea
     assert bad(path).raw.encode() == row or b"\xff" in row
 
 
+def test_a_single_column_may_hold_commas_in_its_name(tmp_path: Path) -> None:
+    assert rows(write(tmp_path / "a.csv", '"what, and why"\n"a, b"\n')) == [(2, {"what, and why": "a, b"})]
+
+
 def test_a_carriage_return_between_values_is_named(tmp_path: Path) -> None:
     row = bad(write(tmp_path / "a.csv", b"input,target\na,b\rc,d\n"))
     assert row.detail == "a carriage return stands between its values"
@@ -218,6 +222,10 @@ def test_csv_values_may_be_long(tmp_path: Path) -> None:
         ("a.csv", b"input,,\na,b,c", "empty or repeated names"),
         ("a.csv", b"input,input\na,b", "empty or repeated names"),
         ("a.csv", b'"input,target\n', "broken CSV"),
+        ("a.csv", b"question;answer\n", "not separated by commas[^\n]*\n.*commas in place of semicolons"),
+        ("a.csv", b"sep=;\nquestion;answer\n", "not separated by commas"),
+        ("a.csv", b"question\tanswer\n", r"not separated by commas[^\n]*\n.*or call it \.tsv"),
+        ("a.tsv", b"question,answer\n", r"not separated by tabs[^\n]*\n.*or call it \.csv"),
         ("a.yaml", b"hello", "files that end in '.yaml' cannot be read"),
         ("a", b"hello", "files without an ending cannot be read"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "the file is UTF-16"),
