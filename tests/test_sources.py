@@ -248,6 +248,13 @@ def test_useless_files_are_refused(tmp_path: Path, name: str, content: bytes, me
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.csv", "a.txt"])
+def test_a_pointer_of_git_in_the_place_of_a_file_is_named(tmp_path: Path, name: str) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:2b0a\nsize 24246638\n"
+    with pytest.raises(WeftError, match=r"Git LFS has left a pointer[^\n]*\n.*git lfs pull"):
+        list(read_records(write(tmp_path / name, pointer)))
+
+
 @pytest.mark.parametrize("text", [b"{}\n", b"\0\0\0\0\0\0", b"\0a\0\0", b'{"a": "\0"}', "一二三四".encode("utf-16-le")])
 def test_other_files_are_not_taken_for_utf_16(tmp_path: Path, text: bytes) -> None:
     rows = list(read_records(write(tmp_path / "a.jsonl", text)))

@@ -12,7 +12,6 @@ from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt,
 from weft.errors import DataError
 from weft.types import Location, Record
 
-
 _SPELLED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ELSE_CALL = {",": ", or call it .csv", "\t": ", or call it .tsv"}
 
