@@ -261,6 +261,15 @@ def test_other_files_are_not_taken_for_utf_16(tmp_path: Path, text: bytes) -> No
     assert len(rows) == 1
 
 
+def test_a_list_that_yaml_does_not_take_for_one_is_told_from_a_pattern() -> None:
+    with pytest.raises(
+        WeftError, match=r"\n  fix: to name a list, put each name in it that begins with \* into quotes"
+    ):
+        find_parts("[*.jsonl, more.csv]")
+    with pytest.raises(WeftError, match=r"\n  fix: patterns are matched from"):
+        find_parts("[ab]*.jsonl")
+
+
 def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", "{}")
     with pytest.raises(WeftError, match=r"no such file.*\n.*did you mean .*/train\.jsonl\?"):

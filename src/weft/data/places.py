@@ -22,6 +22,8 @@ Paths = str | Path | Sequence[str | Path]
 
 _SAMPLE = re.compile(r"(?P<path>.+)#(?P<count>\d[\d_]*)")
 _PATTERN = re.compile(r"[*?\[]")
+_LIST = re.compile(r"\[.*\*.*\]")
+"""A list that YAML does not take for one: a name that begins with ``*`` means something else there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,9 +220,10 @@ def _matching(pattern: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
             if matches
             else "no file matches the pattern"
         )
-        raise DataError(
-            what, where=pattern, fix=f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
-        )
+        fix = f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
+        if _LIST.fullmatch(pattern):
+            fix = "to name a list, put each name in it that begins with * into quotes: ['*.jsonl', more.csv]"
+        raise DataError(what, where=pattern, fix=fix)
     return files, tuple(path for path in matches if path not in files)
 
 
