@@ -61,8 +61,8 @@ init-model: $(READY) ## Make a small base model from text: SIZE=nano|micro|small
 prepare process: $(READY) ## Raw records into train, validation and test files
 	$(WEFT) prepare $(RUN)
 
-style: $(READY) ## Add an instruction to every system message: STYLE="Be concise."
-	$(WEFT) style $(RUN) --style $(call quote,$(value STYLE))
+style: $(READY) ## Add an instruction to every system message: STYLE="Be concise.", or ARGS=--undo
+	$(WEFT) style $(RUN)$(if $(value STYLE), --style $(call quote,$(value STYLE)))
 
 render: $(READY) ## Print records as the model will read them
 	$(WEFT) render $(RUN)

@@ -105,6 +105,17 @@ def test_several_datasets_are_one_training_set(checked: Callable[..., RunCheck],
     assert report.sets[0].records == 11
 
 
+def test_a_share_to_hold_out_that_a_validation_file_forestalls_is_named(
+    checked: Callable[..., RunCheck], project: Path
+) -> None:
+    sets = f"datasets=[{{path: {project}/train.jsonl}}]"
+    assert (project / "val.jsonl").is_file()
+    unused = f"data.val_split_ratio is not used, because there is {project}/val.jsonl"
+    assert checked(sets, "data.val_split_ratio=0.1").notices[0].startswith(unused)
+    for asked in ([], ["data.val_split_ratio=0"]):
+        assert not any("val_split_ratio" in notice for notice in checked(sets, *asked).notices)
+
+
 def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
     checked: Callable[..., RunCheck], project: Path
 ) -> None:
@@ -122,6 +133,7 @@ def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
     assert report.notices[0] == (
         f"10.00% of each dataset is held out for validation (data.val_split_ratio), because there is no {project}/val.jsonl"
     )
+    assert "nothing of idle is trained, because its weight is 0; it is counted all the same" in report.notices
     assert checked(sets, "data.val_split_ratio=0").sets[0].records == 90
     assert [one.name for one in checked(sets, "data.val_split_ratio=0").sets] == ["train"]
     # by default, two of a hundred, but at least one of each

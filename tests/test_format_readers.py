@@ -147,6 +147,21 @@ def test_a_custom_field_may_have_a_name_that_means_something_elsewhere(question:
     assert messages({question: "[]", answer: A}, absent) == [("user", "[]"), ("assistant", A)]
 
 
+@pytest.mark.parametrize(
+    ("record", "fix"),
+    [
+        ({"system_prompt": "s", "question": "q", "response": "r"}, "data.format: custom, data.instruction_field"),
+        ({"prompt": [{"role": "user", "content": "q"}], "completion": "a"}, "messages belong into a list"),
+        ({"instruction": {"0": "q"}, "output": {"0": "a"}}, "make one text of it"),
+        ({"question": "2 + 2?", "answer": 4}, "put quotes around it"),
+    ],
+)
+def test_what_to_do_with_fields_of_another_kind_is_said(record: dict[str, Any], fix: str) -> None:
+    with pytest.raises(RowError) as error:
+        parse(record)
+    assert fix in str(error.value)
+
+
 def test_the_mapping_says_what_was_read_as_what() -> None:
     data = {"instruction": U, "input": "x", "output": A, "history": [], "system": S, "tools": [{"name": "f"}], "k": 1}
     parsed = parse_as(Record(data=data, location=Location(path="x.jsonl")), "auto")

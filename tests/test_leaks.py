@@ -93,6 +93,26 @@ def test_words() -> None:
     assert words_of("什么是E=mc²？かな 한국어") == [*"什么是", "e", "mc²", *"かな", "한국어"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ज्वार कैसे काम करते हैं 7?", 6),
+        ("தமிழ் மொழி", 2),
+        ("שָׁלוֹם, עוֹלָם", 2),
+        ("مُحَمَّدٌ رَسُولُ", 2),
+        ("cafe\u0301 à la carte", 4),
+        ("می\u200cخواهم بروم", 2),
+        ("น้ำขึ้น", 3),  # no spaces: parted at marks, as ever
+    ],
+)
+def test_marks_belong_to_the_words_that_they_stand_in(text: str, words: int) -> None:
+    assert len(words_of(text)) == words
+
+
+def test_five_words_of_hindi_in_common_are_no_quotation() -> None:
+    assert leaks(["ज्वार कैसे काम करते हैं 7?"], [talk("ज्वार कैसे काम करते हैं 1?", "a")]).quoted == 0
+
+
 def by_hand(questions: list[str], training: list[str], words: int) -> set[int]:
     """The quoted questions, by sets of tuples."""
 

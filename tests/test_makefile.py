@@ -42,6 +42,11 @@ def test_style_may_hold_anything(make, style: str) -> None:
     assert make("style", f"STYLE={style}") == ["style", "--style", style]
 
 
+def test_a_style_may_come_from_the_configuration_and_be_undone(make) -> None:
+    assert make("style", "CONFIG=c.yaml") == ["style", "c.yaml"]
+    assert make("style", "ARGS=--undo") == ["style", "--undo"]
+
+
 def test_a_value_may_hold_spaces_and_quotes(make) -> None:
     assert make("check", 'data.system_prompt=it\'s "fine" here')[-1] == 'data.system_prompt=it\'s "fine" here'
 

@@ -26,7 +26,7 @@ from weft.data.sample import sample_rows
 from weft.data.sources import read_records
 from weft.data.store import ExampleStore, SourceFile
 from weft.data.tokenizer import load_tokenizer
-from weft.errors import DataError, Problems
+from weft.errors import DataError
 from weft.types import Location, Record
 
 
@@ -277,7 +277,7 @@ def test_the_cache_knows_how_a_file_is_read(folder: Path, opened: Callable[..., 
     Path("x.csv").write_text(content)
     Path("x.tsv").write_text(content)
     assert len(opened("x.csv")) == 1
-    with pytest.raises(Problems, match="does not fit the header"):
+    with pytest.raises(DataError, match="not separated by tabs"):
         opened("x.tsv")
 
 

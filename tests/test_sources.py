@@ -27,6 +27,7 @@ JSON = st.recursive(
 
 
 def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
@@ -182,6 +183,10 @@ def test_a_bad_csv_row_hides_no_other(tmp_path: Path, row: bytes, line: int, rea
     assert bad(path).raw.encode() == row or b"\xff" in row
 
 
+def test_a_single_column_may_hold_commas_in_its_name(tmp_path: Path) -> None:
+    assert rows(write(tmp_path / "a.csv", '"what, and why"\n"a, b"\n')) == [(2, {"what, and why": "a, b"})]
+
+
 def test_a_carriage_return_between_values_is_named(tmp_path: Path) -> None:
     row = bad(write(tmp_path / "a.csv", b"input,target\na,b\rc,d\n"))
     assert row.detail == "a carriage return stands between its values"
@@ -217,6 +222,10 @@ def test_csv_values_may_be_long(tmp_path: Path) -> None:
         ("a.csv", b"input,,\na,b,c", "empty or repeated names"),
         ("a.csv", b"input,input\na,b", "empty or repeated names"),
         ("a.csv", b'"input,target\n', "broken CSV"),
+        ("a.csv", b"question;answer\n", "not separated by commas[^\n]*\n.*commas in place of semicolons"),
+        ("a.csv", b"sep=;\nquestion;answer\n", "not separated by commas"),
+        ("a.csv", b"question\tanswer\n", r"not separated by commas[^\n]*\n.*or call it \.tsv"),
+        ("a.tsv", b"question,answer\n", r"not separated by tabs[^\n]*\n.*or call it \.csv"),
         ("a.yaml", b"hello", "files that end in '.yaml' cannot be read"),
         ("a", b"hello", "files without an ending cannot be read"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "the file is UTF-16"),
@@ -239,10 +248,26 @@ def test_useless_files_are_refused(tmp_path: Path, name: str, content: bytes, me
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.csv", "a.txt"])
+def test_a_pointer_of_git_in_the_place_of_a_file_is_named(tmp_path: Path, name: str) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:2b0a\nsize 24246638\n"
+    with pytest.raises(WeftError, match=r"Git LFS has left a pointer[^\n]*\n.*git lfs pull"):
+        list(read_records(write(tmp_path / name, pointer)))
+
+
 @pytest.mark.parametrize("text", [b"{}\n", b"\0\0\0\0\0\0", b"\0a\0\0", b'{"a": "\0"}', "一二三四".encode("utf-16-le")])
 def test_other_files_are_not_taken_for_utf_16(tmp_path: Path, text: bytes) -> None:
     rows = list(read_records(write(tmp_path / "a.jsonl", text)))
     assert len(rows) == 1
+
+
+def test_a_list_that_yaml_does_not_take_for_one_is_told_from_a_pattern() -> None:
+    with pytest.raises(
+        WeftError, match=r"\n  fix: to name a list, put each name in it that begins with \* into quotes"
+    ):
+        find_parts("[*.jsonl, more.csv]")
+    with pytest.raises(WeftError, match=r"\n  fix: patterns are matched from"):
+        find_parts("[ab]*.jsonl")
 
 
 def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
@@ -270,6 +295,22 @@ def test_a_directory_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     assert [path.name for path in part.skipped] == ["folder.json", "notes.txt"]
     with pytest.raises(WeftError, match=r"holds no \.jsonl, \.ndjson, \.json, \.csv"):
         read_records(tmp_path / "folder.json")
+
+
+def test_what_save_to_disk_says_of_its_tables_is_no_record(tmp_path: Path) -> None:
+    """Of the datasets library, for one split and for several; a file of the one name alone may be anybody's records."""
+    for split in ("test", "train"):
+        write(tmp_path / split / "data-00000-of-00001.csv", "a\n1\n")
+        write(tmp_path / split / "dataset_info.json", '{"features": {}}')
+        write(tmp_path / split / "state.json", '{"_split": null}')
+    write(tmp_path / "dataset_dict.json", '{"splits": ["train", "test"]}')
+    (part,) = find_parts(tmp_path / "train")
+    assert [path.name for path in part.files] == ["data-00000-of-00001.csv"]
+    assert [path.name for path in part.skipped] == ["dataset_info.json", "state.json"]
+    with pytest.raises(WeftError, match=r"\*\*/\*\.csv"):
+        find_parts(tmp_path)
+    (tmp_path / "test/dataset_info.json").unlink()
+    assert [path.name for path in find_parts(tmp_path / "test")[0].files] == ["data-00000-of-00001.csv", "state.json"]
 
 
 # --- properties ---

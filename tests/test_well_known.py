@@ -96,6 +96,10 @@ def test_clones_of_the_hubs_repositories(tmp_path: Path, monkeypatch: pytest.Mon
     write(Path("clones/databricks-dolly-15k/databricks-dolly-15k.jsonl"), DOLLY)
     write(Path("clones/alpaca/data/train.jsonl"), ALPACA)
     write(Path("clones/oasst1/data/train.jsonl"), OASST[:5])
+    write(
+        Path("clones/oasst1/data/validation.jsonl"),
+        [node("v", None, "prompter", "V?"), node("w", "v", "assistant", "W.")],
+    )
     write(Path("clones/oasst1/all.messages.jsonl"), OASST)
     for folder in Path("clones").iterdir():
         (folder / "README.md").write_text("---\nlicense: x\n---\n")

@@ -16,6 +16,7 @@ from weft.types import Message
 _EARLIER_TURNS = "earlier turns in a field of their own"
 _CONTEXT = "a context in a field of its own"
 _INPUT = "an input in a field of its own"
+_FIX_OF_NESTED = 'make one text of it; messages belong into a list: {"messages": [{"role": …, "content": …}, …]}'
 
 
 def read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
@@ -142,9 +143,8 @@ def text_at(data: Data, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RowError(
-            f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix="put quotes around it"
-        )
+        fix = _FIX_OF_NESTED if isinstance(value, list | dict) else "put quotes around it"
+        raise RowError(f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix=fix)
     return value
 
 

@@ -182,8 +182,10 @@ def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
             fix="set mode: cpt to train documents, or mode: cpt_mixed to train conversations beside them; to fine-tune on it, "
             f"name the fields {shapes}",
         )
-    raise RowError("the record has no known format", detail=found, fix=f"name the fields {shapes}")
+    raise RowError("the record has no known format", detail=found, fix=f"{_OWN_FIELDS}; or name the fields {shapes}")
 
+
+_OWN_FIELDS = "say with data.format: custom, data.instruction_field and data.response_field which of them hold what"
 
 _ELSEWHERE = {
     "pairs": '["a question", {"answer": …}]',

@@ -79,12 +79,20 @@ def dataset_portions(config: Config, name: str) -> dict[str, Portion]:
 
 
 def split_notices(config: Config) -> Iterator[str]:
-    """What is to be said where validation is taken from ``datasets``."""
+    """What is to be said of ``datasets``: what validation takes of them, or that it takes nothing, and which are not trained."""
     if divides_datasets(config):
         yield (
             f"{config.data.val_split_ratio:.2%} of each dataset is held out for validation (data.val_split_ratio), because "
             f"there is no {config.data.val_path}"
         )
+    elif config.datasets and config.data.val_split_ratio and "val_split_ratio" in config.data.model_fields_set:
+        yield (
+            f"data.val_split_ratio is not used, because there is {config.data.val_path}; to hold records out of the datasets "
+            "instead, set data.val_path to a name that is free"
+        )
+    for entry in config.datasets:
+        if not entry.weight:
+            yield f"nothing of {entry.called} is trained, because its weight is 0; it is counted all the same"
 
 
 def _own_file(config: Config, name: str, path: Paths) -> SourceFile:

@@ -9,9 +9,10 @@ but at least 8 and at most 13; runs that occur in more than 10 training records 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -28,6 +29,8 @@ _SHOWN = 20
 _ONE_WORD_EACH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Kana and Chinese characters, which are written without spaces."""
 _WORD = re.compile(rf"[{_ONE_WORD_EACH}]|[^\W_{_ONE_WORD_EACH}]+")
+_WITHOUT_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Thai, Lao, Burmese and Khmer, too: where their marks part the letters, a run still has a length that tells something."""
 
 
 class Question(NamedTuple):
@@ -105,7 +108,26 @@ def questions_held_out(splits: Mapping[str, Sequence[Material]]) -> dict[str, li
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation; each Chinese character and kana is a word."""
-    return _WORD.findall(text.casefold())
+    text = text.casefold()
+    marks = _marks()
+    return (_WORD if text.isascii() or not marks.search(text) else _marked_word(marks.pattern)).findall(text)
+
+
+@cache
+def _marks() -> re.Pattern[str]:
+    """Marks of letters, which are neither letters nor digits themselves: the vowels of Hindi and Tamil, the points of Hebrew and
+    Arabic, accents that are characters of their own, and the joiners between letters.
+    """
+    apart = re.compile(f"[{_ONE_WORD_EACH}{_WITHOUT_SPACES}]")
+    marks = (mark for mark in map(chr, range(0x300, 0x20000)) if unicodedata.category(mark)[0] == "M")
+    return re.compile(f"[{''.join(mark for mark in marks if not apart.match(mark))}\u200c\u200d]+")
+
+
+@cache
+def _marked_word(marks: str) -> re.Pattern[str]:
+    """A word in a text that has some of these marks; slower."""
+    letters = rf"[^\W_{_ONE_WORD_EACH}]"
+    return re.compile(rf"[{_ONE_WORD_EACH}]|{letters}+(?:{marks}{letters}*)*")
 
 
 def _first_asking(questions: set[str], training: Sequence[Material]) -> dict[str, int]:

@@ -22,6 +22,8 @@ Paths = str | Path | Sequence[str | Path]
 
 _SAMPLE = re.compile(r"(?P<path>.+)#(?P<count>\d[\d_]*)")
 _PATTERN = re.compile(r"[*?\[]")
+_LIST = re.compile(r"\[.*\*.*\]")
+"""A list that YAML does not take for one: a name that begins with ``*`` means something else there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,8 @@ def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[
 
     - A file is read by the ending of its name.
     - Of a directory, the files of a supported kind are read in the order of their names. Documents (``.txt``, ``.md``) are read
-      only where no other file is, nor records in folders: beside records they are notes. Folders in it are not read, hidden
-      files are as if absent.
+      only where no other file is, nor records in folders: beside records they are notes. Folders in it are not read, nor what
+      the datasets library wrote about its tables; hidden files are as if absent.
     - A pattern (``data/*.jsonl``, ``data/**/part-?.csv``) means all files that match, in the order of their paths.
     - ``path#500`` means a sample of 500 records of all that is at ``path``; ``seed`` says which.
     - ``org/name[:config][@split]`` is a dataset of the Hugging Face hub where there is no such path (and, without configuration
@@ -146,11 +148,11 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
 def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     _check_names(visible)
-    readable = [entry for entry in visible if kind(entry) and entry.is_file()]
+    readable = [entry for entry in visible if _is_readable(entry)]
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
     files = tuple(records or readable)
     if not files:
-        deeper = next((entry for entry in path.rglob("*") if kind(entry) and entry.is_file()), None)
+        deeper = next(filter(_is_readable, path.rglob("*")), None)
         if deeper:
             fix = f"its folders hold some: write {_all_like(deeper, path)}"
         raise DataError(
@@ -165,6 +167,18 @@ def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[
             fix=f"to read the records, write {_all_like(deeper, path)}; to read what lies here, {path / files[0].name}",
         )
     return files, tuple(entry for entry in visible if entry not in files)
+
+
+def _is_readable(entry: Path) -> bool:
+    return kind(entry) is not None and entry.is_file() and not _is_about_tables(entry)
+
+
+def _is_about_tables(file: Path) -> bool:
+    """Whether ``save_to_disk`` of the datasets library wrote it beside its tables, to say what they are."""
+    of_one = ("state.json", "dataset_info.json")
+    return file.name == "dataset_dict.json" or (
+        file.name in of_one and all((file.parent / name).is_file() for name in of_one)
+    )
 
 
 def _records_in_folders(entries: Iterable[Path]) -> Iterator[Path]:
@@ -206,9 +220,10 @@ def _matching(pattern: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
             if matches
             else "no file matches the pattern"
         )
-        raise DataError(
-            what, where=pattern, fix=f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
-        )
+        fix = f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
+        if _LIST.fullmatch(pattern):
+            fix = "to name a list, put each name in it that begins with * into quotes: ['*.jsonl', more.csv]"
+        raise DataError(what, where=pattern, fix=fix)
     return files, tuple(path for path in matches if path not in files)
 
 

@@ -12,6 +12,9 @@ from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt,
 from weft.errors import DataError
 from weft.types import Location, Record
 
+_SPELLED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_ELSE_CALL = {",": ", or call it .csv", "\t": ", or call it .tsv"}
+
 
 def read_csv(path: Path) -> Iterator[Record | BadRow]:
     """Values between commas."""
@@ -137,6 +140,12 @@ def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str
     names = [cell.strip() for cell in cells]
     if problem:
         raise problem.error()
+    if len(names) == 1 and (other := next((each for each in _SPELLED if each in names[0]), delimiter)) != delimiter:
+        raise DataError(
+            f"the values are not separated by {_SPELLED[delimiter]}: the header row is {excerpt(repr(names[0]))}",
+            where=str(path),
+            fix=f"save the file with {_SPELLED[delimiter]} in place of {_SPELLED[other]}{_ELSE_CALL.get(other, '')}",
+        )
     if not all(names) or len(set(names)) < len(names):
         raise DataError(
             f"the header row has empty or repeated names: {excerpt(', '.join(map(repr, names)))}",

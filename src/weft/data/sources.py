@@ -30,6 +30,8 @@ _MISNAMED = {
     b"ARROW1": ("the file is an Arrow file", "end its name in .arrow"),
 }
 """What a file that should be text is instead, by its first bytes, and what to do."""
+_POINTER = b"version https://git-lfs."
+"""How the few lines begin that Git leaves in the place of a large file, of any kind, where it cannot fetch it."""
 
 
 def read_records(paths: Paths, *, seed: int = 0, fix: str | None = None) -> Iterator[Record | BadRow]:
@@ -111,6 +113,9 @@ def _place(location: Location) -> str:
 
 
 def _check_beginning(path: Path, ending: str) -> None:
+    if path.stat().st_size < 1024 and path.read_bytes().startswith(_POINTER):
+        what = "Git LFS has left a pointer in the place of the file"
+        raise DataError(what, where=str(path), fix="fetch it: git lfs pull")
     if ending in (".parquet", ".arrow"):
         return
     with open_bytes(path) as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from weft.data.conversations import ConversationFile, read_conversations
@@ -122,9 +123,13 @@ def _copy_of(name: str, source: Path, *, alone: bool) -> Path:
 
 
 def _records_in(copy: Path) -> Path:
-    """In a clone of a repository of the hub, the folder of the records: beside it lie a card, and perhaps other forms of them."""
+    """In a clone of a repository of the hub, its training split, which is what the hub gives, too: in the folder of the records
+    lie other splits, and beside it a card, and perhaps other forms of the records.
+    """
     records = copy / "data"
-    return records if records.is_dir() and (copy / "README.md").is_file() else copy
+    if not (records.is_dir() and (copy / "README.md").is_file()):
+        return copy
+    return Path(escape(str(records))) / "train*" if any(records.glob("train*")) else records
 
 
 def _check_replaceable(path: Path) -> None:
