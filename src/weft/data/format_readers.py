@@ -142,9 +142,8 @@ def text_at(data: Data, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise RowError(
-            f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix="put quotes around it"
-        )
+        fix = "write its text there" if isinstance(value, (list, dict)) else "put quotes around it"
+        raise RowError(f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix=fix)
     return value
 
 

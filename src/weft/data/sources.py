@@ -20,7 +20,10 @@ from weft.types import Location, Record
 
 __all__ = ["BadRow", "Part", "Paths", "find_parts", "read_file", "read_part", "read_records"]
 
+_POINTER = b"version https://git-lfs"
 _MISNAMED = {
+    b"\xff\xfe\x00\x00": ("the file is UTF-32, not UTF-8", "iconv -f UTF-32 -t UTF-8 {name}"),
+    b"\x00\x00\xfe\xff": ("the file is UTF-32, not UTF-8", "iconv -f UTF-32 -t UTF-8 {name}"),
     b"\xff\xfe": ("the file is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {name}"),
     b"\xfe\xff": ("the file is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {name}"),
     b"\x1f\x8b": ("the file is packed by gzip", "end its name in {ending}.gz"),
@@ -111,10 +114,14 @@ def _place(location: Location) -> str:
 
 
 def _check_beginning(path: Path, ending: str) -> None:
+    with open_bytes(path) as file:
+        beginning = file.read(len(_POINTER))
+    if beginning == _POINTER:
+        what, fix = "the file is a pointer of Git LFS, and not the records that it stands for", "git lfs pull"
+        raise DataError(what, where=str(path), fix=fix)
     if ending in (".parquet", ".arrow"):
         return
-    with open_bytes(path) as file:
-        beginning = file.read(8)
+    beginning = beginning[:8]
     for mark, (what, fix) in _MISNAMED.items():
         if beginning.startswith(mark):
             raise DataError(what, where=str(path), fix=fix.format(name=path.name, ending=ending))
