@@ -202,3 +202,65 @@ def test_an_edited_file_keeps_its_edits(refused: Callable[..., str], capsys: pyt
     write(TRAIN, Path(TRAIN).read_text().replace("Hello", "Goodbye"))
     for words in (["--undo"], ["--style", "Be brief"]):
         assert f"{TRAIN}: the file was changed after its style was applied" in refused("style", "c.yaml", *words)
+
+
+def test_a_list_that_breaks_behind_a_record_leaves_that_record_alone(
+    sound_project: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"input": f"question {number}", "target": "a"} for number in range(3)]
+    write("a.json", json.dumps(rows)[:-1])
+    assert main(["check", "c.yaml", "data.train_path=a.json", "on_bad_row=drop", "--rejects", "left_out.jsonl"]) == 0
+    (reject,) = map(json.loads, Path("left_out.jsonl").read_text().splitlines())
+    assert (reject["location"], reject["raw"]) == ("a.json:1 (record 4)", "")
+
+
+def _stream(rows: int) -> bytes:
+    """An Arrow stream of as many batches as rows."""
+    table = pyarrow.table({"input": [f"question {row}" for row in range(rows)], "target": ["a"] * rows})
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda content: content[: content.rfind(b"\xff\xff\xff\xff")], "it ends early"),
+        (lambda content: content[: content.rfind(b"\xff\xff\xff\xff", 0, -8)], "it ends early"),
+        (lambda content: content + content, "bytes follow the end of the stream"),
+    ],
+)
+def test_a_stream_of_batches_that_is_not_whole(
+    refused: Callable[..., str], spoil: Callable[[bytes], bytes], said: str
+) -> None:
+    shutil.rmtree("data/processed")
+    write("a.arrow", spoil(_stream(4)))
+    for policy in ("error", "drop"):
+        message = refused("prepare", "c.yaml", "data.raw_path=a.arrow", f"on_bad_row={policy}")
+        assert message.startswith("weft: a.arrow")
+        assert said in message
+
+
+@pytest.mark.parametrize(("levels", "kept"), [(98, True), (99, False)])
+def test_preparing_writes_only_what_can_be_read_again(
+    sound_project: None, capsys: pytest.CaptureFixture[str], levels: int, kept: bool
+) -> None:
+    shutil.rmtree("data/processed")
+    write(RAW, GOOD + RECORD[:-1] + ', "notes": ' + "[" * levels + "]" * levels + "}\n")
+    assert main(["prepare", "c.yaml", "on_bad_row=drop"]) == 0
+    rejects = Path("data/processed/rejects.jsonl")
+    assert rejects.exists() is not kept
+    if not kept:
+        assert "nested too deeply" in rejects.read_text()
+    for path in Path("data/processed").glob("*.jsonl"):
+        if path != rejects:
+            assert main(["check", "c.yaml", f"data.train_path={path}"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"), [("5", "put quotes around it"), ("[1]", "make one text of it"), ("{}", "make one text of it")]
+)
+def test_quotes_are_advised_only_where_they_help(refused: Callable[..., str], value: str, fix: str) -> None:
+    write(TRAIN, f'{{"input": {value}, "target": "a"}}\n')
+    assert f"fix: {fix}" in refused("check", "c.yaml")

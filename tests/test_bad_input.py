@@ -175,6 +175,19 @@ def test_names_of_templates(refused: Callable[..., str], name: str, said: str) -
     assert said in refused("check", "c.yaml", f"data.template_path={name}")
 
 
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="nothing is forbidden to root")
+def test_a_template_that_may_not_be_read(refused: Callable[..., str]) -> None:
+    write("t.jinja", MESSAGES)
+    Path("t.jinja").chmod(0)
+    message = refused("check", "c.yaml", "data.template_path=t.jinja")
+    assert "t.jinja: the chat template cannot be read\n  fix: check its permissions" in message
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+def test_a_template_that_never_ends(refused: Callable[..., str]) -> None:
+    assert "/dev/zero: this is no file" in refused("check", "c.yaml", "data.template_path=/dev/zero")
+
+
 # --- models ---
 
 

@@ -229,6 +229,8 @@ def test_csv_values_may_be_long(tmp_path: Path) -> None:
         ("a.yaml", b"hello", "files that end in '.yaml' cannot be read"),
         ("a", b"hello", "files without an ending cannot be read"),
         ("a.jsonl", '{"a": 1}'.encode("utf-16"), "the file is UTF-16"),
+        ("a.jsonl", '{"a": 1}'.encode("utf-32"), "the file is UTF-32"),
+        ("a.csv", b"\x00\x00\xfe\xff" + "a,b".encode("utf-32-be"), r"the file is UTF-32[^\n]*\n.*UTF-32 -t UTF-8"),
         (
             "a.jsonl",
             '{"a": 1}'.encode("utf-16-le"),

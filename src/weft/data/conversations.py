@@ -15,7 +15,9 @@ from weft.data.conversation_reader import ConversationReader
 from weft.data.formats import SETTING
 from weft.data.places import Paths
 from weft.data.reading import Reading
-from weft.data.rows import BadRow
+from weft.data.row_error import RowError
+from weft.data.rows import MEND, BadRow
+from weft.data.strict_json import NESTING_LIMIT, TOO_DEEP, depth
 from weft.data.tools import as_openai
 from weft.types import Conversation, Document, Material, Message, Setting
 
@@ -130,6 +132,25 @@ def canonical(conversation: Material) -> dict[str, Any]:
         **{field: value for field, value in zip(SETTING, given, strict=True) if value},
         "meta": conversation.meta,
     }
+
+
+def check_nesting(conversation: Material) -> None:
+    """Refuse what could not be read again: a field that goes to ``meta``, and arguments given as text, lie deeper there.
+
+    Raises:
+        RowError: the record that ``weft prepare`` would write has more levels than one may have.
+    """
+    if _may_be_deep(conversation) and (levels := depth(canonical(conversation))) > NESTING_LIMIT:
+        raise RowError(
+            TOO_DEEP, detail=f"prepared, it has {levels} levels; at most {NESTING_LIMIT} can be read again", fix=MEND
+        )
+
+
+def _may_be_deep(conversation: Material) -> bool:
+    if any(isinstance(value, (dict, list)) for value in conversation.meta.values()):
+        return True
+    messages = conversation.messages if isinstance(conversation, Conversation) else ()
+    return any(message.tool_calls or message.setting for message in messages)
 
 
 def _as_openai(message: Message) -> dict[str, Any]:

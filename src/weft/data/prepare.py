@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
 from weft.data.benchmarks import read_benchmarks
-from weft.data.conversations import ConversationFile, canonical, digest_of, read_conversations
+from weft.data.conversations import ConversationFile, canonical, check_nesting, digest_of, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, CANONICAL_DOCUMENT, SETTING
 from weft.data.leaks import Leaks, find_leaks, questions_held_out
@@ -93,6 +93,17 @@ class PrepareReport:
         return asdict(self)
 
 
+def _writable(normaliser: Normaliser) -> Callable[[Material], Material]:
+    """Normalises, and refuses what training could not read from the prepared file."""
+
+    def edit(conversation: Material) -> Material:
+        normalised = normaliser(conversation)
+        check_nesting(normalised)
+        return normalised
+
+    return edit
+
+
 def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
     """Read ``data.raw_path``, normalise, filter, drop duplicates, split, and write the files that training reads.
 
@@ -123,7 +134,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         config.data.raw_path,
         format=reading_of(config.data, config.data.format, config.mode),
         on_bad_row=config.on_bad_row,
-        edit=normaliser,
+        edit=_writable(normaliser),
         seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_BYTES = 4  # of a character, in UTF-8
+_CONTINUED = b"\xff\xff\xff\xff"
+_END = _CONTINUED + bytes(4)
 _AT_ONCE = 256  # rows: enough for speed, few enough that long texts do not fill the memory
 
 
@@ -49,8 +51,26 @@ def read_arrow(path: Path) -> Iterator[Record | BadRow]:
             for batch in found:
                 batch.validate(full=True)  # offsets that point elsewhere would read foreign memory
                 yield from (batch.slice(start, _AT_ONCE) for start in range(0, len(batch), _AT_ONCE))
+            if not is_file:
+                _check_end(source)
 
     return _rows(path, batches)
+
+
+def _check_end(source: pa.NativeFile) -> None:
+    """Refuse a stream that was cut between two batches, or has another one behind it: pyarrow reads both without a word.
+
+    Raises:
+        ValueError: says which.
+    """
+    end, size = source.tell(), source.size()
+    source.seek(0)
+    is_marked = source.read(4) == _CONTINUED  # before Arrow 0.15 a stream ended with four zeros, as padding may
+    source.seek(max(end - len(_END), 0))
+    if is_marked and source.read(len(_END)) != _END:
+        raise ValueError("it ends early: the mark at the end of a stream is missing")
+    if end < size:
+        raise ValueError(f"{size - end} bytes follow the end of the stream, which holds one table")
 
 
 def _rows(path: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Record | BadRow]:

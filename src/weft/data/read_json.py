@@ -131,7 +131,7 @@ def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[R
     """The records of the list at the cursor, which may lie ``inside`` an object.
 
     One that is whole but refused is a bad row, and the next one follows. Where the list itself or what follows it is broken, a
-    bad row is the last one.
+    bad row is the last one, and has a number of its own.
     """
     number = 0
     location = Location(path=str(path), line=stream.line)
@@ -148,6 +148,7 @@ def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[R
                 if problem.position is not None:
                     raise
                 yield _bad_item(location, stream, problem)
+            location = replace(location, record=number + 1)
             ended = stream.accept("]")
             if not ended:
                 _expect(stream, ",")

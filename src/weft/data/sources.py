@@ -21,6 +21,8 @@ from weft.types import Location, Record
 __all__ = ["BadRow", "Part", "Paths", "find_parts", "read_file", "read_part", "read_records"]
 
 _MISNAMED = {
+    b"\xff\xfe\x00\x00": ("the file is UTF-32, not UTF-8", "iconv -f UTF-32 -t UTF-8 {name}"),
+    b"\x00\x00\xfe\xff": ("the file is UTF-32, not UTF-8", "iconv -f UTF-32 -t UTF-8 {name}"),
     b"\xff\xfe": ("the file is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {name}"),
     b"\xfe\xff": ("the file is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 {name}"),
     b"\x1f\x8b": ("the file is packed by gzip", "end its name in {ending}.gz"),

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 NESTING_LIMIT = 100
+TOO_DEEP = "the record is nested too deeply"
 
 _SPACES = " \t\r\n"
 _WHITESPACE = re.compile(f"[{_SPACES}]*")
@@ -78,13 +79,13 @@ def parse_at(text: str, start: int) -> tuple[Any, int]:
     except json.JSONDecodeError as error:
         raise _broken(error) from None
     except RecursionError:
-        raise InvalidJson("the record is nested too deeply") from None
+        raise InvalidJson(TOO_DEEP) from None
     except InvalidJson:
         raise
     except ValueError:  # the interpreter's limit on the digits of an integer
         raise InvalidJson("a number has too many digits") from None
-    if text.count("[", start, end) + text.count("{", start, end) > NESTING_LIMIT and _depth(value) > NESTING_LIMIT:
-        raise InvalidJson("the record is nested too deeply", f"more than {NESTING_LIMIT} levels")
+    if text.count("[", start, end) + text.count("{", start, end) > NESTING_LIMIT and depth(value) > NESTING_LIMIT:
+        raise InvalidJson(TOO_DEEP, f"more than {NESTING_LIMIT} levels")
     if text.find("\\u", start, end) >= 0 and _escapes_surrogate(text, start, end) and not _is_text(value):
         raise InvalidJson("a string holds half of a surrogate pair", r"an escape such as \ud800 without its other half")
     return value, end
@@ -101,7 +102,7 @@ def end_of(text: str, start: int) -> int:
     except json.JSONDecodeError as error:
         raise _broken(error) from None
     except (ValueError, RecursionError):
-        raise InvalidJson("the record is nested too deeply") from None
+        raise InvalidJson(TOO_DEEP) from None
 
 
 def _broken(error: json.JSONDecodeError) -> InvalidJson:
@@ -122,12 +123,13 @@ def _escapes_surrogate(text: str, start: int, end: int) -> bool:
     return text.find("\\ud", start, end) >= 0 or text.find("\\uD", start, end) >= 0
 
 
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
+def depth(value: Any) -> int:
+    """How many levels a value has; a number has one."""
+    levels, level = 0, [value]
     while level:
-        depth += 1
+        levels += 1
         level = [child for item in level for child in _children(item)]
-    return depth
+    return levels
 
 
 def _children(value: Any) -> Iterator[Any]:

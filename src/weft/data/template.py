@@ -324,6 +324,8 @@ def _needing_none() -> str:
 
 
 def _read(path: Path) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # such as /dev/zero, which never ends
+        raise TemplateError("this is no file", where=str(path), fix=_nearest(path))
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -331,6 +333,10 @@ def _read(path: Path) -> str:
             f"the chat template is not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
         ) from error
     except OSError as error:
+        if isinstance(error, PermissionError):
+            raise TemplateError(
+                "the chat template cannot be read", where=str(path), fix="check its permissions"
+            ) from error
         reason = "there is no such chat template" if isinstance(error, FileNotFoundError) else error.strerror
         raise TemplateError(reason or "cannot be read", where=str(path), fix=_nearest(path)) from error
 
