@@ -171,6 +171,29 @@ def test_a_text_that_cannot_be_encoded_spoils_no_other(make: Callable[[], Any], 
     assert subject.encode([Run.of("a new word")])[0].tolist() == subject._encode_whole([Run.of("a new word")])[0]
 
 
+def test_words_of_scripts_without_spaces_have_the_ids_of_whole_texts() -> None:
+    subject = encoder(byte_level())
+    texts = ["数据" * length + " 模型" * 2 for length in range(1, 60)]
+    found = subject.encode([Run.of(text) for text in texts])
+    assert [ids.tolist() for ids in found] == subject._encode_whole([Run.of(text) for text in texts])
+
+
+def test_what_was_interrupted_is_learnt_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = encoder(byte_level())
+    run = Run.of("of the box")
+    expected = subject.encode([run])[0].tolist()
+    with monkeypatch.context() as patched:
+        for name in ("_ids", "_forget"):  # in the midst of encoding, and again when that is put in order
+
+            def interrupt(*_: Any) -> None:
+                raise KeyboardInterrupt
+
+            patched.setattr(ChunkCache, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                subject.encode([Run.of("a new word"), run])
+    assert subject.encode([run, Run.of("a new word")])[0].tolist() == expected
+
+
 def test_threads_may_share_it() -> None:
     subject = encoder(byte_level())
     wrong: list[str] = []

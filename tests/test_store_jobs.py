@@ -352,6 +352,16 @@ def test_a_helper_that_has_no_room_to_write_says_so_as_one_process_does(
     assert error.where == str(tmp_path / "cache-2")
 
 
+@pytest.mark.usefixtures("patient")
+def test_a_block_that_is_lost_is_told(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "records.jsonl", [qa(number) for number in range(2500)])
+    take = BlockFiles.take
+    monkeypatch.setattr(BlockFiles, "take", lambda self, number: None if number == 1 else take(self, number))
+    error = error_of(opened, path, kind=DataError, jobs=2)
+    assert error.what.startswith("block 1 of ")
+    assert list((tmp_path / "cache-2").iterdir()) == []
+
+
 _INTERRUPTED = """
 import os
 import signal

@@ -68,6 +68,8 @@ class ChunkCache:
         self._forbidden = np.fromiter(forbidden, np.int32, len(forbidden))
         self._lock = threading.Lock()
         self.looked_up = self.encoded = 0
+        self._is_unsure = False
+        """Whether the last time was not brought to its end, so that of some chunks it is not known what they are."""
         self._forget()
 
     def encode(self, runs: Sequence[Sequence[str]]) -> FlatIds:
@@ -75,13 +77,15 @@ class ChunkCache:
 
         Raises:
             ForbiddenIds: text turned into a control token.
+            UnicodeEncodeError: text holds half of a surrogate pair.
         """
         with self._lock:
-            try:
-                return self._encoded(runs)
-            except BaseException:
-                self._forget()  # of some chunks it is not known what they are
-                raise
+            if self._is_unsure:
+                self._forget()
+            self._is_unsure = True
+            ids = self._encoded(runs)
+            self._is_unsure = False
+            return ids
 
     def _encoded(self, runs: Sequence[Sequence[str]]) -> FlatIds:
         if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:

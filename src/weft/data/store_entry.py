@@ -169,8 +169,8 @@ def _aside(place: Path) -> Iterator[Path]:
     with writing(place.parent):
         remove_abandoned(place.parent)
         aside = aside_of(place)
-        aside.mkdir(parents=True)
         try:
+            aside.mkdir(parents=True)
             with held(aside):
                 yield aside
         finally:

@@ -18,6 +18,7 @@ from weft.data.example_file import ExampleWriter
 from weft.data.in_parallel import may_fork
 from weft.data.store_build import Done, Share, Work
 from weft.data.store_helper import Helper, start_helper
+from weft.errors import DataError
 
 
 def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Callable[[int], None], jobs: int) -> Done:
@@ -31,7 +32,7 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
         jobs: at least 2.
 
     Raises:
-        DataError: a helper died.
+        DataError: a helper died, or a block is lost.
     """
     with TemporaryDirectory(dir=place) as aside, ExitStack() as running:
         claims, folder = Path(aside, "claims"), Path(aside, "blocks")
@@ -58,27 +59,31 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
     for other in others:
         mine.accounts.update(other.accounts)
         mine.tally.join(other.tally)
+    if in_order.written < len(mine.accounts):
+        what = f"block {in_order.written} of {len(mine.accounts)} is gone before it was written"
+        raise DataError(what, where=str(place), fix="let nothing be removed there, and run it again")
     return mine
 
 
 class _InOrder:
-    """Writes each block when those before it are written."""
+    """Writes each block when those before it are ``written``, of which it keeps count."""
 
     def __init__(self, writer: ExampleWriter, blocks: BlockFiles) -> None:
-        self._writer, self._blocks, self._next = writer, blocks, 0
+        self._writer, self._blocks = writer, blocks
+        self.written = 0
 
     def put(self, number: int, columns: Columns) -> None:
         """Write a block, or put it where it waits for its turn."""
-        if number == self._next:
+        if number == self.written:
             self._writer.write(columns)
-            self._next += 1
+            self.written += 1
         else:
             self._blocks.put(number, columns)
         self.write_what_is_there()
 
     def write_what_is_there(self) -> None:
         """Write the blocks whose turn it is."""
-        while (batches := self._blocks.take(self._next)) is not None:
+        while (batches := self._blocks.take(self.written)) is not None:
             for batch in batches:
                 self._writer.append(batch)
-            self._next += 1
+            self.written += 1
