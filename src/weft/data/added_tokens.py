@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from weft.data.encoding import Spec
+from weft.data.closed_tokenizer import Spec
 from weft.data.tokenizer_files import TokenizerFiles
 from weft.disk import value_digest
 

@@ -17,21 +17,18 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds
 from weft.data.chunk_proof import pieces_by_chunk, probes, why_whole
+from weft.data.closed_tokenizer import REPLACE, Spec, closed, closed_name, unknown_token, without_prefix
 from weft.data.flat_ids import FlatIds
 from weft.errors import ModelError
-
-Spec = dict[str, Any]
-"""A ``tokenizer.json``, parsed."""
 
 _PRIVATE_USE = range(0x10FFEE, 0x100000, -1)
 _DEFAULT_MARK = chr(_PRIVATE_USE[0])
@@ -39,7 +36,6 @@ _IN_GROUP = 512
 """Words that are handed over as one text: few, so that every core gets some."""
 _SHORT = 16
 """Characters of a word, on average."""
-_REPLACE = "use a model with another tokenizer"
 
 
 Parts = Sequence[str | ControlToken]
@@ -101,7 +97,7 @@ class Encoder:
         self._continuing_spec = without_prefix(spec)
         self._tokenizers: dict[tuple[bool, str], RustTokenizer] = {}
         # Ids that no text may turn into. What stands for unknown characters may, unless it ends an answer as well.
-        unknown = _unknown_token(spec)
+        unknown = unknown_token(spec)
         self._unknown_id = control.get(unknown) if unknown else None
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
@@ -240,7 +236,7 @@ class Encoder:
         mark = _mark_outside(run.text)
         borders, names = [0], [0]
         for part in run.parts:
-            name = _name(self._control[part], mark) if type(part) is ControlToken else part
+            name = closed_name(self._control[part], mark) if type(part) is ControlToken else part
             borders.append(borders[-1] + len(part))
             names.append(names[-1] + len(name))
         tokenizer = self._tokenizer(run.continues, mark)
@@ -249,7 +245,9 @@ class Encoder:
 
     def _named(self, run: Run, mark: str) -> str:
         """The run's text with its control tokens under the names that the closed tokenizer knows them by."""
-        return "".join(_name(self._control[part], mark) if type(part) is ControlToken else part for part in run.parts)
+        return "".join(
+            closed_name(self._control[part], mark) if type(part) is ControlToken else part for part in run.parts
+        )
 
     def _check(self, run: Run, ids: list[int]) -> None:
         expected = [self._control[part] for part in run.parts if type(part) is ControlToken]
@@ -265,7 +263,7 @@ class Encoder:
         if key not in self._tokenizers:
             spec = self._continuing_spec if continues else self._spec
             assert spec is not None
-            tokenizer = RustTokenizer.from_str(json.dumps(_closed(spec, self._control, mark), ensure_ascii=False))
+            tokenizer = RustTokenizer.from_str(json.dumps(closed(spec, self._control, mark), ensure_ascii=False))
             if (
                 mark != _DEFAULT_MARK
             ):  # a text that holds our own mark: rare enough to build a tokenizer for it each time
@@ -277,13 +275,13 @@ class Encoder:
         """Prove on this tokenizer what the rest relies on."""
         tokenizer = self._tokenizer(False, _DEFAULT_MARK)
         for token, index in self._control.items():
-            loaded = tokenizer.token_to_id(_name(index, _DEFAULT_MARK))
+            loaded = tokenizer.token_to_id(closed_name(index, _DEFAULT_MARK))
             if loaded != index:
-                raise ModelError(f"the control token {token!r} has the id {index} but loads as {loaded}", fix=_REPLACE)
+                raise ModelError(f"the control token {token!r} has the id {index} but loads as {loaded}", fix=REPLACE)
         spelled = self._encode_whole([Run(parts=[token]) for token in self._control])
         for token, ids in zip(self._control, spelled, strict=True):
             if not ids:
-                raise ModelError(f"the control token {token!r} is the only spelling of that text", fix=_REPLACE)
+                raise ModelError(f"the control token {token!r} is the only spelling of that text", fix=REPLACE)
         if self._continuing_spec is not None:
             self._verify_continuation()
 
@@ -302,124 +300,15 @@ class Encoder:
                 if readable and joined != whole.decode(uncut, skip_special_tokens=False):
                     raise ModelError(
                         f"the tokenizer cannot continue a text exactly: {head!r} and {tail!r} read {joined!r} together",
-                        fix=f"{_REPLACE}: prompts and answers could not be encoded apart with this one",
+                        fix=f"{REPLACE}: prompts and answers could not be encoded apart with this one",
                     )
 
 
 def _text_became_control(text: str, found: Sequence[int], expected: Sequence[int]) -> ModelError:
     return ModelError(
         f"encoding the text {text!r:.80} gave the control tokens {found} where the template wrote {expected}",
-        fix=f"{_REPLACE}: with this one, text can turn into control tokens",
+        fix=f"{REPLACE}: with this one, text can turn into control tokens",
     )
-
-
-def without_prefix(spec: Spec) -> Spec | None:
-    """The tokenizer without the space that it puts before a text; None where it puts none.
-
-    Raises:
-        ModelError: text still gets a prefix, by a way that is not known here.
-    """
-    changed: Spec = {
-        **spec,
-        "normalizer": _rewrite(spec.get("normalizer"), "normalizers", _keep_whitespace),
-        "pre_tokenizer": _rewrite(spec.get("pre_tokenizer"), "pretokenizers", _no_space_before),
-    }
-    tokenizer = RustTokenizer.from_str(json.dumps(_skeleton(changed)))
-    text = tokenizer.normalizer.normalize_str("a") if tokenizer.normalizer else "a"
-    if tokenizer.pre_tokenizer:
-        text = "".join(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
-    if len(text) != 1:
-        raise ModelError(
-            f"the tokenizer puts text before a text (it reads 'a' as {text!r}) and cannot be told not to",
-            fix=f"{_REPLACE}: prompts and answers could not be encoded apart with this one",
-        )
-    return None if changed == spec else changed
-
-
-def _keep_whitespace(step: Spec) -> Spec | None:
-    """A step of the normaliser, unless it is about the edges of a text, which a text that goes on does not have."""
-    pattern = step["pattern"].get("Regex", "") if step["type"] == "Replace" else ""
-    strips = pattern.startswith(r"\A") != pattern.endswith(r"\z") and not step["content"]
-    return None if step["type"] in ("Prepend", "Strip") or strips else step
-
-
-def _no_space_before(step: Spec) -> Spec | None:
-    if step["type"] == "Metaspace":
-        old = {"add_prefix_space": False} if "add_prefix_space" in step else {}
-        return {**step, **old, "prepend_scheme": "never"}
-    return {**step, "add_prefix_space": False} if step["type"] == "ByteLevel" else step
-
-
-def _rewrite(step: Spec | None, children: str, change: Callable[[Spec], Spec | None]) -> Spec | None:
-    """``change`` applied to a step, or to every step of a sequence; steps that become None are left out."""
-    if step is None or step["type"] != "Sequence":
-        return step and change(step)
-    inner = [_rewrite(child, children, change) for child in step[children]]
-    return {**step, children: [child for child in inner if child is not None]}
-
-
-def _skeleton(spec: Spec) -> Spec:
-    """The tokenizer's normaliser and pre-tokenizer alone, which load in no time."""
-    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
-    steps = {"normalizer": spec["normalizer"], "pre_tokenizer": spec["pre_tokenizer"], "model": model}
-    return {"version": "1.0", "added_tokens": [], "post_processor": None, "decoder": None, **steps}
-
-
-def _closed(spec: Spec, control: Mapping[str, int], mark: str) -> Spec:
-    """The tokenizer with every control token under a name that holds ``mark``."""
-    names = {token: _name(index, mark) for token, index in control.items()}
-    return {
-        **spec,
-        "added_tokens": [_renamed(token, names) for token in spec["added_tokens"]],
-        "model": _closed_model(spec["model"], names),
-        "post_processor": None,  # adds tokens that no template printed
-        "truncation": None,
-        "padding": None,
-    }
-
-
-def _renamed(token: Spec, names: Mapping[str, str]) -> Spec:
-    """An added token, closed if it is a control token: found by its name alone, whatever stands around it.
-
-    Some tokenizers look for control tokens in normalised text. These are found before: the text between them is normalised
-    piece by piece, which gives other ids only where normalising makes or takes whitespace next to a token that swallows it.
-    """
-    if token["content"] not in names:
-        return token
-    return {**token, "content": names[token["content"]], "normalized": False, "single_word": False}
-
-
-def _closed_model(model: Spec, names: Mapping[str, str]) -> Spec:
-    closed = {**model}
-    if isinstance(model["vocab"], list):  # Unigram: pieces with scores, in the order of their ids
-        closed["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
-    else:
-        closed["vocab"] = {names.get(piece, piece): index for piece, index in model["vocab"].items()}
-    if model.get("merges"):
-        closed["merges"] = [merge for merge in model["merges"] if not _touches(merge, names)]
-    if model.get("unk_token") in names:
-        closed["unk_token"] = names[model["unk_token"]]
-    if "dropout" in model:
-        closed["dropout"] = None  # the same text always has the same ids
-    return closed
-
-
-def _touches(merge: str | Sequence[str], names: Mapping[str, str]) -> bool:
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left in names or right in names or left + right in names
-
-
-def _unknown_token(spec: Spec) -> str | None:
-    """The token that stands for characters outside the vocabulary, if the model has one."""
-    model = spec["model"]
-    if model.get("unk_id") is not None:
-        return str(model["vocab"][model["unk_id"]][0])
-    unknown: str | None = model.get("unk_token")
-    return unknown
-
-
-def _name(index: int, mark: str) -> str:
-    return f"{mark}{index}{mark}"
 
 
 def _moved(place: int, borders: Sequence[int], to: Sequence[int]) -> int:

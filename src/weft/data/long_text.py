@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weft.data.encoding import Run, Spec
+from weft.data.closed_tokenizer import Spec
+from weft.data.encoding import Run
 
 if TYPE_CHECKING:
     from weft.data.tokenizer import Tokenizer

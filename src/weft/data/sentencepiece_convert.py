@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tokenizers.normalizers import Precompiled
 
-from weft.data.encoding import Spec
+from weft.data.closed_tokenizer import Spec
 from weft.data.sentencepiece_file import PieceKind, SentencePieceModel
 
 SPACE = "▁"

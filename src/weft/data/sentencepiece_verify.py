@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as RustTokenizer
 
-from weft.data.encoding import Spec
+from weft.data.closed_tokenizer import Spec
 from weft.data.sentencepiece_convert import SPACE
 from weft.data.sentencepiece_file import PieceKind, SentencePieceModel
 from weft.errors import ModelError

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weft.data.encoding import Spec
+from weft.data.closed_tokenizer import Spec
 from weft.data.sentencepiece_convert import as_files, as_tokenizer_config, as_tokenizer_json
 from weft.data.sentencepiece_file import read_sentencepiece
 from weft.data.sentencepiece_verify import verify
