@@ -172,7 +172,7 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
         if name in results:
             rows.append([title, *_cells(results[name], FLOORS.get(name))])
     parts = [markdown(rows)]
-    if "two" in results and "one" in results["two"]["figures"]:  # it was not measured in turn before
+    if "two" in results:
         one, two = (results["two"]["figures"][name]["seconds"] for name in ("one", "weft"))
         parts.append(f"Two processes of weft are {one / two:.2f} times as fast as one (floor {SCALING_FLOOR}).")
     if "messages" in results:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -178,20 +181,24 @@ def test_words_of_scripts_without_spaces_have_the_ids_of_whole_texts() -> None:
     assert [ids.tolist() for ids in found] == subject._encode_whole([Run.of(text) for text in texts])
 
 
-def test_what_was_interrupted_is_learnt_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = encoder(byte_level())
-    run = Run.of("of the box")
-    expected = subject.encode([run])[0].tolist()
+@pytest.mark.parametrize("moment", range(1, 8))
+def test_what_was_interrupted_is_learnt_anew(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, append, calls = encoder(byte_level()), np.append, count(1)
+    runs = [Run.of("of the box"), Run.of("a new word")]
+    expected = [ids.tolist() for ids in encoder(byte_level()).encode(runs)]
+    subject.encode(runs[:1])
+
+    def interrupted(*args: Any) -> Any:
+        if next(calls) >= moment:  # and again, while that is put in order
+            raise KeyboardInterrupt
+        return append(*args)
+
     with monkeypatch.context() as patched:
-        for name in ("_ids", "_forget"):  # in the midst of encoding, and again when that is put in order
-
-            def interrupt(*_: Any) -> None:
-                raise KeyboardInterrupt
-
-            patched.setattr(ChunkCache, name, interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                subject.encode([Run.of("a new word"), run])
-    assert subject.encode([run, Run.of("a new word")])[0].tolist() == expected
+        patched.setattr(np, "append", interrupted)
+        patched.setattr(ChunkCache, "_forget", lambda self: interrupted([], []))
+        with suppress(KeyboardInterrupt):
+            subject.encode(runs)
+    assert [ids.tolist() for ids in subject.encode(runs)] == expected
 
 
 def test_threads_may_share_it() -> None:

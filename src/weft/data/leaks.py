@@ -109,8 +109,8 @@ def questions_held_out(splits: Mapping[str, Sequence[Material]]) -> dict[str, li
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation; each Chinese character and kana is a word."""
     text = text.casefold()
-    marks = _marks()
-    return (_WORD if text.isascii() or not marks.search(text) else _marked_word(marks.pattern)).findall(text)
+    is_marked = not text.isascii() and _marks().search(text)
+    return (_marked_word() if is_marked else _WORD).findall(text)
 
 
 @cache
@@ -124,10 +124,10 @@ def _marks() -> re.Pattern[str]:
 
 
 @cache
-def _marked_word(marks: str) -> re.Pattern[str]:
+def _marked_word() -> re.Pattern[str]:
     """A word in a text that has some of these marks; slower."""
     letters = rf"[^\W_{_ONE_WORD_EACH}]"
-    return re.compile(rf"[{_ONE_WORD_EACH}]|{letters}+(?:{marks}{letters}*)*")
+    return re.compile(rf"[{_ONE_WORD_EACH}]|{letters}+(?:{_marks().pattern}{letters}*)*")
 
 
 def _first_asking(questions: set[str], training: Sequence[Material]) -> dict[str, int]:

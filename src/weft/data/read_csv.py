@@ -140,11 +140,12 @@ def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str
     names = [cell.strip() for cell in cells]
     if problem:
         raise problem.error()
-    if len(names) == 1 and (other := next((each for each in _SPELLED if each in names[0]), delimiter)) != delimiter:
+    between = next((each for each in _SPELLED if each in names[0]), delimiter) if len(names) == 1 else delimiter
+    if between != delimiter:
         raise DataError(
             f"the values are not separated by {_SPELLED[delimiter]}: the header row is {excerpt(repr(names[0]))}",
             where=str(path),
-            fix=f"save the file with {_SPELLED[delimiter]} in place of {_SPELLED[other]}{_ELSE_CALL.get(other, '')}",
+            fix=f"save the file with {_SPELLED[delimiter]} in place of {_SPELLED[between]}{_ELSE_CALL.get(between, '')}",
         )
     if not all(names) or len(set(names)) < len(names):
         raise DataError(

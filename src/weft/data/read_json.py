@@ -133,13 +133,12 @@ def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[R
     One that is whole but refused is a bad row, and the next one follows. Where the list itself or what follows it is broken, a
     bad row is the last one, and has a number of its own.
     """
-    number = 0
+    number = 1
     location = Location(path=str(path), line=stream.line)
     try:
         _expect(stream, "[")
         ended = stream.accept("]")
         while not ended:
-            number += 1
             stream.peek()
             location = Location(path=str(path), line=stream.line, record=number)
             try:
@@ -148,7 +147,7 @@ def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[R
                 if problem.position is not None:
                     raise
                 yield _bad_item(location, stream, problem)
-            location = replace(location, record=number + 1)
+            number += 1
             ended = stream.accept("]")
             if not ended:
                 _expect(stream, ",")
@@ -157,7 +156,7 @@ def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[R
         if stream.peek():
             raise stream.broken("there is text after the end of the list")
     except InvalidJson as problem:
-        yield _bad_item(location, stream, problem)
+        yield _bad_item(replace(location, record=number) if location.record else location, stream, problem)
 
 
 def _leave_object(stream: JsonStream) -> None:

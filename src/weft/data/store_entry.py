@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from weft.data.cache_upkeep import aside_of, held, remove_abandoned
 from weft.data.conversation_reader import CannotShare
-from weft.data.example_file import ExampleFile, ExampleWriter
+from weft.data.example_file import ExampleFile, ExampleWriter, numbered
 from weft.data.files import sync_directory, writing
 from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import Account, SourceAccount, are_too_long, cannot_be_rendered
@@ -229,7 +229,7 @@ def _write_report(
 
 def _numbered(found: Mapping[str, Sequence[Location]], files: Sequence[str]) -> dict[str, list[list[int | None]]]:
     """Locations by reason, with the numbers of files in place of their names; :func:`_places` is the inverse."""
-    numbers = {file: number for number, file in enumerate(files)}
+    numbers = numbered(files)
     return {
         reason: [[numbers[place.path], place.line, place.record] for place in places]
         for reason, places in found.items()

@@ -332,11 +332,9 @@ def _read(path: Path) -> str:
         raise TemplateError(
             f"the chat template is not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
         ) from error
+    except PermissionError as error:
+        raise TemplateError("the chat template cannot be read", where=str(path), fix="check its permissions") from error
     except OSError as error:
-        if isinstance(error, PermissionError):
-            raise TemplateError(
-                "the chat template cannot be read", where=str(path), fix="check its permissions"
-            ) from error
         reason = "there is no such chat template" if isinstance(error, FileNotFoundError) else error.strerror
         raise TemplateError(reason or "cannot be read", where=str(path), fix=_nearest(path)) from error
 
