@@ -18,7 +18,7 @@ import pytest
 from record_files import PACK, RECORDS, TABLES, data, encoded, table, tables, write, zstandard
 from weft.data import json_stream, unpack
 from weft.data.rows import REST_UNREAD
-from weft.data.sources import BadRow, read_records
+from weft.data.sources import BadRow, read_file, read_records
 from weft.errors import WeftError
 from weft.types import Record
 
@@ -126,6 +126,9 @@ def test_a_packed_file_that_ends_early_says_how_far_it_was_read(tmp_path: Path, 
         found.extend(read_records(path))
     assert [row.data for row in found if isinstance(row, Record)] == [json.loads(line) for line in lines[: len(found)]]
     assert f"at line {len(found)}\n" in str(error.value)
+    with pytest.raises(WeftError) as passing:
+        list(read_file(path, passing=lambda: True))
+    assert str(passing.value) == str(error.value)
 
 
 @pytest.mark.parametrize("packing", [".gz", ".zst"])

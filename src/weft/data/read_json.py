@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weft.data.json_stream import JsonStream
-from weft.data.rows import MEND, REST_UNREAD, BadRow, Passing, is_too_long, lines, never, not_utf8, too_long
+from weft.data.rows import MEND, PASSED, REST_UNREAD, BadRow, Passing, is_too_long, lines, never, not_utf8, too_long
 from weft.data.strict_json import InvalidJson, parse
 from weft.data.unpack import open_bytes
 from weft.types import Location, Record
@@ -19,14 +19,14 @@ def read_jsonl(path: Path, passing: Passing = never) -> Iterator[Record | BadRow
     """One record per line; blank lines are skipped but counted. While rows are ``passing``, none is parsed."""
     name = str(path)
     for number, line in lines(path):
-        long = is_too_long(line)
-        line = line.rstrip(b"\r\n")
         if line.isspace() or not line:
             continue
-        location = Location(path=name, line=number)
         if passing():
-            yield Record(data=None, location=location)
+            yield PASSED
             continue
+        long = is_too_long(line)
+        line = line.rstrip(b"\r\n")
+        location = Location(path=name, line=number)
         try:
             if long:
                 yield too_long(location, line[:4_000].decode(errors="replace"))

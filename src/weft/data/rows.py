@@ -51,7 +51,10 @@ class BadRow:
 
 
 Passing = Callable[[], bool]
-"""Says whether nobody will look at the next row, but for its location. A reader need not parse it, if it can do without."""
+"""Says whether nobody will look at the next row. A reader need not parse it, if it can do without."""
+
+PASSED = Record(data=None, location=Location(path=""))
+"""What a reader may yield for each of the rows that nobody looks at."""
 
 
 def never() -> bool:

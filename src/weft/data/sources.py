@@ -7,12 +7,13 @@ the records.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from weft.data.places import Part, Paths, find_parts
 from weft.data.read_json import read_jsonl
 from weft.data.readers import DOCUMENTS, READERS, kind, read_lines
-from weft.data.rows import BadRow, Passing, never
+from weft.data.rows import PASSED, BadRow, Passing, lines, never
 from weft.data.sample import sample_rows
 from weft.data.unpack import DamagedFile, open_bytes
 from weft.errors import DataError
@@ -92,6 +93,8 @@ def read_file(path: Path, *, by_line: bool = False, passing: Passing = never) ->
             last = row.location
             yield row
     except DamagedFile as error:
+        if last is PASSED.location:
+            last = _last_line(path)
         if last is None or isinstance(error.where, Location):
             raise
         after = f"; the last record before that is at {_place(last)}"
@@ -108,6 +111,16 @@ def _rows(path: Path, ending: str, *, by_line: bool, passing: Passing) -> Iterat
     if READERS[ending] is read_jsonl:
         return read_jsonl(path, passing)
     return read_lines(path) if by_line and ending in DOCUMENTS else READERS[ending](path)
+
+
+def _last_line(path: Path) -> Location | None:
+    """The place of the last line with something in it, before a file is damaged."""
+    last: Location | None = None
+    with suppress(DamagedFile):
+        for number, line in lines(path):
+            if line.strip():
+                last = Location(path=str(path), line=number)
+    return last
 
 
 def _place(location: Location) -> str:
