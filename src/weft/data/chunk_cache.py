@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 import pyarrow as pa
@@ -57,9 +57,7 @@ class ChunkCache:
 
     _words: pa.LargeStringArray
     _word_numbers: np.ndarray
-    _table: np.ndarray
-    _starts: np.ndarray
-    _lengths: np.ndarray
+    _known: FlatIds
 
     def __init__(self, encode: EncodeWords, control: Mapping[str, int], forbidden: Collection[int]) -> None:
         self._encode, self._control = encode, dict(control)
@@ -88,7 +86,7 @@ class ChunkCache:
             return ids
 
     def _encoded(self, runs: Sequence[Sequence[str]]) -> FlatIds:
-        if len(self._lengths) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
+        if len(self._known) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
         numbers, borders = self._numbers(runs)
         self.looked_up += len(numbers)
@@ -144,10 +142,23 @@ class ChunkCache:
             new = missing.unique()
             places = places.copy()
             places[unknown] = len(self._words) + values_of(pc.index_in(missing, value_set=new))
-            numbers = np.fromiter(map(self._behind.__getitem__, new.to_pylist()), np.int64, len(new))
-            self._words = pa.concat_arrays([self._words, new])
-            self._word_numbers = np.append(self._word_numbers, numbers)
+            self._new_chunks += [f" {word}" for word in self._enter(new)]
         return self._word_numbers[places], np.diff(values_of(lists.offsets))
+
+    def _enter(self, words: pa.LargeStringArray) -> list[str]:
+        """Give numbers to words that were met behind a space, among many; those that were met for the first time.
+
+        They are many: one by one, as they are met among few, would take longer than to encode them.
+        """
+        listed = words.to_pylist()
+        new = [word for word in listed if word not in self._behind]
+        self._behind.update(zip(new, count(len(self._kinds)), strict=False))
+        self._kinds += bytes(_FOLLOWS | _edges(word) for word in new)
+        self._characters += sum(map(len, new)) + len(new)
+        self._words = pa.concat_arrays([self._words, words])
+        numbers = np.fromiter(map(self._behind.__getitem__, listed), np.int64, len(listed))
+        self._word_numbers = np.append(self._word_numbers, numbers)
+        return new
 
     def _put_together(
         self, runs: Sequence[Sequence[str]], numbers: np.ndarray, borders: np.ndarray, wrong: np.ndarray
@@ -187,10 +198,8 @@ class ChunkCache:
         return wrong
 
     def _ids(self, numbers: np.ndarray, borders: np.ndarray) -> FlatIds:
-        lengths = self._lengths[numbers]
-        ends = np.append(0, np.cumsum(lengths))
-        places = np.repeat(self._starts[numbers] - ends[:-1], lengths) + np.arange(ends[-1])
-        return FlatIds(self._table[places], ends[borders[1:]])
+        found = self._known.take(numbers)
+        return FlatIds(found.ids, np.append(0, found.ends)[borders[1:]])
 
     def _new(self, chunk: str, kind: int) -> int:
         self._new_chunks.append(chunk)
@@ -212,10 +221,7 @@ class ChunkCache:
         if len(wrong):
             place = int(np.searchsorted(found.ends, wrong[0], side="right"))
             raise ForbiddenIds(self._new_chunks[place], found.run(place).tolist())
-        lengths = np.diff(found.ends, prepend=0)
-        self._starts = np.append(self._starts, len(self._table) + found.ends - lengths)
-        self._lengths = np.append(self._lengths, lengths)
-        self._table = np.append(self._table, found.ids)
+        self._known = self._known.followed_by(found)
         self._new_chunks.clear()
 
     def _forget(self) -> None:
@@ -229,9 +235,8 @@ class ChunkCache:
         self._new_chunks: list[str] = []
         self._kinds = bytearray(len(self._tokens))
         self._characters = 0
-        self._table = np.fromiter(self._control.values(), np.int32, len(self._tokens))
-        self._starts = np.arange(len(self._tokens))
-        self._lengths = np.ones(len(self._tokens), np.int64)
+        self._known = FlatIds.of([[index] for index in self._control.values()])
+        """The ids of the chunks."""
 
 
 class ForbiddenIds(Exception):
@@ -257,6 +262,8 @@ class _Chunks(dict[str, int]):
 def _edges(chunk: str) -> int:
     if not chunk:
         return _BEGINS_WITH_SPACE | _ENDS_WITH_SPACE
+    if chunk == chunk.strip():
+        return 0
     return _BEGINS_WITH_SPACE * chunk[0].isspace() | _ENDS_WITH_SPACE * chunk[-1].isspace()
 
 

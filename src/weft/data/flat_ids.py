@@ -34,3 +34,18 @@ class FlatIds:
     def run(self, number: int) -> np.ndarray:
         """The ids of one run, as a view."""
         return self.ids[self.ends[number - 1] if number else 0 : self.ends[number]]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def take(self, places: np.ndarray) -> FlatIds:
+        """Those of the runs at ``places``, int64, which may name a run many times."""
+        ends = self.ends[places]
+        lengths = ends - np.append(0, self.ends)[places]
+        taken_ends = np.cumsum(lengths)
+        total = int(taken_ends[-1]) if len(places) else 0
+        return FlatIds(self.ids[np.repeat(ends - taken_ends, lengths) + np.arange(total)], taken_ends)
+
+    def followed_by(self, others: FlatIds) -> FlatIds:
+        """These and others behind them."""
+        return FlatIds(np.append(self.ids, others.ids), np.append(self.ends, others.ends + len(self.ids)))
