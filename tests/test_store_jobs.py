@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """Of the helpers: all of one, and then of the other."""
     if request.param == "forked" and sys.platform != "linux":
         pytest.skip("processes are forked on Linux only")
-    for module in ("store_helper", "store_jobs"):
-        monkeypatch.setattr(f"weft.data.{module}.may_fork", lambda: request.param == "forked")
+    monkeypatch.setattr("weft.data.store_helper.may_fork", lambda: request.param == "forked")
     return str(request.param)
 
 
@@ -93,9 +93,8 @@ Helpers = tuple[list[Helper], list[Started]]
 
 def until_at_work(share: Share, helper: Helper) -> None:
     """Wait until a helper has claimed a block: this process would claim all of them before it is there."""
-    own = 1 if type(helper).__name__ == "_Forked" else 0  # this process has done its first block by then
     deadline = time.monotonic() + 60
-    while len(list(share.claims.iterdir())) <= own and time.monotonic() < deadline:
+    while not list(share.claims.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
@@ -412,9 +411,7 @@ def test_an_interrupt_just_behind_a_fork_unwinds_nothing_twice(
 def test_a_helper_whose_asker_was_gone_before_it_was_there_does_not_go_on(renderer: Renderer, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(5000)])
     source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
-    (tmp_path / "claims").mkdir()
-    work = Work(source=source, renderer=renderer, on_bad_row="error")
-    share = Share(work=work, claims=tmp_path / "claims", blocks=BlockFiles(tmp_path, [str(path)]), disproved=None)
+    share = Share.of(Work(source=source, renderer=renderer, on_bad_row="error"), tmp_path)
     gone = 2**22 + 1  # above the largest number of a process
     command = [sys.executable, "-m", "weft.data.store_helper"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -486,10 +483,8 @@ def test_modules_of_the_working_directory_are_not_the_helpers_own(
 def test_what_disproved_a_shortcut_is_told_to_helpers(renderer: Renderer, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(1)])
     source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
-    (tmp_path / "claims").mkdir()
-    work = Work(source=source, renderer=renderer, on_bad_row="error")
-    blocks = BlockFiles(tmp_path, [str(path)])
-    Share(work=work, claims=tmp_path / "claims", blocks=blocks, disproved="it was wrong").do(lambda rows: None)
+    share = Share.of(Work(source=source, renderer=renderer, on_bad_row="error"), tmp_path)
+    replace(share, disproved="it was wrong").do(lambda rows: None)
     assert renderer.disproved == "it was wrong"
     assert renderer.template._examples.disproved == "it was wrong"
     assert renderer.tokenizer._encoder.whole_because == "it was wrong"

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -28,6 +29,7 @@ from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds
 from weft.data.chunk_proof import pieces_by_chunk, probes, why_whole
 from weft.data.closed_tokenizer import REPLACE, Spec, closed, closed_name, unknown_token, without_prefix
 from weft.data.flat_ids import FlatIds
+from weft.data.shared_words import SharedWords
 from weft.errors import ModelError
 
 _PRIVATE_USE = range(0x10FFEE, 0x100000, -1)
@@ -102,6 +104,7 @@ class Encoder:
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
         self.disproved: str | None = None
+        self._shared: SharedWords | None = None
         self._sampled = 0
 
     def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
@@ -121,7 +124,7 @@ class Encoder:
         """
         if not self.disproved and self._chunks is not None:
             try:
-                ids = self._chunks.encode(runs)
+                ids = self._chunks.encode(runs, self._shared)
             except ForbiddenIds as error:
                 raise _text_became_control(error.text, error.ids, []) from None
             except _HoldsMark:
@@ -130,6 +133,15 @@ class Encoder:
                 if self._agrees_in_a_sample(runs, continues, ids):
                     return ids
         return FlatIds.of(self._encode_whole(list(map(Run, runs, continues))))
+
+    @contextmanager
+    def sharing(self, words: SharedWords) -> Iterator[None]:
+        """Within the block, tell other processes what is found out about words, and hear what they tell."""
+        self._shared = words
+        try:
+            yield
+        finally:
+            self._shared = None
 
     def encode_whole(self, reason: str) -> None:
         """From now on, encode texts whole."""

@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 _WORTH_A_PROCESS = 4_000_000
 """Characters that take longer to work on than a process takes to start."""
 _PARTS_PER_PROCESS = 4  # so that none waits long for the last one
-_NO_THREADS = {"TOKENIZERS_PARALLELISM": "false"}
-"""A forked process has none of the threads that tokenizers shares its work among, and would wait for them."""
+_THREADS = "TOKENIZERS_PARALLELISM"
+"""Tells tokenizers whether to share its work among threads."""
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -47,26 +47,40 @@ def may_fork() -> bool:
 
 
 @contextmanager
+def one_core_each() -> Iterator[None]:
+    """Within the block, tokenizers takes one core: there are processes for the others.
+
+    Only where no other thread reads the environment, which cannot be written safely then.
+    """
+    if not may_fork():
+        yield
+        return
+    before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_THREADS]
+        else:
+            os.environ[_THREADS] = before
+
+
+@contextmanager
 def starting() -> Iterator[None]:
     """Within the block, processes are started, and nothing of this one is in their way.
+
+    A forked one has none of the threads that tokenizers shares its work among, and would wait for them.
 
     An interrupt waits for the end of the block, in this process until it knows of those that it must end, and in a new one until
     :func:`on_interrupt` says what to do with it: it would unwind what this process is in the middle of.
     """
-    told = _NO_THREADS if may_fork() else {}
-    before = {name: os.environ.get(name) for name in told}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-    os.environ.update(told)  # before the fork, as tokenizers looks when it happens
     try:
-        with warnings.catch_warnings():
+        with one_core_each(), warnings.catch_warnings():  # before the fork, as tokenizers looks when it happens
             warnings.simplefilter("ignore", DeprecationWarning)  # of the threads that may_fork tells of
             yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 

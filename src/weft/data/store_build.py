@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from weft.data.block_files import BlockFiles
 from weft.data.columns import Columns, joined
 from weft.data.conversation_reader import ConversationReader, Tally
 from weft.data.render import Renderer
+from weft.data.shared_words import SharedWords
 from weft.data.shortcut import ShortcutWrong
 from weft.data.split import Portion
 from weft.data.store_account import BlockAccount
 from weft.garbage import collecting_seldom
+
+_FOLDERS = _CLAIMS, _BLOCKS, _WORDS = "claims", "blocks", "words"
+"""Of what processes leave for each other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,12 +106,27 @@ class Share:
     """What each of several processes is told."""
 
     work: Work
-    claims: Path
-    """The directory where blocks are claimed."""
-    blocks: BlockFiles
-    """What is made."""
+    folder: Path
+    """Where they leave things for each other."""
     disproved: str | None
     """Why no shortcuts may be taken, if they may not: what a renderer has learnt does not travel with it."""
+
+    @classmethod
+    def of(cls, work: Work, folder: Path) -> Self:
+        """The share of each, in a ``folder`` that is empty."""
+        for name in _FOLDERS:
+            (folder / name).mkdir()
+        return cls(work=work, folder=folder, disproved=work.renderer.disproved)
+
+    @property
+    def claims(self) -> Path:
+        """The directory where blocks are claimed."""
+        return self.folder / _CLAIMS
+
+    @property
+    def blocks(self) -> BlockFiles:
+        """What is made."""
+        return BlockFiles(self.folder / _BLOCKS, self.work.source.reader.files)
 
     def do(self, progress: Callable[[int], None], put: Callable[[int, Columns], None] | None = None) -> Done:
         """Encode as many blocks as can be claimed; ``put`` says where to, if not to :attr:`blocks`."""
@@ -121,4 +140,5 @@ class Share:
                 return False
             return True
 
-        return self.work.do(put or self.blocks.put, mine, progress)
+        with self.work.renderer.tokenizer.sharing(SharedWords(self.folder / _WORDS)):
+            return self.work.do(put or self.blocks.put, mine, progress)

@@ -106,10 +106,11 @@ def build_entry(
                 account=account,
             )
         files = work.source.reader.files
-        with ThreadPoolExecutor(1) as beside:
-            checked = beside.submit(check)
+        with ThreadPoolExecutor(2) as beside:
+            others = [beside.submit(check), beside.submit(sync, aside / _EXAMPLES)]
             _write_report(aside, account, fingerprint, files, notices, renderer=work.renderer.fingerprint)
-            checked.result()
+            for other in others:
+                other.result()
         entry = _open(aside, files, verify=False)
         _publish(aside, place, damaged=replaces_damaged)
         return entry
@@ -244,9 +245,10 @@ def _places(numbered: Mapping[str, Sequence[Sequence[Any]]], files: Sequence[str
 
 
 def _publish(aside: Path, entry: Path, *, damaged: bool) -> None:
-    """Move a complete entry into place; where someone else was faster with the same one, theirs stays."""
-    for name in (_EXAMPLES, _REPORT):
-        sync(aside / name)
+    """Move a complete entry, whose examples have reached the disk, into place; where someone else was faster with the same one,
+    theirs stays.
+    """
+    sync(aside / _REPORT)
     sync_directory(aside)
     if damaged:
         away = aside.with_name(f"{aside.name}.damaged")

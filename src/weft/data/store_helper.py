@@ -1,7 +1,7 @@
 """A process that does a share of the work of :mod:`weft.data.store_jobs`.
 
-It is forked where that is safe, and so has imported, read and proved from the start what this process has: half a second of
-work. Elsewhere it is a fresh interpreter (``python -m weft.data.store_helper``), which is told its share by standard input.
+It is forked where that is safe, and so has imported and read from the start what this process has: half a second of work.
+Elsewhere it is a fresh interpreter (``python -m weft.data.store_helper``), which is told its share by standard input.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each reads all of its rows, and encodes those blocks that it is the first to claim, by making a file of the block's name, which
 only one can make. So nobody waits for anybody, and a process that starts late, or is slow, does less. One of them writes the
-blocks as soon as all that stand before them are there: in their order, which is that of one process.
+blocks as soon as all that stand before them are there: in their order, which is that of one process. What they find out about
+words they tell each other.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from tempfile import TemporaryDirectory
 from weft.data.block_files import BlockFiles
 from weft.data.columns import Columns
 from weft.data.example_file import ExampleWriter
-from weft.data.in_parallel import may_fork
+from weft.data.in_parallel import one_core_each
 from weft.data.store_build import Done, Share, Work
-from weft.data.store_helper import Helper, start_helper
+from weft.data.store_helper import start_helper
 from weft.errors import DataError
 
 
@@ -34,26 +35,11 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
     Raises:
         DataError: a helper died, or a block is lost.
     """
-    with TemporaryDirectory(dir=place) as aside, ExitStack() as running:
-        claims, folder = Path(aside, "claims"), Path(aside, "blocks")
-        claims.mkdir()
-        folder.mkdir()
-        blocks = BlockFiles(folder, work.source.reader.files)
-        share = Share(work=work, claims=claims, blocks=blocks, disproved=work.renderer.disproved)
-        in_order = _InOrder(writer, blocks)
-        helpers: list[Helper] = []
-
-        def ask_for_help() -> None:
-            helpers.extend(running.enter_context(start_helper(share)) for _ in range(jobs - 1))
-
-        def go_on(rows: int) -> None:
-            if not helpers:
-                ask_for_help()
-            progress(rows * jobs)
-
-        if not may_fork():  # and so brings nothing of what the first block teaches
-            ask_for_help()
-        mine = share.do(go_on, in_order.put)
+    with TemporaryDirectory(dir=place) as aside, ExitStack() as running, one_core_each():
+        share = Share.of(work, Path(aside))
+        in_order = _InOrder(writer, share.blocks)
+        helpers = [running.enter_context(start_helper(share)) for _ in range(jobs - 1)]
+        mine = share.do(lambda rows: progress(rows * jobs), in_order.put)
         others = [helper.result() for helper in helpers]
         in_order.write_what_is_there()
     for other in others:
