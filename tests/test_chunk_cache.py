@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from random import Random
 from typing import Any
@@ -181,22 +180,26 @@ def test_words_of_scripts_without_spaces_have_the_ids_of_whole_texts() -> None:
     assert [ids.tolist() for ids in found] == subject._encode_whole([Run.of(text) for text in texts])
 
 
-@pytest.mark.parametrize("moment", range(1, 8))
+@pytest.mark.parametrize("moment", range(1, 9))
 def test_what_was_interrupted_is_learnt_anew(moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    subject, append, calls = encoder(byte_level()), np.append, count(1)
+    subject, calls = encoder(byte_level()), count(1)
     runs = [Run.of("of the box"), Run.of("a new word")]
     expected = [ids.tolist() for ids in encoder(byte_level()).encode(runs)]
     subject.encode(runs[:1])
 
-    def interrupted(*args: Any) -> Any:
-        if next(calls) >= moment:  # and again, while that is put in order
-            raise KeyboardInterrupt
-        return append(*args)
+    def interrupted(then: Callable[..., Any]) -> Callable[..., Any]:
+        def then_or_stop(*args: Any) -> Any:
+            if next(calls) >= moment:  # and again, while that is put in order
+                raise KeyboardInterrupt
+            return then(*args)
+
+        return then_or_stop
 
     with monkeypatch.context() as patched:
-        patched.setattr(np, "append", interrupted)
-        patched.setattr(ChunkCache, "_forget", lambda self: interrupted([], []))
-        with suppress(KeyboardInterrupt):
+        for name in ("append", "concatenate"):
+            patched.setattr(np, name, interrupted(getattr(np, name)))
+        patched.setattr(ChunkCache, "_forget", interrupted(ChunkCache._forget))
+        with pytest.raises(KeyboardInterrupt):
             subject.encode(runs)
     assert [ids.tolist() for ids in subject.encode(runs)] == expected
 

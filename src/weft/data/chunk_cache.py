@@ -23,11 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from weft.data.arrow_arrays import number_array, places_of_nulls, text_array, values_of
-from weft.data.flat_ids import FlatIds
-from weft.data.shared_words import SharedWords
-
-EncodeWords = Callable[[list[str]], FlatIds]
-"""Encodes short texts, each by itself."""
+from weft.data.flat_ids import EncodeWords, FlatIds
 
 _MOST_CHUNKS, _MOST_CHARACTERS = 2**17, 2**22
 """When more are kept, all are forgotten: the common ones are soon there again, and the memory stays bounded."""
@@ -59,8 +55,6 @@ class ChunkCache:
     _words: pa.LargeStringArray
     _word_numbers: np.ndarray
     _known: FlatIds
-    _met: list[str]
-    """Words behind a space that were met for the first time, among many, in the texts at hand."""
 
     def __init__(self, encode: EncodeWords, control: Mapping[str, int], forbidden: Collection[int]) -> None:
         self._encode, self._control = encode, dict(control)
@@ -73,12 +67,8 @@ class ChunkCache:
         """Whether the last time was not brought to its end, so that of some chunks it is not known what they are."""
         self._forget()
 
-    def encode(self, runs: Sequence[Sequence[str]], shared: SharedWords | None = None) -> FlatIds:
+    def encode(self, runs: Sequence[Sequence[str]]) -> FlatIds:
         """The ids of the runs.
-
-        Args:
-            runs: of texts and control tokens.
-            shared: where other processes tell the words that they meet.
 
         Raises:
             ForbiddenIds: text turned into a control token.
@@ -88,23 +78,19 @@ class ChunkCache:
             if self._is_unsure:
                 self._forget()
             self._is_unsure = True
-            ids = self._encoded(runs, shared)
+            ids = self._encoded(runs)
             self._is_unsure = False
             return ids
 
-    def _encoded(self, runs: Sequence[Sequence[str]], shared: SharedWords | None) -> FlatIds:
+    def _encoded(self, runs: Sequence[Sequence[str]]) -> FlatIds:
         if len(self._known) > _MOST_CHUNKS or self._characters > _MOST_CHARACTERS:
             self._forget()
-        if shared:
-            self._hear(shared)
         numbers, borders = self._numbers(runs)
         self.looked_up += len(numbers)
         wrong = self._cut_beside_space(numbers)
         if wrong.any():
             numbers, borders = self._put_together(runs, numbers, borders, wrong)
         self._encode_new()
-        if shared:
-            self._tell(shared)
         return self._ids(numbers, borders)
 
     def _numbers(self, runs: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
@@ -153,8 +139,7 @@ class ChunkCache:
             new = missing.unique()
             places = places.copy()
             places[unknown] = len(self._words) + values_of(pc.index_in(missing, value_set=new))
-            self._met = self._enter(new)
-            self._new_chunks += [f" {word}" for word in self._met]
+            self._new_chunks += [f" {word}" for word in self._enter(new)]
         return self._word_numbers[places], np.diff(values_of(lists.offsets))
 
     def _enter(self, words: pa.LargeStringArray) -> list[str]:
@@ -171,20 +156,6 @@ class ChunkCache:
         numbers = np.fromiter(map(self._behind.__getitem__, listed), np.int64, len(listed))
         self._word_numbers = np.append(self._word_numbers, numbers)
         return new
-
-    def _tell(self, shared: SharedWords) -> None:
-        """Tell others the words that were met among many."""
-        numbers = np.fromiter(map(self._behind.__getitem__, self._met), np.int64, len(self._met))
-        shared.tell(self._met, self._known.take(numbers))
-        self._met = []
-
-    def _hear(self, shared: SharedWords) -> None:
-        """Enter the words that others met first."""
-        for words, ids in shared.hear():
-            is_new = np.fromiter((word not in self._behind for word in words.to_pylist()), bool, len(words))
-            new = np.flatnonzero(is_new)
-            self._enter(words.take(number_array(new)))
-            self._known = self._known.followed_by(ids.take(new))
 
     def _put_together(
         self, runs: Sequence[Sequence[str]], numbers: np.ndarray, borders: np.ndarray, wrong: np.ndarray
@@ -247,7 +218,7 @@ class ChunkCache:
         if len(wrong):
             place = int(np.searchsorted(found.ends, wrong[0], side="right"))
             raise ForbiddenIds(self._new_chunks[place], found.run(place).tolist())
-        self._known = self._known.followed_by(found)
+        self._known = FlatIds.joined([self._known, found])
         self._new_chunks.clear()
 
     def _forget(self) -> None:
@@ -259,7 +230,6 @@ class ChunkCache:
         self._word_numbers = np.empty(0, np.int64)
         """Of their chunks."""
         self._new_chunks: list[str] = []
-        self._met = []
         self._kinds = bytearray(len(self._tokens))
         self._characters = 0
         self._known = FlatIds.of([[index] for index in self._control.values()])

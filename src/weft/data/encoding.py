@@ -124,7 +124,7 @@ class Encoder:
         """
         if not self.disproved and self._chunks is not None:
             try:
-                ids = self._chunks.encode(runs, self._shared)
+                ids = self._chunks.encode(runs)
             except ForbiddenIds as error:
                 raise _text_became_control(error.text, error.ids, []) from None
             except _HoldsMark:
@@ -136,7 +136,7 @@ class Encoder:
 
     @contextmanager
     def sharing(self, words: SharedWords) -> Iterator[None]:
-        """Within the block, tell other processes what is found out about words, and hear what they tell."""
+        """Within the block, find out the ids of words together with other processes."""
         self._shared = words
         try:
             yield
@@ -156,7 +156,7 @@ class Encoder:
 
     @cached_property
     def _chunks(self) -> ChunkCache | None:
-        return None if self.whole_because else ChunkCache(self._encode_words, self._control, self._forbidden)
+        return None if self.whole_because else ChunkCache(self._ids_of_words, self._control, self._forbidden)
 
     @property
     def known_chunks(self) -> float:
@@ -175,6 +175,10 @@ class Encoder:
             return True
         self.encode_whole(f"by the chunk, {run.text!r:.80} has other ids")
         return False
+
+    def _ids_of_words(self, words: Sequence[str]) -> FlatIds:
+        """As :meth:`_encode_words`, which other processes may spare this one."""
+        return self._shared.ids(words, self._encode_words) if self._shared else self._encode_words(words)
 
     def _encode_words(self, words: Sequence[str]) -> FlatIds:
         """The ids of words, of at least one, each by itself.

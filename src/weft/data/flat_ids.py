@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
@@ -27,6 +27,13 @@ class FlatIds:
         ends = np.cumsum([0, *map(len, runs)])[1:]
         return cls(np.fromiter(chain.from_iterable(runs), np.int32, int(ends[-1]) if len(ends) else 0), ends)
 
+    @classmethod
+    def joined(cls, parts: Sequence[FlatIds]) -> FlatIds:
+        """The runs of all parts, in order."""
+        before = np.cumsum([0, *(len(part.ids) for part in parts)])
+        ends = [part.ends + start for part, start in zip(parts, before, strict=False)]
+        return cls(np.concatenate([part.ids for part in parts]), np.concatenate(ends))
+
     def each(self) -> list[np.ndarray]:
         """The ids of each run, as views."""
         return [self.ids[start:end] for start, end in pairwise([0, *self.ends.tolist()])]
@@ -46,6 +53,6 @@ class FlatIds:
         total = int(taken_ends[-1]) if len(places) else 0
         return FlatIds(self.ids[np.repeat(ends - taken_ends, lengths) + np.arange(total)], taken_ends)
 
-    def followed_by(self, others: FlatIds) -> FlatIds:
-        """These and others behind them."""
-        return FlatIds(np.append(self.ids, others.ids), np.append(self.ends, others.ends + len(self.ids)))
+
+EncodeWords = Callable[[Sequence[str]], FlatIds]
+"""Encodes short texts, each by itself."""
