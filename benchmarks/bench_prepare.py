@@ -3,7 +3,7 @@
 messages   50,000 conversations of the recombined sentences of real data (benchmarks.recombined), the assistant's messages trained
 prompts    their first questions and answers as prompt and completion, the completion trained
 two        conversations, with two processes each, and weft also with one in turn
-growth     weft alone, on ten times as many conversations: what a further record takes of memory
+growth     weft alone, on ten times as many conversations: what a further record takes of memory, and what two processes do then
 
 Each program reads the file, renders, encodes and masks onto the disk, and packs into rows, in a fresh process, in turn. TRL
 writes packed rows; weft writes examples, and has the rows as a plan of examples in memory, which training reads them by. First
@@ -120,8 +120,8 @@ class _Bench:
         else:
             programs["one"] = ("weft", 1)
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in programs}
-        for _ in range(rounds):
-            for name, (program, count) in programs.items():
+        for turn in range(rounds):  # forwards and backwards: no program always follows the same one
+            for name, (program, count) in reversed(programs.items()) if turn % 2 else programs.items():
                 runs[name].append(self.run(program, kind, self.records, processes=count))
         figures = {
             name: {
@@ -146,14 +146,16 @@ class _Bench:
         }
 
     def growth(self) -> dict[str, Any]:
-        """Peak memory of weft by the number of records."""
+        """Peak memory of weft by the number of records, and the time of two processes for the most of them."""
         sizes = [self.records, 10 * self.records]
         found = [self.run("weft", "messages", count) for count in sizes]
+        two = self.run("weft", "messages", sizes[-1], processes=2)
         peaks = [run["peak_bytes"] for run in found]
         return {
             "records": sizes,
             "peak bytes": peaks,
             "seconds": [run["seconds"] for run in found],
+            "seconds of two": two["seconds"],
             "bytes per record": (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]),
         }
 
@@ -186,7 +188,9 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
         grown = results["growth"]
         parts.append(
             f"From {grown['records'][0]:,} to {grown['records'][1]:,} records weft's peak grows by "
-            f"{grown['bytes per record']:.0f} bytes a record (limit {RECORD_LIMIT})."
+            f"{grown['bytes per record']:.0f} bytes a record (limit {RECORD_LIMIT}). "
+            f"Of {grown['records'][1]:,} records, two processes are {grown['seconds'][1] / grown['seconds of two']:.2f} times as "
+            "fast as one."
         )
     disturbed = sum(entry["measured"]["disturbed"] for entry in results.values())
     lines = dict.fromkeys(measured_line(entry["measured"]) for entry in results.values())
