@@ -203,7 +203,11 @@ def _edited(name: str, **values: object) -> None:
         (lambda: write("model/tokenizer.json", ""), "model/tokenizer.json: it is not valid JSON"),
         (lambda: write("model/tokenizer.json", Path("model/tokenizer.json").read_bytes()[:999]), "tokenizer.json"),
         (lambda: write("model/tokenizer.json", "[]"), "model/tokenizer.json: it is not a JSON object"),
-        (lambda: write("model/tokenizer.json", "{}"), "not shaped as expected"),
+        (lambda: write("model/tokenizer.json", "{}"), 'model/tokenizer.json: it has no "model" with a "vocab"'),
+        (
+            lambda: write("model/tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": [1]}'),
+            "not shaped as expected",
+        ),
         (lambda: write("model/tokenizer.json", b"\xff"), "model/tokenizer.json: it is not UTF-8"),
         (lambda: write("model/tokenizer_config.json", "{"), "model/tokenizer_config.json: it is not valid JSON"),
         (lambda: write("model/generation_config.json", "[1]"), "model/generation_config.json: it is not a JSON object"),

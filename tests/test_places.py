@@ -120,6 +120,8 @@ def test_notes_beside_a_folder_of_records_are_not_taken_for_the_records(folder: 
         ("nope#5", "nope", "there is no such file or directory"),
         ("d/bb.jsonl#5", "d/bb.jsonl", "there is no such file or directory\n  fix: did you mean d/b.jsonl?"),
         ("d#0", "d#0", "a sample of no records is asked for"),
+        ("d#-1", "d#-1", "a sample has a whole number of records, not '-1'"),
+        ("d#10%", "d#10%", "a sample has a whole number of records, not '10%'"),
         (["d", "d/b.jsonl"], "d/b.jsonl", "the file is named twice, by d and by d/b.jsonl"),
         (["d/b.jsonl", "d/b.jsonl"], "d/b.jsonl", "the file is named twice"),
         (["d/b.jsonl#1", "d/b.jsonl#1"], "d/b.jsonl", "the file is named twice"),

@@ -31,6 +31,15 @@ def test_every_kind_gives_the_same_records(tmp_path: Path, ending: str, packing:
     assert data(path) == RECORDS
 
 
+def test_a_mark_inside_a_file_of_lines_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", b'{"a": 1}\n\xef\xbb\xbf{"a": 2}\n{"a": 3}\n')
+    first, marked, last = read_records(path)
+    assert isinstance(marked, BadRow)
+    assert (marked.location.line, marked.reason, marked.fix) == (2, "broken JSON", "remove it")
+    assert marked.detail.startswith("a byte order mark stands in the midst of the file")
+    assert [row.data for row in (first, last) if isinstance(row, Record)] == [{"a": 1}, {"a": 3}]
+
+
 @pytest.mark.parametrize("packing", PACK)
 @pytest.mark.parametrize("ending", [".txt", ".md"])
 def test_a_document_is_one_record(tmp_path: Path, ending: str, packing: str) -> None:

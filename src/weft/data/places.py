@@ -138,6 +138,10 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
                 "the link leads nowhere", where=text, fix=f"it should lead to {path.readlink()}: mend it there, or here"
             )
         else:
+            before, mark, size = text.rpartition("#")
+            if mark and _lies_there(Path(before)):
+                what = f"a sample has a whole number of records, not {size!r}"
+                raise DataError(what, where=name, fix="write it behind #, such as #500")
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
         what = f"the path cannot be read: {error.strerror}"

@@ -14,6 +14,8 @@ from weft.data.strict_json import InvalidJson, parse
 from weft.data.unpack import open_bytes
 from weft.types import Location, Record
 
+_MARK_INSIDE = "a byte order mark stands in the midst of the file, as where files were put together"
+
 
 def read_jsonl(path: Path, passing: Passing = never) -> Iterator[Record | BadRow]:
     """One record per line; blank lines are skipped but counted. While rows are ``passing``, none is parsed."""
@@ -39,6 +41,8 @@ def read_jsonl(path: Path, passing: Passing = never) -> Iterator[Record | BadRow
 
 
 def _bad_line(location: Location, line: str, problem: InvalidJson) -> BadRow:
+    if line.startswith("\ufeff"):
+        return BadRow(location=location, reason=problem.reason, detail=_MARK_INSIDE, raw=line, fix="remove it")
     column = f"column {problem.position + 1}: " if problem.position is not None else ""
     fix = "every line holds one whole record; a list of records belongs into a .json file" if column else MEND
     return BadRow(location=location, reason=problem.reason, detail=column + problem.detail, raw=line, fix=fix)

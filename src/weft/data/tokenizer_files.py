@@ -98,6 +98,9 @@ def _read(directory: Path) -> TokenizerFiles:
     spec = reader.json("tokenizer.json")
     if spec is None:
         raise _no_tokenizer(directory)
+    if not (isinstance(spec.get("model"), dict) and isinstance(spec["model"].get("vocab"), dict | list)):
+        where = str(directory / "tokenizer.json")
+        raise ModelError('it has no "model" with a "vocab"', where=where, fix="download the model again")
     config = reader.json("tokenizer_config.json") or {}
     generation = reader.json("generation_config.json") or {}
     settings, added = dict(config), _AddedTokens(spec, directory)
