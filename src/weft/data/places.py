@@ -21,6 +21,8 @@ Paths = str | Path | Sequence[str | Path]
 """One path, or several."""
 
 _SAMPLE = re.compile(r"(?P<path>.+)#(?P<count>\d[\d_]*)")
+_NO_SIZE = re.compile(r"[-+]?[\d.,_]*[%kK]?")
+"""What looks like the size of a sample, and is no part of a name."""
 _PATTERN = re.compile(r"[*?\[]")
 _LIST = re.compile(r"\[.*\*.*\]")
 """A list that YAML does not take for one: a name that begins with ``*`` means something else there."""
@@ -90,6 +92,9 @@ def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[
 def exists(paths: Paths) -> bool:
     """Whether something is there to read at each of ``paths``; it may be of no use all the same. A dataset of the hub counts:
     whether there is one shows when it is read.
+
+    Raises:
+        DataError: a sample has no size.
     """
     return all(
         _lies_there(Path(path)) or bool(_matches(path)) or is_dataset(path) for path, _ in map(_split, named(paths))
@@ -105,11 +110,20 @@ def reads(name: str, path: Path) -> bool:
 
 
 def _split(path: str) -> tuple[str, int | None]:
-    """The path without the size of a sample, and that size."""
-    match = _SAMPLE.fullmatch(path)
-    if match is None or _lies_there(Path(path)):
+    """The path without the size of a sample, and that size.
+
+    Raises:
+        DataError: what stands in the place of the size is none.
+    """
+    if _lies_there(Path(path)):
         return path, None
-    return match["path"], int(match["count"])
+    if match := _SAMPLE.fullmatch(path):
+        return match["path"], int(match["count"])
+    before, mark, size = path.rpartition("#")
+    if mark and _NO_SIZE.fullmatch(size) and (_lies_there(Path(before)) or _matches(before)):
+        what = f"a sample has a whole number of records, not {size!r}"
+        raise DataError(what, where=path, fix="write it behind #, such as #500")
+    return path, None
 
 
 def _lies_there(path: Path) -> bool:
@@ -138,10 +152,6 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
                 "the link leads nowhere", where=text, fix=f"it should lead to {path.readlink()}: mend it there, or here"
             )
         else:
-            before, mark, size = text.rpartition("#")
-            if mark and _lies_there(Path(before)):
-                what = f"a sample has a whole number of records, not {size!r}"
-                raise DataError(what, where=name, fix="write it behind #, such as #500")
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
         what = f"the path cannot be read: {error.strerror}"
