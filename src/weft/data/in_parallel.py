@@ -48,9 +48,9 @@ def may_fork() -> bool:
 
 @contextmanager
 def one_core_each() -> Iterator[None]:
-    """Within the block, tokenizers takes one core: there are processes for the others.
+    """Within the block, tokenizers takes one core, where processes are forked: they are there for the others.
 
-    Only where no other thread reads the environment, which cannot be written safely then.
+    It is told by the environment, which cannot be written safely where another thread may read it.
     """
     if not may_fork():
         yield
