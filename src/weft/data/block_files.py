@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,14 @@ import pyarrow as pa
 from weft.data.columns import Columns
 from weft.data.example_file import EXAMPLES, batch_of, numbered
 
+_FREE = ".free"
+"""How the names of files end whose blocks were taken."""
+
 
 class BlockFiles:
     """A file for each block, in ``folder``, whose name is the block's number.
+
+    A file that was taken is written anew: the system has memory for it already, and to get some would take longer than to write.
 
     Args:
         folder: where the files are.
@@ -25,18 +31,27 @@ class BlockFiles:
     def put(self, number: int, columns: Columns) -> None:
         """Write the examples of a block; a file that bears a number is complete."""
         unfinished = self._folder / f"{number}.unfinished"
-        with pa.ipc.new_stream(str(unfinished), EXAMPLES) as writer:
+        self._make(unfinished)
+        with unfinished.open("r+b", buffering=0) as file, pa.ipc.new_stream(file, EXAMPLES) as writer:
             if len(columns):
                 writer.write_batch(batch_of(columns, self._numbers))
         unfinished.rename(self._folder / str(number))
 
     def take(self, number: int) -> list[pa.RecordBatch] | None:
-        """The examples of a block, whose file is removed; None where it is not there yet."""
+        """The examples of a block, whose file is free for another one then; None where it is not there yet."""
         path = self._folder / str(number)
         if not path.exists():
             return None
         # Read, not mapped: pages that are mapped would count as memory of this process.
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
             batches = list(reader)
-        path.unlink()
+        path.rename(path.with_suffix(_FREE))
         return batches
+
+    def _make(self, path: Path) -> None:
+        """Make a file, of a free one where there is one: behind the end of what is written, it may hold more."""
+        for free in self._folder.glob(f"*{_FREE}"):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                free.rename(path)
+                return
+        path.touch()

@@ -113,19 +113,23 @@ def _why_unfit(pattern: str) -> str | None:
     return None
 
 
+def chunks_of(text: str) -> list[str]:
+    """The chunks of a text, one after the other; of an empty one, itself."""
+    return _BORDER.split(text)
+
+
 def pieces_by_chunk(cut: Callable[[str], list[str]], text: str) -> bool:
     """Whether ``cut``, which a tokenizer does before it encodes, finds the same pieces in the chunks of a text as in the text."""
-    return cut(text) == [piece for chunk in _BORDER.split(text) for piece in cut(chunk)]
+    return cut(text) == [piece for chunk in chunks_of(text) for piece in cut(chunk)]
 
 
 def probes() -> list[str]:
-    """Texts in which everything meets everything at a border."""
+    """Texts in which everything meets everything at a border, with every white space near one."""
     pairs = [f"{left} {right}" for left in _ATOMS for right in _ATOMS]
-    spaced = [
-        f"{left}{space}{right}" for left in _ATOMS for space in _SPACES for right in ("a", "1", "(", "中", "\u0301")
-    ]
-    edges = [text for space in _SPACES for text in (space, f"{space}a b{space}", f"a{space}")]
-    return [*pairs, *spaced, *edges, " ".join(_ATOMS), ""]
+    spaced = [f"{space}{atom}" for space in _SPACES for atom in ("a", "1", "(", "中", "\u0301")]
+    near = [text for some in spaced for text in (f"a{some} b", f"b a{some}")]
+    edges = [f"{space}a b{space}" for space in _SPACES]
+    return [*pairs, *near, *edges, " ".join(_ATOMS)]
 
 
 def _steps(step: Any, children: str) -> list[Any]:

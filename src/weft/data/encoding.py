@@ -30,15 +30,11 @@ from weft.data.chunk_proof import pieces_by_chunk, probes, why_whole
 from weft.data.closed_tokenizer import REPLACE, Spec, closed, closed_name, unknown_token, without_prefix
 from weft.data.flat_ids import FlatIds
 from weft.data.shared_words import SharedWords
+from weft.data.word_ids import WordIds
 from weft.errors import ModelError
 
 _PRIVATE_USE = range(0x10FFEE, 0x100000, -1)
 _DEFAULT_MARK = chr(_PRIVATE_USE[0])
-_IN_GROUP = 512
-"""Words that are handed over as one text: few, so that every core gets some."""
-_SHORT = 16
-"""Characters of a word, on average."""
-
 
 Parts = Sequence[str | ControlToken]
 """Texts and control tokens, in order; no text stands beside another, for each is encoded by itself."""
@@ -156,7 +152,7 @@ class Encoder:
 
     @cached_property
     def _chunks(self) -> ChunkCache | None:
-        return None if self.whole_because else ChunkCache(self._ids_of_words, self._control, self._forbidden)
+        return None if self.whole_because else ChunkCache(self._encode_chunks, self._control, self._forbidden)
 
     @property
     def known_chunks(self) -> float:
@@ -176,35 +172,25 @@ class Encoder:
         self.encode_whole(f"by the chunk, {run.text!r:.80} has other ids")
         return False
 
-    def _ids_of_words(self, words: Sequence[str]) -> FlatIds:
-        """As :meth:`_encode_words`, which other processes may spare this one."""
-        return self._shared.ids(words, self._encode_words) if self._shared else self._encode_words(words)
-
     def _encode_words(self, words: Sequence[str]) -> FlatIds:
         """The ids of words, of at least one, each by itself.
-
-        They are handed over as the words of a few texts. The tokenizer encodes each word by itself, too, and makes one answer of
-        a text: to make one takes as long as to find the ids of a word. ``encode_batch_fast`` would not say whose ids are whose,
-        but is faster where the words are long, as they are in scripts without spaces.
 
         Raises:
             _HoldsMark: one holds the character that control tokens are named by.
             UnicodeEncodeError: one holds half of a surrogate pair.
         """
-        text = "".join(words)
-        if _DEFAULT_MARK.encode() in text.encode():
-            raise _HoldsMark
-        tokenizer = self._tokenizer(False, _DEFAULT_MARK)
-        if len(text) > _SHORT * len(words):
-            found = tokenizer.encode_batch_fast(words, add_special_tokens=False)
-            return FlatIds.of([encoding.ids for encoding in found])
-        starts = range(0, len(words), _IN_GROUP)
-        groups = [words[start : start + _IN_GROUP] for start in starts]
-        found = tokenizer.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
-        ids = [np.array(encoding.ids, np.int32) for encoding in found]
-        owners = [start + np.array(encoding.word_ids, np.int64) for start, encoding in zip(starts, found, strict=True)]
-        ends = np.searchsorted(np.concatenate(owners), np.arange(len(words)), side="right")
-        return FlatIds(np.concatenate(ids), ends)
+        _require_no_mark(words)
+        return self._word_ids.of_words(words)
+
+    def _encode_chunks(self, chunks: Sequence[str]) -> FlatIds:
+        """As :meth:`_encode_words`, where texts may be cut into chunks; other processes may spare this one some of it."""
+        _require_no_mark(chunks)
+        encode = self._word_ids.of_chunks
+        return self._shared.ids(chunks, encode) if self._shared else encode(chunks)
+
+    @cached_property
+    def _word_ids(self) -> WordIds:
+        return WordIds(self._tokenizer(False, _DEFAULT_MARK), self._spec)
 
     def _why_whole(self) -> str | None:
         """Why texts are encoded whole; None where encoding them by the chunk is the same."""
@@ -318,6 +304,11 @@ class Encoder:
                         f"the tokenizer cannot continue a text exactly: {head!r} and {tail!r} read {joined!r} together",
                         fix=f"{REPLACE}: prompts and answers could not be encoded apart with this one",
                     )
+
+
+def _require_no_mark(words: Sequence[str]) -> None:
+    if _DEFAULT_MARK.encode() in "".join(words).encode():
+        raise _HoldsMark
 
 
 def _text_became_control(text: str, found: Sequence[int], expected: Sequence[int]) -> ModelError:
