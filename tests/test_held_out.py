@@ -118,7 +118,7 @@ def test_training_sets_are_read_once_to_divide_them_and_not_when_nothing_changed
     loaded = configure(tmp_path, datasets=[{"path": path} for path in paths])
     readings: Counter[str] = Counter()
     digests: Counter[str] = Counter()
-    blocks, digest = ConversationReader.blocks, contents.file_digest
+    blocks, digest = ConversationReader.blocks, contents.shared_digest
 
     def counted(self: ConversationReader, *given: Any, **further: Any) -> Iterator[Block]:
         readings.update(self.files)
@@ -129,7 +129,7 @@ def test_training_sets_are_read_once_to_divide_them_and_not_when_nothing_changed
         return digest(path)
 
     monkeypatch.setattr(ConversationReader, "blocks", counted)
-    monkeypatch.setattr(contents, "file_digest", taken)
+    monkeypatch.setattr(contents, "shared_digest", taken)
     monkeypatch.setattr(contents, "_SETTLED", -(10**18))  # no file counts as just written
     first = open_inputs(loaded)
     assert readings == dict.fromkeys(paths, 3), "to divide them, for training and for validation"

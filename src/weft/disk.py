@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+_PART = 2**20
 
 
 def sync(path: Path) -> None:
@@ -26,6 +29,16 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shared_digest(path: Path) -> str:
+    """The SHA-256 of the SHA-256s of a file's parts of 1 MiB, which threads take at once: for files that no one else compares."""
+    size = path.stat().st_size
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor() as threads:
+        parts = threads.map(
+            lambda start: hashlib.sha256(os.pread(file.fileno(), _PART, start)).digest(), range(0, size, _PART)
+        )
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def value_digest(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 
-from weft.disk import file_digest
+from weft.disk import shared_digest
 from weft.errors import DataError
 
 _SETTLED = 2 * 10**9
@@ -16,7 +16,7 @@ _SETTLED = 2 * 10**9
 
 
 def content(path: Path, *, anew: bool = False) -> str:
-    """The SHA-256 of a file's content, which a process takes once of a file that has not changed since.
+    """The digest of a file's content, which a process takes once of a file that has not changed since.
 
     Args:
         path: the file.
@@ -29,7 +29,7 @@ def content(path: Path, *, anew: bool = False) -> str:
         status = path.stat()
         # The second date tells also of a file that was put in the place of another, with that one's date of change.
         if anew or time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _SETTLED:
-            return file_digest(path)
+            return shared_digest(path)
         return _taken(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     except OSError as error:
         raise DataError(
@@ -51,7 +51,7 @@ def check_unchanged(digests: Iterable[tuple[Path, str]]) -> None:
 @lru_cache(maxsize=4096)
 def _taken(path: Path, stamp: tuple[int, ...]) -> str:
     """``stamp`` is another one when the file changed."""
-    return file_digest(path)
+    return shared_digest(path)
 
 
 @cache

@@ -26,7 +26,7 @@ from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import Account, SourceAccount, are_too_long, cannot_be_rendered
 from weft.data.store_build import Done, Work
 from weft.data.store_jobs import do_together
-from weft.disk import file_digest, sync, value_digest
+from weft.disk import shared_digest, sync, value_digest
 from weft.types import Location
 
 _EXAMPLES, _REPORT = "examples.arrow", "report.json"
@@ -188,7 +188,7 @@ def _open(place: Path, files: Sequence[str], *, verify: bool) -> Entry:
     if sealed["sha256"] != value_digest(body):
         raise _DamagedError(f"{_REPORT} is not what was written")
     examples = place / _EXAMPLES
-    if verify and (examples.stat().st_size != body["bytes"] or file_digest(examples) != body["sha256"]):
+    if verify and (examples.stat().st_size != body["bytes"] or shared_digest(examples) != body["digest"]):
         raise _DamagedError(f"{_EXAMPLES} is not what was written")
     return Entry(
         examples=ExampleFile(examples, files),
@@ -215,7 +215,7 @@ def _write_report(
     examples = directory / _EXAMPLES
     body = {
         "bytes": examples.stat().st_size,
-        "sha256": file_digest(examples),
+        "digest": shared_digest(examples),
         "fingerprint": fingerprint,
         "renderer": renderer,
         "numbers": asdict(account.numbers),

@@ -57,45 +57,52 @@ class WordIds:
         Chunks of which a text has no others are encoded as that text. Whose ids are whose is told by the bytes that each id
         stands for; where it is not, or the text would have other chunks, they are encoded as words.
         """
+        if self._bytes is None:
+            return self.of_words(chunks)
         groups = _groups(chunks)
         texts = ["".join(group) for group in groups]
         are_theirs = [
-            self._is_spelled(text) and chunks_of(text) == group for text, group in zip(texts, groups, strict=True)
+            self._is_normal(text) and chunks_of(text) == group for text, group in zip(texts, groups, strict=True)
         ]
-        encoded = self._tokenizer.encode_batch_fast(list(compress(texts, are_theirs)), add_special_tokens=False)
-        answers = iter(encoded)
-        divided = [
-            self._divided(np.array(next(answers).ids, np.int32), group) if are_theirs else None
-            for group, are_theirs in zip(groups, are_theirs, strict=True)
-        ]
-        parts = zip(groups, divided, strict=True)
-        return FlatIds.joined([self.of_words(group) if ids is None else ids for group, ids in parts])
+        answers = iter(self._tokenizer.encode_batch_fast(list(compress(texts, are_theirs)), add_special_tokens=False))
+        found = (
+            self._divided(np.array(next(answers).ids, np.int32), group, self._bytes) if is_theirs else None
+            for group, is_theirs in zip(groups, are_theirs, strict=True)
+        )
+        return FlatIds.joined([ids or self.of_words(group) for ids, group in zip(found, groups, strict=True)])
 
-    def _is_spelled(self, text: str) -> bool:
-        """Whether the ids of a text stand for its own bytes."""
-        normalizer = self._tokenizer.normalizer
-        return self._bytes is not None and (normalizer is None or normalizer.normalize_str(text) == text)
+    @staticmethod
+    def _divided(ids: np.ndarray, chunks: Sequence[str], lengths: np.ndarray) -> FlatIds | None:
+        """The ids of a text as those of its chunks; None where one reaches over a border.
 
-    def _divided(self, ids: np.ndarray, chunks: Sequence[str]) -> FlatIds | None:
-        """The ids of a text, int32, as those of its chunks; None where an id reaches over a border."""
-        assert self._bytes is not None
+        Args:
+            ids: of the text, int32.
+            chunks: of the text.
+            lengths: how many bytes each id of the vocabulary stands for.
+        """
         chunk_ends = np.cumsum([len(chunk.encode()) for chunk in chunks])
-        id_ends = np.cumsum(self._bytes[ids])
+        id_ends = np.cumsum(lengths[ids])
         ends = np.searchsorted(id_ends, chunk_ends) + 1
         are_ends = ends[-1] == len(ids) and bool((id_ends[ends - 1] == chunk_ends).all())
         return FlatIds(ids, ends) if are_ends else None
 
     @cached_property
     def _bytes(self) -> np.ndarray | None:
-        """How many bytes of text each id stands for: int64; None where there are bytes that none stands for."""
+        """How many bytes of text each id stands for: int64; None where that is not one number, or where bytes have no id."""
         vocabulary = self._spec["model"]["vocab"]
         if not vocabulary.keys() >= set(ByteLevel.alphabet()):
             return None
-        added = {token["id"]: len(token["content"].encode()) for token in self._spec["added_tokens"]}
+        added = {token["id"]: token["content"] for token in self._spec["added_tokens"]}
+        if not all(map(self._is_normal, added.values())):
+            return None
         lengths = np.zeros(max([*vocabulary.values(), *added]) + 1, np.int64)
         lengths[np.fromiter(vocabulary.values(), np.int64)] = np.fromiter(map(len, vocabulary), np.int64)
-        lengths[list(added)] = list(added.values())
+        lengths[list(added)] = [len(content.encode()) for content in added.values()]
         return lengths
+
+    def _is_normal(self, text: str) -> bool:
+        normalizer = self._tokenizer.normalizer
+        return normalizer is None or normalizer.normalize_str(text) == text
 
 
 def _groups(words: Sequence[str]) -> list[Sequence[str]]:

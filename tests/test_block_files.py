@@ -1,0 +1,52 @@
+"""Blocks on their way from one process to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from weft.data.block_files import BlockFiles
+from weft.data.columns import Columns
+from weft.types import Example, Location
+
+
+def a_block(examples: int) -> Columns:
+    return Columns.of(
+        [
+            Example(
+                ids=np.arange(number + 3, dtype=np.int32),
+                loss_weights=np.ones(number + 3, np.float32),
+                location=Location(path="some.jsonl", line=number + 1),
+            )
+            for number in range(examples)
+        ]
+    )
+
+
+def lines(files: BlockFiles, number: int) -> list[int]:
+    batches = files.take(number)
+    assert batches is not None
+    return [line for batch in batches for line in batch["line"].to_pylist()]
+
+
+def test_the_file_of_a_block_that_was_taken_is_written_again(tmp_path: Path) -> None:
+    files = BlockFiles(tmp_path, ["some.jsonl"])
+    files.put(0, a_block(500))
+    assert lines(files, 0) == list(range(1, 501))
+    (file,) = tmp_path.iterdir()
+    size = file.stat().st_size
+    files.put(1, a_block(2))  # stands before what is left of the first one
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("1", size)]
+    files.put(2, a_block(0))
+    assert lines(files, 1) == [1, 2]
+    assert lines(files, 2) == []
+    assert files.take(1) is None
+
+
+def test_a_free_file_that_another_process_took_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([self / "7.free"]))
+    files = BlockFiles(tmp_path, ["some.jsonl"])
+    files.put(0, a_block(1))
+    assert lines(files, 0) == [1]
