@@ -65,6 +65,7 @@ def test_chunks_are_encoded_as_one_text_and_divided_by_their_bytes() -> None:
     description = unmerged(byte_level(), ("Ġ", "a"))
     subject, tokenizer = counted(description)
     space, c3, a9 = letters.index("Ġ"), letters.index("Ã"), letters.index("©")
+    # Those of the first chunk, which follows none, are those of a word.
     expected = [
         [letters.index("a"), letters.index("b")],
         [len(letters)],
@@ -72,7 +73,7 @@ def test_chunks_are_encoded_as_one_text_and_divided_by_their_bytes() -> None:
         [space, c3, a9],
     ]
     assert listed(subject, ["ab", " a", " aa", " é"]) == expected
-    assert (tokenizer.texts, tokenizer.groups) == (1, 0)
+    assert (tokenizer.texts, tokenizer.groups) == (1, 1)
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
@@ -88,32 +89,31 @@ def test_ids_of_chunks_are_those_of_each_by_itself(cut: str, normalizer: str) ->
         assert listed(subject, chunks) == by_itself(tokenizer, chunks)
 
 
-def test_chunks_that_make_no_text_are_encoded_as_words() -> None:
+def test_chunks_that_no_other_stands_beside_are_encoded_as_words() -> None:
     subject, tokenizer = counted(unmerged(byte_level(), ("b", "c")))
-    words = ["ab", "cd", " e"]
+    words = ["ab", " \nb", " c ", " d\n e", "", " "]
     assert listed(subject, words) == by_itself(tokenizer._tokenizer, words)
-    assert (tokenizer.texts, tokenizer.groups) == (0, 1)
+    assert (tokenizer.texts, tokenizer.groups) == (1, 1)
 
 
 def test_where_an_id_reaches_over_a_border_chunks_are_encoded_as_words() -> None:
     over = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     subject, tokenizer = counted(unmerged(over, ("b", "Ġ")))
-    words = ["ab", " c"]
+    words = [" ab", " c"]
     assert listed(subject, words) == by_itself(tokenizer._tokenizer, words)
     assert (tokenizer.texts, tokenizer.groups) == (1, 1)
 
 
 @pytest.mark.parametrize("kind", ["a byte without an id", "a token that is normalised", "a text that is normalised"])
 def test_where_bytes_do_not_tell_whose_ids_are_whose_chunks_are_encoded_as_words(kind: str) -> None:
-    words = ["E\u0301a", " b", " e\u0301"]
     if kind == "a byte without an id":
         description = unmerged(byte_level())
         del description["model"]["vocab"]["Ã"]
     elif kind == "a token that is normalised":
         description = spec(byte_level(), normalizers.NFD(), PLAIN)
-        words = ["a", " b", " e\u0301"]
     else:
         description = spec(byte_level(), normalizers.NFC())
     subject, tokenizer = counted(description)
+    words = [" E\u0301a", " b", " e\u0301"]
     assert listed(subject, words) == by_itself(tokenizer._tokenizer, words)
-    assert (tokenizer.texts, tokenizer.groups) == (0, 1)
+    assert tokenizer.groups == 1

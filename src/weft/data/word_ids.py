@@ -7,6 +7,7 @@ as the texts that they make: then nothing is done for a single word but to encod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import compress
@@ -15,11 +16,13 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
-from weft.data.chunk_proof import Spec, chunks_of
+from weft.data.chunk_proof import Spec
 from weft.data.flat_ids import FlatIds
 
 _IN_GROUP = 512
 """Words that are handed over as one text: few, so that every core gets some."""
+_FOLLOWS = re.compile(r" \S(.*\S)?", re.DOTALL)
+"""A chunk that stands, in some text, behind another and before a third."""
 _SHORT = 16
 """Characters of a word, on average."""
 
@@ -54,37 +57,29 @@ class WordIds:
     def of_chunks(self, chunks: Sequence[str]) -> FlatIds:
         """As :meth:`of_words`, in two thirds of the time, where the tokenizer is proved to encode texts by the chunk.
 
-        Chunks of which a text has no others are encoded as that text. Whose ids are whose is told by the bytes that each id
-        stands for; where it is not, or the text would have other chunks, they are encoded as words.
+        Chunks that can follow each other are encoded as the text that they make. Whose ids are whose is told by the bytes that
+        each id stands for; where it is not, they are encoded as words.
         """
         if self._bytes is None:
             return self.of_words(chunks)
+        follow = np.array([_FOLLOWS.fullmatch(chunk) is not None for chunk in chunks])
+        found = self._of_text(list(compress(chunks, follow)), self._bytes)
+        if follow.all():
+            return found
+        others = self.of_words(list(compress(chunks, ~follow)))
+        order = np.append(np.flatnonzero(follow), np.flatnonzero(~follow))
+        return FlatIds.joined([found, others]).take(np.argsort(order))
+
+    def _of_text(self, chunks: Sequence[str], lengths: np.ndarray) -> FlatIds:
+        """The ids of chunks that can follow each other; ``lengths`` as :attr:`_bytes`."""
         groups = _groups(chunks)
         texts = ["".join(group) for group in groups]
-        are_theirs = [
-            self._is_normal(text) and chunks_of(text) == group for text, group in zip(texts, groups, strict=True)
-        ]
-        answers = iter(self._tokenizer.encode_batch_fast(list(compress(texts, are_theirs)), add_special_tokens=False))
-        found = (
-            self._divided(np.array(next(answers).ids, np.int32), group, self._bytes) if is_theirs else None
-            for group, is_theirs in zip(groups, are_theirs, strict=True)
-        )
-        return FlatIds.joined([ids or self.of_words(group) for ids, group in zip(found, groups, strict=True)])
-
-    @staticmethod
-    def _divided(ids: np.ndarray, chunks: Sequence[str], lengths: np.ndarray) -> FlatIds | None:
-        """The ids of a text as those of its chunks; None where one reaches over a border.
-
-        Args:
-            ids: of the text, int32.
-            chunks: of the text.
-            lengths: how many bytes each id of the vocabulary stands for.
-        """
-        chunk_ends = np.cumsum([len(chunk.encode()) for chunk in chunks])
-        id_ends = np.cumsum(lengths[ids])
-        ends = np.searchsorted(id_ends, chunk_ends) + 1
-        are_ends = ends[-1] == len(ids) and bool((id_ends[ends - 1] == chunk_ends).all())
-        return FlatIds(ids, ends) if are_ends else None
+        answers = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        parts = [FlatIds.of([])]
+        for group, text, answer in zip(groups, texts, answers, strict=True):
+            divided = _divided(np.array(answer.ids, np.int32), group, lengths) if self._is_normal(text) else None
+            parts.append(self.of_words(group) if divided is None else divided)
+        return FlatIds.joined(parts)
 
     @cached_property
     def _bytes(self) -> np.ndarray | None:
@@ -103,6 +98,21 @@ class WordIds:
     def _is_normal(self, text: str) -> bool:
         normalizer = self._tokenizer.normalizer
         return normalizer is None or normalizer.normalize_str(text) == text
+
+
+def _divided(ids: np.ndarray, chunks: Sequence[str], lengths: np.ndarray) -> FlatIds | None:
+    """The ids of a text as those of its chunks; None where one reaches over a border.
+
+    Args:
+        ids: of the text, int32.
+        chunks: of the text.
+        lengths: how many bytes each id of the vocabulary stands for.
+    """
+    chunk_ends = np.cumsum([len(chunk.encode()) for chunk in chunks])
+    id_ends = np.cumsum(lengths[ids])
+    ends = np.searchsorted(id_ends, chunk_ends) + 1
+    are_ends = ends[-1] == len(ids) and bool((id_ends[ends - 1] == chunk_ends).all())
+    return FlatIds(ids, ends) if are_ends else None
 
 
 def _groups(words: Sequence[str]) -> list[Sequence[str]]:
