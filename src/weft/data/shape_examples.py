@@ -106,12 +106,8 @@ class Plan:
         texts = list(values)
         if self.objects and not self._write(texts, control):
             return None
-        characters = 0
-        for text in texts:
-            characters += len(text)
-            if control.occur_in(text):
-                return None
-        if characters > _LONGEST_PROVED:
+        together = "".join(texts)  # which may hold control tokens that no text does: this way, one search will do
+        if len(together) > _LONGEST_PROVED or control.occur_in(together):
             return None
         for number in self.spoken:
             if texts[number].isspace():

@@ -34,7 +34,7 @@ from weft.data.weighing import weighing_notes
 from weft.errors import TemplateError
 from weft.types import Message, Role, Segment
 
-_TRIED_FIRST, _TRIED_OF = 16, 256
+_TRIED_FIRST, _TRIED_OF = 16, 1024
 """Of the uses of proofs, the first ones and then one of so many are tried."""
 _MOST_PLANS, _MOST_CHARACTERS = 512, 2**22
 """So many plans, and of so many characters, are kept."""
