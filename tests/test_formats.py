@@ -143,8 +143,8 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ({"user": U, "assistant": None}, "an assistant message is empty"),
         ({"user": U, "assistant": 4}, 'the field "assistant" must be text: found a number'),
         (
-            {"prompt": [{"role": "user", "content": U}], "completion": A},
-            'the field "prompt" must be text: found a list',
+            {"user": [{"role": "user", "content": U}], "assistant": A},
+            'the field "user" must be text: found a list',
         ),
         ({"messages": "hello"}, '"messages" must be a list: found text'),
         ({"messages": ["hello"]}, "a message must be an object: message 1 is text"),

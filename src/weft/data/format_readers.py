@@ -33,7 +33,15 @@ def _read_list(data: Data, field: str, read: Callable[[Any, int], Message], form
     items = data[field]
     if not isinstance(items, list):
         raise RowError(f'"{field}" must be a list', detail=f"found {kind_of(items)}", fix=f"write {form}")
-    messages = [read(item, number) for number, item in enumerate(items, 1)]
+    return under_system(data, [read(item, number) for number, item in enumerate(items, 1)])
+
+
+def under_system(data: Data, messages: list[Message]) -> list[Message]:
+    """The messages, behind the system message that a field beside them holds.
+
+    Raises:
+        RowError: they begin with another system message.
+    """
     beside = _system(data)
     if not beside or messages[:1] == beside:
         return messages
@@ -44,10 +52,19 @@ def _read_list(data: Data, field: str, read: Callable[[Any, int], Message], form
 
 def read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
     """One question and its answer, under the names in ``fields``."""
-    _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
-    _refuse_filled(data, "context", _CONTEXT, "set data.format: custom, with data.instruction_field and the like")
+    refuse_other_formats(data)
     user, assistant = fields
     return _asked_and_answered(data, text_at(data, user), text_at(data, assistant))
+
+
+def refuse_other_formats(data: Data) -> None:
+    """Refuse what a question and its answer leave no place for.
+
+    Raises:
+        RowError: the record holds earlier turns, or a context, in a field of its own.
+    """
+    _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
+    _refuse_filled(data, "context", _CONTEXT, "set data.format: custom, with data.instruction_field and the like")
 
 
 def read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:

@@ -251,10 +251,11 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
             raise RowError(
                 f"records with {NOT_YET[field]} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT
             )
-    for listed in rest.lists:
-        items, known = data[listed], LISTS[listed]
-        if isinstance(items, list) and not all(map(known.issuperset, items)):  # with custom, it may be a text
-            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
+    lists = [(data[listed], LISTS[listed]) for listed in rest.lists if isinstance(data[listed], list)]
+    if any(not all(map(known.issuperset, items)) for items, known in lists):
+        beside["message_fields"] = [
+            {key: item[key] for key in item if key not in known} for items, known in lists for item in items
+        ]
     if given is None:
         return beside
     if not isinstance(given, dict):

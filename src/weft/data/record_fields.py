@@ -55,7 +55,7 @@ class Form:
     """The other fields that it reads, of those that there are, with what they mean."""
     beside: tuple[tuple[str, str], ...]
     """Fields of what the conversation is held with, likewise."""
-    mappings: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    mappings: dict[tuple[tuple[str, ...], ...], tuple[str, ...]] = field(default_factory=dict)
     """Those made so far."""
 
     @classmethod
@@ -85,12 +85,15 @@ class Form:
                 *(key for key, _ in self.optional if data[key]),
                 *(key for key, _ in self.beside if data[key] not in NOTHING),
             )
-        if filled not in self.mappings:
+        lists = tuple(key for key in self.fields if isinstance(data[key], list))
+        if (filled, lists) not in self.mappings:
             meanings = _PAIR_MEANING if len(self.fields) == 2 else ("messages",)
-            others = [pair for pair in (*self.optional, *self.beside) if pair[0] in filled]
-            pairs = [*zip(self.fields, meanings, strict=True), *others]
-            self.mappings[filled] = tuple(f"{key} → {meaning}" for key, meaning in pairs)
-        return self.mappings[filled]
+            read = {
+                key: "messages" if key in lists else meaning for key, meaning in zip(self.fields, meanings, strict=True)
+            }
+            read |= {key: meaning for key, meaning in (*self.optional, *self.beside) if key in filled}
+            self.mappings[filled, lists] = tuple(f"{key} → {meaning}" for key, meaning in read.items())
+        return self.mappings[filled, lists]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +127,7 @@ def fields_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Fields:
         forms = [_custom(keys, reading)]
     else:
         anything = is_canonical or reading.format in ("auto", "chat", "custom")
-        forms = list(_fitting(keys, is_list, None if anything else reading.format))
+        forms = list(_fitting(keys, is_list, None if anything else reading.format, reading))
     return Fields(
         kind=_kind(names, reading),
         document_rest=Rest.of(keys, {TEXT}),
@@ -155,10 +158,11 @@ def _custom(keys: tuple[str, ...], reading: Reading) -> Form:
     return Form.of("custom", keys, (reading.instruction_field, reading.response_field), reading.optional_fields(), read)
 
 
-def _fitting(keys: tuple[str, ...], is_list: bool, only: str | None) -> Iterator[Form]:
+def _fitting(keys: tuple[str, ...], is_list: bool, only: str | None, reading: Reading) -> Iterator[Form]:
     for name, form in FORMATS.items():
         if only in (None, name) and (name == "pairs") == is_list:
+            read = (form.read_whole if reading.trains_all else None) or form.read
             optional = {key: MEANING[key] for key in form.optional}
             for fields in form.fields:
                 if set(fields) <= set(keys):
-                    yield Form.of(name, keys, fields, optional, form.read)
+                    yield Form.of(name, keys, fields, optional, read)
