@@ -109,7 +109,7 @@ def test_the_completion_alone_is_trained(tiny_tokenizer_dir: Path) -> None:
 def test_preparation_keeps_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("raw.jsonl").write_text(json.dumps(MANY) + "\n")
-    paths = ["data.raw_path=raw.jsonl", "data.train_path=t.jsonl", "data.split={train: 1, val: 0, test: 0}"]
+    paths = ["data.raw_path=raw.jsonl", "data.train_path=t.jsonl"]
     assert main(["prepare", *paths]) == 0
     prepared = json.loads(Path("t.jsonl").read_text())
     assert [message.get("weight") for message in prepared["messages"]] == [None, None, 0, None, None, None, None]

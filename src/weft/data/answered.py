@@ -20,7 +20,7 @@ def answered(data: Any, *, anew: bool = False) -> Any:
     """
     if not isinstance(data, Mapping):
         return data
-    for field in ("messages", "conversations"):
+    for field in ("messages", "conversations", "conversation"):
         messages = data.get(field)
         if isinstance(messages, list) and messages:
             last = messages[-1]

@@ -9,6 +9,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Literal
 
 from weft.data import oasst
+from weft.data.format_table import TEXTS
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem
 from weft.data.reading import DOCUMENTS, TREES, Reading
@@ -273,8 +274,8 @@ def _others(first: Record | BadRow, rows: Iterator[Record | BadRow]) -> Iterator
 
 def _characters(row: Record | BadRow) -> int:
     """Of a document."""
-    text = row.data.get("text") if isinstance(row, Record) and isinstance(row.data, dict) else None
-    return len(text) if isinstance(text, str) else 0
+    data = row.data if isinstance(row, Record) and isinstance(row.data, dict) else {}
+    return sum(len(data[name]) for name in TEXTS if isinstance(data.get(name), str))
 
 
 def _bad_row(record: Record, error: RowError) -> BadRow:

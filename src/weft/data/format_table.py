@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from weft.data.format_readers import read_alpaca, read_dolly, read_messages, read_pair, read_sharegpt
+from weft.data.format_readers import read_alpaca, read_dolly, read_messages, read_pair, read_qa, read_sharegpt
 from weft.data.messages import MESSAGE_FIELDS
 from weft.data.prompt_completion import read_prompt, read_whole_prompt
 from weft.data.row_error import Data
@@ -23,6 +23,8 @@ BESIDE = (*SETTING, "functions")
 """Those of them under all their names."""
 TEXT = "text"
 """The field of a document."""
+TEXTS = (TEXT, "content", "document")
+"""What it may be called instead, where there is none of the names before."""
 
 
 Reader = Callable[[Data, Sequence[str]], list[Message]]
@@ -40,9 +42,13 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "messages": Format((("messages",),), ("system",), read_messages),
-    "sharegpt": Format((("conversations",),), ("system",), read_sharegpt),
+    "sharegpt": Format((("conversations",), ("conversation",)), ("system",), read_sharegpt),
     "chat": Format((("user", "assistant"),), ("system",), read_pair),
-    "qa": Format((("input", "target"), ("question", "answer"), ("query", "response")), ("system",), read_pair),
+    "qa": Format(
+        (("input", "target"), ("question", "answer"), ("query", "response"), ("query", "answers", "tools")),
+        ("system",),
+        read_qa,
+    ),
     "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_prompt, read_whole_prompt),
     "alpaca": Format((("instruction", "output"),), ("input", "system", "history"), read_alpaca),
     "dolly": Format((("instruction", "response"),), ("context", "system"), read_dolly),
@@ -53,6 +59,7 @@ FORMATS: dict[str, Format] = {
 MEANING = {
     "messages": "messages",
     "conversations": "messages",
+    "conversation": "messages",
     "system": "system",
     "input": "user",
     "context": "user",
@@ -65,8 +72,11 @@ MEANING = {
 LISTS = {
     "messages": MESSAGE_FIELDS,
     "conversations": MESSAGE_FIELDS | TURN_FIELDS,
+    "conversation": MESSAGE_FIELDS | TURN_FIELDS,
     **dict.fromkeys(("prompt", "completion", "response"), MESSAGE_FIELDS),
 }
 """Fields that hold messages, or may, and what is read of each."""
+AS_JSON = ("messages", "conversations", "conversation", "history")
+"""Fields whose list may be given as JSON text, as a table of texts has to."""
 NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
 """Fields that cannot be left out of a record without changing what it says, and what they hold."""

@@ -33,6 +33,7 @@ from weft.data.record_fields import Fields, Form, Rest, fields_of, is_conversati
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
+from weft.data.unknown_shape import found, preference_in, refuse_preference, refuse_shape
 from weft.types import Conversation, Document, Material, Message, Record, Setting
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def detect(data: Any) -> str:
     """
     reading = Reading()
     named, is_list = _named_fields(data)
-    return _chosen(named, fields_of(tuple(named), is_list, reading), reading)[0].name
+    fields = fields_of(tuple(named), is_list, reading)
+    return _chosen(_with_lists(named, fields), fields, reading)[0].name
 
 
 def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
@@ -100,10 +102,14 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         data, is_list = _named_fields(record.data)
         fields = fields_of(tuple(data), is_list, reading)
         if fields.kind == "document":
-            return Parsed(format=TEXT, mapping=("text → document",), material=_document(data, fields, record, source))
+            mapping = (f"{fields.document} → document",)
+            return Parsed(format=TEXT, mapping=mapping, material=_document(data, fields, record, source))
         if fields.kind == "refused":
             _refuse_conversation(data, reading)
+        data = _with_lists(data, fields)
         form, messages = _chosen(data, fields, reading)
+        if messages and messages[-1].role == "user" and (preference := preference_in(data)):
+            refuse_preference(data, preference)
         check_turns(messages)
         if fields.has_setting and (setting := _setting(data)):
             messages[0] = replace(messages[0], setting=setting)
@@ -120,7 +126,7 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
 
 
 def _document(data: Data, fields: Fields, record: Record, source: str | None) -> Document:
-    text = text_at(data, TEXT)
+    text = text_at(data, fields.document)
     if not text or text.isspace():
         raise RowError(EMPTY_DOCUMENT, fix="leave it out")
     return Document(
@@ -133,15 +139,14 @@ def _document(data: Data, fields: Fields, record: Record, source: str | None) ->
 
 
 def _refuse_conversation(data: Data, reading: Reading) -> NoReturn:
-    found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
     if reading.mode == "cpt" and (oasst.is_message(data) or is_conversation(frozenset(data))):
         raise RowError(
             "the record is of a conversation, and mode: cpt trains documents",
-            detail=found,
+            detail=found(data),
             fix="set mode: sft to train conversations, or mode: cpt_mixed to train documents beside them",
         )
     raise RowError(
-        "the record is no document", detail=f'it has no field "{TEXT}"; {found}', fix=f'name its text "{TEXT}"'
+        "the record is no document", detail=f'it has no field "{TEXT}"; {found(data)}', fix=f'name its text "{TEXT}"'
     )
 
 
@@ -150,7 +155,7 @@ def _chosen(data: Data, fields: Fields, reading: Reading) -> tuple[Form, list[Me
     forms: Sequence[Form] = fields.forms
     if not forms:
         anything = fields.is_canonical or reading.format in ("auto", "chat", "custom")
-        _refuse_shape(data, None if anything else reading.format, reading)
+        refuse_shape(data, None if anything else reading.format, reading)
     if len(forms) > 1:
         forms = [form for form in forms if all(data[field] for field in form.fields)] or forms[:1]
     first, *others = forms
@@ -165,32 +170,6 @@ def _chosen(data: Data, fields: Fields, reading: Reading) -> tuple[Form, list[Me
     return first, messages
 
 
-def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
-    known = [(name, fields) for name, form in FORMATS.items() if name != "pairs" for fields in form.fields]
-    shapes = " or ".join(" + ".join(fields) for name, fields in known if only in (None, name))
-    found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
-    if only:
-        raise RowError(
-            f"the record is not in the format {only}",
-            detail=f"expected {shapes or _ELSEWHERE.get(only, only)}; {found}",
-            fix="set data.format: auto, which detects the format of each record",
-        )
-    if TEXT in data and reading.mode == "sft":
-        raise RowError(
-            "the record is a document, which mode: sft does not train",
-            detail=found,
-            fix="set mode: cpt to train documents, or mode: cpt_mixed to train conversations beside them; to fine-tune on it, "
-            f"name the fields {shapes}",
-        )
-    raise RowError("the record has no known format", detail=found, fix=f"{_OWN_FIELDS}; or name the fields {shapes}")
-
-
-_OWN_FIELDS = "say with data.format: custom, data.instruction_field and data.response_field which of them hold what"
-
-_ELSEWHERE = {
-    "pairs": '["a question", {"answer": …}]',
-    "oasst": "message_id + parent_id + role + text",
-}
 _RESERVED = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
 )
@@ -251,7 +230,7 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
             raise RowError(
                 f"records with {NOT_YET[field]} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT
             )
-    lists = [(data[listed], LISTS[listed]) for listed in rest.lists if isinstance(data[listed], list)]
+    lists = [(data[listed], LISTS[listed]) for listed in rest.lists if _is_of_objects(data[listed])]
     if any(not all(map(known.issuperset, items)) for items, known in lists):
         beside["message_fields"] = [
             {key: item[key] for key in item if key not in known} for items, known in lists for item in items
@@ -266,6 +245,21 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
     return {**beside, **given}
 
 
+def _is_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and not (value and isinstance(value[0], str))
+
+
+def _with_lists(data: Data, fields: Fields) -> Data:
+    """The record, with lists in place of JSON texts of them."""
+    texts = {
+        key: data[key] for key in fields.as_json if isinstance(data[key], str) and data[key].lstrip().startswith("[")
+    }
+    if not texts:
+        return data
+    fix = "write it as a list, or as JSON text of one (what Python prints of a list is none; json.dumps makes it)"
+    return {**data, **{key: from_json(text, f'the field "{key}" is not JSON', fix) for key, text in texts.items()}}
+
+
 def _named_fields(data: Any) -> tuple[Data, bool]:
     """The record by its fields, and whether it is a list: ``["a question", {"answer": …}]``, with further fields perhaps."""
     if isinstance(data, Mapping):
@@ -275,8 +269,11 @@ def _named_fields(data: Any) -> tuple[Data, bool]:
         if "question" in given and given["question"] != question:
             raise RowError("a pair holds two questions", fix="keep the one before the object")
         return {"question": question, **given}, True
+    is_list_of_objects = isinstance(data, list) and data and all(isinstance(item, Mapping) for item in data)
     raise RowError(
         "a record must be an object with named fields",
         detail=f"found {kind_of(data)}",
-        fix='write one like {"input": …, "target": …}',
+        fix='put the messages into one: {"messages": […]}'
+        if is_list_of_objects
+        else 'write one like {"input": …, "target": …}',
     )

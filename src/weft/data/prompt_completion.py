@@ -38,7 +38,7 @@ def _are_texts(data: Data, fields: Sequence[str]) -> bool:
 
 
 def _parts(data: Data, fields: Sequence[str]) -> tuple[list[Message], list[Message]]:
-    refuse_other_formats(data)
+    refuse_other_formats(data, fields)
     prompt, completion = _messages(data, fields[0], "user"), _messages(data, fields[1], "assistant")
     if all(message.role != "assistant" for message in completion):
         raise RowError(

@@ -12,6 +12,8 @@ from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt,
 from weft.errors import DataError
 from weft.types import Location, Record
 
+_INDEX = "Unnamed: 0"
+"""What pandas and datasets call a first column without a name, in which pandas writes the numbers of rows."""
 _SPELLED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ELSE_CALL = {",": ", or call it .csv", "\t": ", or call it .tsv"}
 
@@ -138,6 +140,8 @@ def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:
 
 def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
     names = [cell.strip() for cell in cells]
+    if len(names) > 1 and not names[0]:
+        names[0] = _INDEX
     if problem:
         raise problem.error()
     between = next((each for each in _SPELLED if each in names[0]), delimiter) if len(names) == 1 else delimiter
