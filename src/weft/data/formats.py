@@ -28,6 +28,7 @@ from weft.data.format_table import (
     Format,
 )
 from weft.data.messages import LEAVE_OUT
+from weft.data.oasst_nested import is_tree
 from weft.data.reading import Reading
 from weft.data.record_fields import Fields, Form, Rest, fields_of, is_conversation
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
@@ -139,7 +140,7 @@ def _document(data: Data, fields: Fields, record: Record, source: str | None) ->
 
 
 def _refuse_conversation(data: Data, reading: Reading) -> NoReturn:
-    if reading.mode == "cpt" and (oasst.is_message(data) or is_conversation(frozenset(data))):
+    if reading.mode == "cpt" and (oasst.is_message(data) or is_tree(data) or is_conversation(frozenset(data))):
         raise RowError(
             "the record is of a conversation, and mode: cpt trains documents",
             detail=found(data),

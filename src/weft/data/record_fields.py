@@ -161,7 +161,7 @@ def _document(names: frozenset[str]) -> str | None:
 
 def _kind(names: frozenset[str], reading: Reading, *, is_text: bool) -> Literal["conversation", "document", "refused"]:
     only = reading.mode == "cpt" or reading.format in DOCUMENTS
-    if only and (not is_text or names >= oasst.FIELDS):
+    if only and (not is_text or oasst.are_fields(names)):
         return "refused"
     if not is_text or reading.mode == "sft":
         return "conversation"

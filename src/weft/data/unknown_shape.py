@@ -12,7 +12,7 @@ from weft.data.tools import NOTHING
 
 _ELSEWHERE = {
     "pairs": '["a question", {"answer": …}]',
-    "oasst": "message_id + parent_id + role + text",
+    "oasst": "message_id + parent_id + role + text or message_tree_id + prompt with its replies",
 }
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """The fields in which sets of preferences keep the better and the worse answer."""
