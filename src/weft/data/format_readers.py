@@ -30,7 +30,7 @@ def read_sharegpt(data: Data, fields: Sequence[str]) -> list[Message]:
     A list of texts is what the user and the assistant say in turn.
     """
     items = data[fields[0]]
-    if isinstance(items, list) and items and all(isinstance(item, str) for item in items):
+    if isinstance(items, list) and items and isinstance(items[0], str) and all(isinstance(item, str) for item in items):
         return under_system(
             data,
             [Message(role="assistant" if place % 2 else "user", content=text) for place, text in enumerate(items)],

@@ -231,11 +231,11 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
             raise RowError(
                 f"records with {NOT_YET[field]} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT
             )
-    lists = [(data[listed], LISTS[listed]) for listed in rest.lists if _is_of_objects(data[listed])]
-    if any(not all(map(known.issuperset, items)) for items, known in lists):
-        beside["message_fields"] = [
-            {key: item[key] for key in item if key not in known} for items, known in lists for item in items
-        ]
+    for listed in rest.lists:
+        items = data[listed]
+        if _is_of_objects(items) and not all(map(LISTS[listed].issuperset, items)):
+            beside["message_fields"] = _message_fields(data, rest.lists)
+            break
     if given is None:
         return beside
     if not isinstance(given, dict):
@@ -246,19 +246,30 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
     return {**beside, **given}
 
 
+def _message_fields(data: Data, lists: Sequence[str]) -> list[dict[str, Any]]:
+    """What nothing reads of each message."""
+    return [
+        {key: item[key] for key in item if key not in LISTS[listed]}
+        for listed in lists
+        if _is_of_objects(data[listed])
+        for item in data[listed]
+    ]
+
+
 def _is_of_objects(value: Any) -> bool:
+    """Whether it is a list, and not one of texts; with custom, it may be a text."""
     return isinstance(value, list) and not (value and isinstance(value[0], str))
 
 
 def _with_lists(data: Data, fields: Fields) -> Data:
     """The record, with lists in place of JSON texts of them."""
-    texts = {
-        key: data[key] for key in fields.as_json if isinstance(data[key], str) and data[key].lstrip().startswith("[")
-    }
-    if not texts:
-        return data
-    fix = "write it as a list, or as JSON text of one (what Python prints of a list is none; json.dumps makes it)"
-    return {**data, **{key: from_json(text, f'the field "{key}" is not JSON', fix) for key, text in texts.items()}}
+    for key in fields.as_json:
+        if isinstance(data[key], str) and data[key].lstrip().startswith("["):
+            fix = (
+                "write it as a list, or as JSON text of one (what Python prints of a list is none; json.dumps makes it)"
+            )
+            data = {**data, key: from_json(data[key], f'the field "{key}" is not JSON', fix)}
+    return data
 
 
 def _named_fields(data: Any) -> tuple[Data, bool]:

@@ -90,7 +90,10 @@ class Form:
                 *(key for key, _ in self.optional if data[key]),
                 *(key for key, _ in self.beside if data[key] not in NOTHING),
             )
-        lists = tuple(key for key in self.fields if isinstance(data[key], list))
+        lists: tuple[str, ...] = ()
+        for key in self.fields:  # no expression: this is for every record
+            if isinstance(data[key], list):
+                lists += (key,)
         if (filled, lists) not in self.mappings:
             meanings = _MEANINGS[len(self.fields)]
             read = {
