@@ -59,10 +59,21 @@ def test_a_forced_format_names_them_too_where_detection_would_not_help() -> None
 
 
 def test_a_list_of_messages_under_another_name_is_named() -> None:
-    assert fix_of({"dialogue": CONVERSATION}) == 'rename "dialogue" to "messages"'
-    assert fix_of({"turns": said(("human", U), ("gpt", A))["conversations"]}) == 'rename "turns" to "conversations"'
-    assert fix_of({"id": "0", "data": [U, A]}).startswith('rename "data" to "conversations"')
+    assert fix_of({"dialogue": CONVERSATION}) == "rename 'dialogue' to \"messages\""
+    assert fix_of({"turns": said(("human", U), ("gpt", A))["conversations"]}) == "rename 'turns' to \"conversations\""
+    assert fix_of({"id": "0", "data": [U, A]}).startswith("rename 'data' to \"conversations\"")
+    assert "conversations or" in fix_of({"ctx": U, "endings": [A, U]}), "a list of choices is no conversation"
+    assert "\x1b" not in fix_of({"\x1b[31m": CONVERSATION})
     assert fix_of(CONVERSATION) == 'put the messages into one: {"messages": […]}'
+
+
+def test_splits_in_one_object_are_said_to_be_that() -> None:
+    assert "each split into a file of its own, such as train.jsonl" in fix_of({"train": [{"a": 1}], "test": []})
+
+
+def test_roles_of_calls_and_results_elsewhere_are_told_apart() -> None:
+    assert fix_of(turns(("user", U), ("tool_call", "{}"))) == 'write it as "tool_calls" of a message of the assistant'
+    assert fix_of(turns(("user", U), ("tool_response", "4"))) == 'write "tool"'
 
 
 # ---- preferences --------------------------------------------------------------------------------------------------------
@@ -185,6 +196,22 @@ def test_a_query_that_is_answered_by_calls(answers: Any) -> None:
         parse({"query": U, "answers": "[]", "tools": tools})
     with pytest.raises(RowError, match="a tool call is not JSON: message 2"):
         parse({"query": U, "answers": "four", "tools": tools})
+
+
+def test_definitions_and_calls_may_each_be_json_text() -> None:
+    call, tool = {"name": "f", "arguments": {"x": 1}}, {"name": "f", "parameters": {}}
+    data = turns(("user", U), ("tool", "4"), ("assistant", A))
+    data["messages"].insert(1, {"role": "assistant", "tool_calls": [json.dumps(call)]})
+    found = parse({**data, "tools": [json.dumps(tool)]})
+    assert found.messages[0].setting == Setting(tools=({"type": "function", "function": tool},))
+    assert found.messages[1].tool_calls == (ToolCall(name="f", arguments={"x": 1}),)
+    with pytest.raises(RowError, match="a tool definition is not JSON: tool 1, column 1"):
+        parse({**data, "tools": ["f(x)"]})
+    with pytest.raises(RowError, match="a tool call is not JSON: message 2, column 1"):
+        parse(
+            turns(("user", U))
+            | {"messages": [*turns(("user", U))["messages"], {"role": "assistant", "tool_calls": ["f"]}]}
+        )
 
 
 def test_a_function_call_need_not_be_text() -> None:

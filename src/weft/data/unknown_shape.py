@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from weft.data.format_table import FORMATS, TEXT
@@ -23,6 +23,9 @@ _ANSWERS = (
     *("reply", *(chosen for chosen, _ in _PREFERENCES)),
 )
 _SYSTEMS = ("system", "system_prompt", "system_message")
+_SAYING = ("content", "value")
+_SPLITS = ("train", "validation", "val", "dev", "test")
+_LABELS = ("id", "source", "category", "language")
 _CONTEXTS = ("context", "input", "passage")
 
 
@@ -30,10 +33,10 @@ def refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
     """Raise the error for a record that is read by no format, or not by the ``only`` one that is asked for."""
     if preference := preference_in(data):
         refuse_preference(data, preference)
-    known = [(name, fields) for name, form in FORMATS.items() if name != "pairs" for fields in form.fields]
-    shapes = " or ".join(" + ".join(fields) for name, fields in known if only in (None, name))
+    known = {name: form.fields for name, form in FORMATS.items() if name != "pairs"}
+    shapes = _spelled(known.get(only, ()) if only else [first for first, *_ in known.values()])
     if only:
-        is_known = any(data.keys() >= set(fields) for _, fields in known)
+        is_known = any(data.keys() >= set(fields) for forms in known.values() for fields in forms)
         auto = "set data.format: auto, which detects the format of each record"
         raise RowError(
             f"the record is not in the format {only}",
@@ -51,8 +54,12 @@ def refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
     raise RowError(
         "the record has no known format",
         detail=found(data),
-        fix=own_fields(data) or _renamed_list(data) or f"{say}; or name the fields {shapes}",
+        fix=own_fields(data) or _of_lists(data) or f"{say}; or name the fields {shapes}",
     )
+
+
+def _spelled(shapes: Iterable[Sequence[str]]) -> str:
+    return " or ".join(" + ".join(fields) for fields in shapes)
 
 
 def found(data: Data) -> str:
@@ -76,15 +83,18 @@ def own_fields(data: Data) -> str | None:
     return "set data.format: custom, " + ", ".join(f"data.{key}: {name}" for key, name in fields.items())
 
 
-def _renamed_list(data: Data) -> str | None:
-    """What to call a field that holds messages, or texts of a conversation."""
-    lists = [(name, value) for name, value in data.items() if isinstance(value, list) and len(value) > 1]
-    for name, value in lists:
-        if all(_speaker(item) is not None for item in value):
-            return f'rename "{name}" to "{"messages" if "role" in value[0] else "conversations"}"'
-    texts = [name for name, value in lists if all(isinstance(item, str) for item in value)]
-    if len(texts) == 1:
-        return f'rename "{texts[0]}" to "conversations", if its texts are the user\'s and the assistant\'s in turn'
+def _of_lists(data: Data) -> str | None:
+    """What to do with a field that holds messages, texts of a conversation, or records."""
+    lists = {name: value for name, value in data.items() if isinstance(value, list) and value}
+    for name, items in lists.items():
+        if all(_speaker(item) is not None and not item.keys().isdisjoint(_SAYING) for item in items):
+            return f'rename {name!r:.40} to "{"messages" if "role" in items[0] else "conversations"}"'
+    texts = [name for name, items in lists.items() if len(items) > 1 and all(isinstance(item, str) for item in items)]
+    if len(texts) == 1 and not any(isinstance(value, str) for name, value in data.items() if name not in _LABELS):
+        return f"rename {texts[0]!r:.40} to \"conversations\", if its texts are the user's and the assistant's in turn"
+    splits = [name for name in _SPLITS if isinstance(data.get(name), list)]
+    if splits and all(isinstance(item, dict) for item in data[splits[0]]):
+        return f"write each split into a file of its own, such as {splits[0]}.jsonl with a record on each line"
     return None
 
 
