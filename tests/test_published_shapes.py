@@ -110,6 +110,17 @@ def test_a_preference_beside_a_whole_conversation_is_kept_as_it_was() -> None:
     assert parse(data).meta == {"chosen": CONVERSATION, "rejected": CONVERSATION}
 
 
+@pytest.mark.parametrize(("prompt", "completion"), [(U, A), (CONVERSATION[:1], CONVERSATION[1:])])
+def test_an_answer_that_is_not_wanted_is_not_learned(prompt: Any, completion: Any) -> None:
+    data = {"prompt": prompt, "completion": completion}
+    for label in (True, None, 0, "false"):
+        assert messages({**data, "label": label}) == TURN
+        assert parse({**data, "label": label}).meta == {"label": label}
+    with pytest.raises(RowError, match="an answer that its label calls unwanted"):
+        parse({**data, "label": False})
+    assert messages({"question": U, "answer": A, "label": False}) == TURN
+
+
 # ---- conversations ------------------------------------------------------------------------------------------------------
 
 

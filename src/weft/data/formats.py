@@ -34,7 +34,7 @@ from weft.data.record_fields import Fields, Form, Rest, fields_of, is_conversati
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
-from weft.data.unknown_shape import found, preference_in, refuse_preference, refuse_shape
+from weft.data.unknown_shape import UNPAIRED, found, preference_in, refuse_preference, refuse_shape, refuse_unwanted
 from weft.types import Conversation, Document, Material, Message, Record, Setting
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         form, messages = _chosen(data, fields, reading)
         if messages and messages[-1].role == "user" and (preference := preference_in(data)):
             refuse_preference(data, preference)
+        if form.fields == UNPAIRED and data.get("label") is False:
+            refuse_unwanted()
         check_turns(messages)
         if fields.has_setting and (setting := _setting(data)):
             messages[0] = replace(messages[0], setting=setting)

@@ -1,4 +1,4 @@
-"""What is said of records that no format fits: what they hold, what they may be, and the settings that read them."""
+"""What is said of records that no format fits, and of preferences: what they hold, may be, and the settings that read them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _ELSEWHERE = {
 }
 _PREFERENCES = (("chosen", "rejected"), ("preferred_output", "non_preferred_output"))
 """The fields in which sets of preferences keep the better and the worse answer."""
+UNPAIRED = ("prompt", "completion")
+"""The fields beside which a ``label`` says whether the answer is wanted, in sets of single preferences."""
 
 _QUESTIONS = ("instruction", "question", "query", "prompt", "problem", "input", "inputs", "user", "human", "task")
 _ANSWERS = (
@@ -110,6 +112,15 @@ def refuse_preference(data: Data, fields: tuple[str, str]) -> NoReturn:
         "the record is a preference between two answers, and supervised fine-tuning learns from one",
         detail=f'the fields "{chosen}" and "{rejected}"',
         fix=f"to train on the chosen answers alone, {_use_of(data, chosen)}; or leave such records out",
+    )
+
+
+def refuse_unwanted() -> NoReturn:
+    """Raise the error for a record of an answer that is not wanted."""
+    raise RowError(
+        "the record is an answer that its label calls unwanted, and supervised fine-tuning would learn it",
+        detail='the field "label" is false',
+        fix="leave such records out (on_bad_row: drop does), or name the field otherwise if it means something else",
     )
 
 
