@@ -45,6 +45,7 @@ def fix_of(data: Any, format: Any = "auto") -> str:
         ({"passage": "Long.", "Question": U, "reply": A}, [("user", f"{U}\n\nLong."), TURN[1]]),
         ({"context": "Long.", "question": U, "answer": A}, [("user", f"{U}\n\nLong."), TURN[1]]),
         ({"system": S, "question": U, "chosen": A, "rejected": "no"}, [("system", S), *TURN]),
+        ({"prompt": U, "chosen": A, "rejected": "no", "answer": "4"}, TURN),
     ],
 )
 def test_the_settings_that_are_named_read_the_record(data: dict[str, Any], expected: list[tuple[str, str]]) -> None:

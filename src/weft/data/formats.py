@@ -29,12 +29,13 @@ from weft.data.format_table import (
 )
 from weft.data.messages import LEAVE_OUT
 from weft.data.oasst_nested import is_tree
+from weft.data.preferences import UNPAIRED, preference_in, refuse_preference, refuse_unwanted
 from weft.data.reading import Reading
 from weft.data.record_fields import Fields, Form, Rest, fields_of, is_conversation
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
-from weft.data.unknown_shape import UNPAIRED, found, preference_in, refuse_preference, refuse_shape, refuse_unwanted
+from weft.data.unknown_shape import found, refuse_shape
 from weft.types import Conversation, Document, Material, Message, Record, Setting
 
 if TYPE_CHECKING:

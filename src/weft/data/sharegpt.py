@@ -62,3 +62,8 @@ def read_turn(item: Any, number: int) -> Message:
             "a function call is empty", detail=f"message {number}", fix='write {"name": …, "arguments": {…}}'
         )
     return read_message({**beside, "role": role, "content": "", "tool_calls": calls}, number)
+
+
+def speaker_of(item: Any) -> Any:
+    """Who says a message or a turn; None where it is neither, or does not tell."""
+    return item.get("role", item.get("from")) if isinstance(item, Mapping) else None
