@@ -68,6 +68,10 @@ def test_a_list_of_messages_under_another_name_is_named() -> None:
     assert fix_of(CONVERSATION) == 'put the messages into one: {"messages": […]}'
 
 
+def test_a_prompt_alone_lacks_its_answer() -> None:
+    assert fix_of({"prompt": CONVERSATION[:1]}) == fix_of({"prompt": U, "id": 3}) == 'add the answer as "completion"'
+
+
 def test_splits_in_one_object_are_said_to_be_that() -> None:
     assert "each split into a file of its own, such as train.jsonl" in fix_of({"train": [{"a": 1}], "test": []})
 

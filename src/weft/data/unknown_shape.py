@@ -45,10 +45,11 @@ def refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
             f"name the fields {shapes}",
         )
     say = "say with data.format: custom, data.instruction_field and data.response_field which of them hold what"
+    missing = 'add the answer as "completion"' if "prompt" in data else None
     raise RowError(
         "the record has no known format",
         detail=found(data),
-        fix=own_fields(data) or _of_lists(data) or f"{say}; or name the fields {shapes}",
+        fix=own_fields(data) or missing or _of_lists(data) or f"{say}; or name the fields {shapes}",
     )
 
 
