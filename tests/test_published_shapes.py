@@ -14,6 +14,7 @@ import pytest
 
 from format_records import TURN, A, S, U, messages, parse, said, turns
 from weft.config.data_schema import DataConfig
+from weft.data.answered import answered
 from weft.data.conversations import read_conversations
 from weft.data.formats import RowError, detect
 from weft.data.reading import Reading, reading_of
@@ -254,6 +255,22 @@ def test_a_call_that_is_spelled_out_is_answered(calling: str) -> None:
 def test_what_is_no_call_is_not_answered_by_a_tool(answer: str) -> None:
     with pytest.raises(RowError, match="a tool's result stands without its call"):
         parse(said(("user", U), ("assistant", answer), ("tool", "4"), ("assistant", A)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"prompt": CONVERSATION[:1]},
+        {"prompt": CONVERSATION[:1], "completion": CONVERSATION[1:]},
+        {"query": U, "answers": ["four"]},
+        {"query": U, "answers": "[]", "tools": "[]"},
+        {"query": U, "answers": '[{"name": "f"}]', "tools": [{"name": "f"}]},
+        {"conversation": CONVERSATION[:1]},
+        {"conversations": CONVERSATION[:1], "chosen": {}, "rejected": {}},
+    ],
+)
+def test_questions_without_a_usable_answer_are_read_as_benchmarks_are(data: dict[str, Any]) -> None:
+    assert messages(answered(data, anew=True))[0] == ("user", U)
 
 
 # ---- tables and documents -----------------------------------------------------------------------------------------------
