@@ -103,6 +103,19 @@ def test_text_that_is_no_utf8_in_a_table_hides_no_other_row(tmp_path: Path) -> N
     assert data(path) == [{"a": "good"}, "the text is not valid UTF-8", {"a": "fine"}]
 
 
+def test_a_value_of_csv_that_is_no_text_is_named_with_its_column_and_its_row_is_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b'a,b\n1,"x\n\xff y"\n2,\0\n3,z\n4\xff,\xff\n')
+    several, nul, _, both = read_records(path)
+    assert isinstance(several, BadRow)
+    assert isinstance(nul, BadRow)
+    assert isinstance(both, BadRow)
+    assert data(path)[2] == {"a": "3", "b": "z"}
+    assert str(several.location) == f"{path}:3"
+    assert (several.detail, several.raw) == ("byte 1 of the line is 0xff, in the column 'b'", '1,"x\n\ufffd y"')
+    assert (nul.detail, nul.raw) == ("in the column 'b'", "2,\0")
+    assert both.detail == "byte 2 of the line is 0xff"
+
+
 NO_UTF8 = pa.array([b"good", b"caf\xe9"]).view(pa.string())
 
 

@@ -66,7 +66,7 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
         if header is None and (row or cells):
             header = _header(path, cells, row, delimiter)
         elif row:
-            yield row
+            yield _with_column(row, header or [], cells)
         elif header and cells:
             yield _row(location, header, cells, pending)
 
@@ -130,12 +130,20 @@ def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:
             return too_long(location, line[:4_000].decode(errors="replace"))
         if b"\0" in line:
             fix = "save the file as UTF-8 text"
-            return BadRow(location=location, reason="the text holds a NUL byte", raw=_text([line]), fix=fix)
+            return BadRow(location=location, reason="the text holds a NUL byte", raw=_text(pending), fix=fix)
         try:
             line.decode()
         except UnicodeDecodeError as error:
-            return not_utf8(location, line, error)
+            return replace(not_utf8(location, line, error), raw=_text(pending))
     return None
+
+
+def _with_column(row: BadRow, header: list[str], cells: list[str]) -> BadRow:
+    """The bad row, which names the one column that is no text, if there is just one."""
+    columns = [name for name, cell in zip(header, cells, strict=False) if "\ufffd" in cell or "\0" in cell]
+    if len(columns) != 1 or len(cells) != len(header):
+        return row
+    return replace(row, detail=", ".join(filter(None, [row.detail, f"in the column {columns[0]!r}"])))
 
 
 def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
