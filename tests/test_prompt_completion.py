@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import IM_END
 from format_records import TURN, A, S, U, messages, parse
+from test_format_laws import CONVERSATIONS
 from weft.cli import main
 from weft.config.data_schema import DataConfig
 from weft.data.conversations import canonical
@@ -158,3 +162,19 @@ def test_a_message_is_read_as_it_is_in_a_list_of_messages() -> None:
     found = parse({"prompt": [{"role": "developer", "content": S}, ASKED], "completion": [thinking]})
     assert found.messages[-1] == Message(role="assistant", content=A, reasoning="Because.")
     assert found.messages[0].role == "system"
+
+
+@given(CONVERSATIONS, st.data())
+@settings(max_examples=60, deadline=None)
+def test_wherever_a_conversation_is_cut_it_is_the_same_one(conversation: Conversation, data: st.DataObject) -> None:
+    record = json.loads(json.dumps(canonical(conversation)))
+    said = record.pop("messages")
+    cut = data.draw(st.integers(1, len(said) - 1))
+    del record["id"], record["meta"]
+    whole = {**record, "prompt": said[:cut], "completion": said[cut:]}
+    expected = [
+        replace(one, weight=0.0) if number < cut and one.role == "assistant" and one.weight is None else one
+        for number, one in enumerate(conversation.messages)
+    ]
+    assert list(parse(whole).messages) == expected
+    assert list(parse(whole, Reading(trains_all=True)).messages) == list(conversation.messages)
