@@ -84,9 +84,10 @@ def refuse_other_formats(data: Data, fields: Sequence[str]) -> None:
         RowError: the record holds earlier turns, or a context, in a field of its own.
     """
     _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
-    instruction, response = fields
-    own = f"set data.format: custom, data.instruction_field: {instruction}, data.response_field: {response}"
-    _refuse_filled(data, "context", _CONTEXT, own)
+    if "context" in data:
+        instruction, response = fields
+        own = f"set data.format: custom, data.instruction_field: {instruction}, data.response_field: {response}"
+        _refuse_filled(data, "context", _CONTEXT, own)
 
 
 def read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:

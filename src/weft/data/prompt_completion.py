@@ -34,8 +34,8 @@ def read_whole_prompt(data: Data, fields: Sequence[str]) -> list[Message]:
 
 
 def _are_texts(data: Data, fields: Sequence[str]) -> bool:
-    prompt, completion = data[fields[0]], data[fields[1]]
-    return not (isinstance(prompt, (list, dict)) or isinstance(completion, (list, dict)))
+    prompt, completion = fields
+    return not (isinstance(data[prompt], (list, dict)) or isinstance(data[completion], (list, dict)))
 
 
 def _parts(data: Data, fields: Sequence[str]) -> tuple[list[Message], list[Message]]:
