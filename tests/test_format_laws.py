@@ -92,6 +92,12 @@ def test_a_record_of_any_format_is_its_conversation_in_any_order_of_fields(
     elif name == "sharegpt":
         record = said(("human", question), ("gpt", answer))
         expected = [Message(role=role, content=text) for role, text in exchange]  # type: ignore[arg-type]
+    elif len(fields) == 3:
+        call, tool = {"name": answer, "arguments": {"x": 1}}, {"type": "function", "function": {"name": answer}}
+        record = dict(zip(fields, (question, json.dumps([call]), [tool]), strict=True))
+        asked = Message(role="user", content=question, setting=Setting(tools=(tool,)))
+        calls = (ToolCall(name=answer, arguments={"x": 1}),)
+        expected = [asked, Message(role="assistant", content="", tool_calls=calls)]
     else:
         record = dict(zip(fields, (question, answer), strict=True))
         expected = [Message(role=role, content=text) for role, text in exchange]  # type: ignore[arg-type]
@@ -147,6 +153,13 @@ ANYTHING = st.recursive(
                     "context",
                     "history",
                     "answer",
+                    "answers",
+                    "query",
+                    "prompt",
+                    "completion",
+                    "conversation",
+                    "chosen",
+                    "rejected",
                 ]
             ),
             inner,

@@ -151,7 +151,7 @@ def test_a_custom_field_may_have_a_name_that_means_something_elsewhere(question:
     ("record", "fix"),
     [
         ({"system_prompt": "s", "question": "q", "response": "r"}, "data.format: custom, data.instruction_field"),
-        ({"prompt": [{"role": "user", "content": "q"}], "completion": "a"}, "messages belong into a list"),
+        ({"user": [{"role": "user", "content": "q"}], "assistant": "a"}, "messages belong into a list"),
         ({"instruction": {"0": "q"}, "output": {"0": "a"}}, "make one text of it"),
         ({"question": "2 + 2?", "answer": 4}, "put quotes around it"),
     ],

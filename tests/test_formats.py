@@ -143,8 +143,8 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ({"user": U, "assistant": None}, "an assistant message is empty"),
         ({"user": U, "assistant": 4}, 'the field "assistant" must be text: found a number'),
         (
-            {"prompt": [{"role": "user", "content": U}], "completion": A},
-            'the field "prompt" must be text: found a list',
+            {"user": [{"role": "user", "content": U}], "assistant": A},
+            'the field "user" must be text: found a list',
         ),
         ({"messages": "hello"}, '"messages" must be a list: found text'),
         ({"messages": ["hello"]}, "a message must be an object: message 1 is text"),
@@ -193,7 +193,7 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ({"messages": [{"role": "user", "content": U, "name": 3}]}, 'a message\'s "name" must be text'),
         (
             {"messages": [{"role": "user", "content": U, "tool_calls": ["f"]}]},
-            "a tool call has no name: message 1 has text",
+            "a tool call is not JSON: message 1, column 1: ",
         ),
         (
             {"messages": [{"role": "user", "content": U, "tool_calls": [{"name": "f"}]}]},
@@ -252,7 +252,8 @@ def test_an_answer_may_come_in_several_messages() -> None:
             'a tool call has its arguments under another name: message 2 has "args"',
         ),
         ({"conversations": "x"}, '"conversations" must be a list: found text'),
-        ({"conversations": ["x"]}, "a message must be an object: message 1 is text"),
+        ({"conversations": ["x", 3]}, "a message must be an object: message 1 is text"),
+        ({"conversations": ["x"]}, "there is no assistant message"),
         ({"conversations": [{"value": U}]}, 'a turn has no "from": turn 1'),
         (said(("narrator", U)), "a turn has an unknown speaker: turn 1 has 'narrator'"),
         (said(("human", U), ("gpt", None)), "content must be text: message 2 has null"),

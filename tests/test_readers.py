@@ -103,6 +103,50 @@ def test_text_that_is_no_utf8_in_a_table_hides_no_other_row(tmp_path: Path) -> N
     assert data(path) == [{"a": "good"}, "the text is not valid UTF-8", {"a": "fine"}]
 
 
+def test_a_value_of_csv_that_is_no_text_is_named_with_its_column_and_its_row_is_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b'a,b\n1,"x\n\xff y"\n2,\0\n3,z\n4\xff,\xff\n')
+    several, nul, _, both = read_records(path)
+    assert isinstance(several, BadRow)
+    assert isinstance(nul, BadRow)
+    assert isinstance(both, BadRow)
+    assert data(path)[2] == {"a": "3", "b": "z"}
+    assert str(several.location) == f"{path}:3"
+    assert (several.detail, several.raw) == ("byte 1 of the line is 0xff, in the column 'b'", '1,"x\n\ufffd y"')
+    assert (nul.detail, nul.raw) == ("in the column 'b'", "2,\0")
+    assert both.detail == "byte 2 of the line is 0xff"
+
+
+NO_UTF8 = pa.array([b"good", b"caf\xe9"]).view(pa.string())
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "kept"),
+    [
+        (NO_UTF8, "the text is not valid UTF-8: byte 4 of the column 'b' is 0xe9", "caf\ufffd"),
+        (
+            pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), NO_UTF8),
+            "the text is not valid UTF-8: byte 4 of the column 'b' is 0xe9",
+            "caf\ufffd",
+        ),
+        (
+            pa.array([0, 2**62], pa.timestamp("us")),
+            "a value cannot be read: the column 'b': date value out of range",
+            2**62,
+        ),
+        (pa.array([0, 10**9], pa.date32()), "a value cannot be read: the column 'b': days=1000000000", 10**9),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_named_with_its_column(
+    tmp_path: Path, column: pa.Array, said: str, kept: Any
+) -> None:
+    path = tables(tmp_path / "t.parquet", pa.table({"a": ["1", "2"], "b": column, "c": [None, {"d": [1]}]}))
+    first, bad = read_records(path)
+    assert isinstance(first, Record)
+    assert isinstance(bad, BadRow)
+    assert str(bad.error()).startswith(f"{path} (record 2): {said}")
+    assert json.loads(bad.raw) == {"a": "2", "b": kept, "c": {"d": [1]}}
+
+
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("cut", [0, 5, 30, -30, -1])
 def test_a_damaged_table_is_refused_by_name(tmp_path: Path, name: str, cut: int) -> None:

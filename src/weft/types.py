@@ -28,7 +28,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 @checked(frozen=True, kw_only=True, slots=True)
 class Location:
     """A place in a file: the physical line on which a record starts, counted from 1, and in JSON lists, where many records
-    may share a line, the record's number, counted from 1.
+    may share a line, the record's number, counted from 1. A message of a tree that is one line has the number in its tree.
     """
 
     path: str

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from weft.data.formats import FORMATS
 
 _ASKING = ("user", "human", "tool", "observation")
 _ANY_ANSWER = "?"
+_ANY_CALL = [{"name": "?"}]
 
 
 def answered(data: Any, *, anew: bool = False) -> Any:
@@ -20,21 +21,24 @@ def answered(data: Any, *, anew: bool = False) -> Any:
     """
     if not isinstance(data, Mapping):
         return data
-    for field in ("messages", "conversations"):
+    for field in ("messages", "conversations", "conversation"):
         messages = data.get(field)
         if isinstance(messages, list) and messages:
             last = messages[-1]
             asks = isinstance(last, Mapping) and last.get("role", last.get("from")) in _ASKING
             return {**data, field: [*messages, {"role": "assistant", "content": _ANY_ANSWER}]} if asks else data
-    return {**data, **{field: _ANY_ANSWER for field in _answer_field(data) if anew or not data.get(field)}}
+    return {**data, **{field: answer for field, answer in _answer(data).items() if anew or not data.get(field)}}
 
 
-def _answer_field(data: Mapping[str, Any]) -> Sequence[str]:
-    """The name of the field that answers the record's question, by the format that knows most of its fields."""
+def _answer(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Some answer under the name of the field that answers the record's question, by the format that knows most of its fields."""
     known = [
         (sum(name in data for name in (*fields, *format.optional)), fields)
         for format in FORMATS.values()
         for fields in format.fields
-        if len(fields) == 2 and fields[0] in data
+        if len(fields) > 1 and all(name in data for name in (fields[0], *fields[2:]))
     ]
-    return max(known, key=lambda pair: pair[0])[1][1:] if known else ()
+    if not known:
+        return {}
+    _, (_, answer, *tools) = max(known, key=lambda pair: pair[0])
+    return {answer: _ANY_CALL if tools else _ANY_ANSWER}

@@ -59,7 +59,7 @@ def _questions(record: Record, config: Config) -> Iterator[Question]:
     if (
         isinstance(data, Mapping)
         and isinstance(data.get("text"), str)
-        and not data.keys() & {"messages", "conversations"}
+        and not data.keys() & {"messages", "conversations", "conversation"}
     ):
         if record.location.path.endswith(".txt"):
             for number, line in enumerate(data["text"].split("\n"), 1):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Literal
 
-from weft.data import oasst
+from weft.data import oasst, oasst_nested
+from weft.data.format_table import TEXTS
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem
 from weft.data.reading import DOCUMENTS, TREES, Reading
@@ -16,7 +17,7 @@ from weft.data.rows import BadRow
 from weft.data.sources import read_part
 from weft.data.system_prompt import with_system_prompt, without_system_prompt
 from weft.errors import DataError, Problems, WeftError
-from weft.types import Material, Record
+from weft.types import Conversation, Material, Record
 
 if TYPE_CHECKING:
     from weft.config.data_schema import RecordFormat
@@ -72,6 +73,7 @@ class Tally:
         self.kept += other.kept
         self.custom += other.custom
         self.system_messages += other.system_messages
+        self.left_out += other.left_out
         self.unseen = {key: name for key, name in self.unseen.items() if key in other.unseen}
 
 
@@ -210,9 +212,13 @@ class ConversationReader:
         if isinstance(row, BadRow):
             block.bad_rows.append(row)
             return
-        if self._reading.format in TREES and self._reading.mode != "cpt" and oasst.is_message(row.data):
-            self._trees.append(row)
-            return
+        if self._reading.format in TREES and self._reading.mode != "cpt":
+            if oasst.is_message(row.data):
+                self._trees.append(row)
+                return
+            if oasst_nested.is_tree(row.data):
+                self._read_tree(row, block)
+                return
         try:
             parsed = parse_as(row, self._reading, source=self._source or stem(row.location.path))
             block.kept.append(self._finished(parsed))
@@ -226,24 +232,41 @@ class ConversationReader:
 
     def _grown(self, numbers: Iterator[int]) -> Iterator[Block]:
         """The conversations of the trees that wait."""
-        from weft.data.conversations import canonical  # here, because that module builds on this one
-
         records, self._trees = self._trees, []
-        trees = oasst.read_trees(records, self._reading, source=self._source or stem(records[0].location.path))
-        self.tally.left_out.update(trees.left_out)
+        trees = self._trees_of(records)
         bad_rows = [_bad_row(record, error) for record, error in trees.bad]
         for start in range(0, len(trees.conversations) or 1, ROWS_IN_BLOCK):
             block = Block(number=next(numbers), bad_rows=bad_rows)
-            for conversation in trees.conversations[start : start + ROWS_IN_BLOCK]:
-                try:
-                    parsed = Parsed(format="oasst", material=conversation, mapping=oasst.MAPPING)
-                    block.kept.append(self._finished(parsed))
-                except RowError as error:
-                    record = Record(data=canonical(conversation), location=conversation.location)
-                    block.bad_rows.append(_bad_row(record, error))
-            self.tally.kept += len(block.kept)
+            self._keep(trees.conversations[start : start + ROWS_IN_BLOCK], oasst.MAPPING, block)
             yield block
             bad_rows = []
+
+    def _read_tree(self, row: Record, block: Block) -> None:
+        """Enter what a record holds that is a whole tree."""
+        try:
+            trees = self._trees_of(oasst_nested.messages_of(row))
+        except RowError as error:
+            block.bad_rows.append(_bad_row(row, error))
+            return
+        block.bad_rows += [_bad_row(record, error) for record, error in trees.bad]
+        self._keep(trees.conversations, oasst_nested.MAPPING, block)
+
+    def _trees_of(self, records: Sequence[Record]) -> oasst.Trees:
+        trees = oasst.read_trees(records, self._reading, source=self._source or stem(records[0].location.path))
+        self.tally.left_out.update(trees.left_out)
+        return trees
+
+    def _keep(self, conversations: Sequence[Conversation], mapping: tuple[str, ...], block: Block) -> None:
+        """Enter conversations of trees into the block."""
+        from weft.data.conversations import canonical  # here, because that module builds on this one
+
+        for conversation in conversations:
+            try:
+                block.kept.append(self._finished(Parsed(format="oasst", material=conversation, mapping=mapping)))
+                self.tally.kept += 1
+            except RowError as error:
+                record = Record(data=canonical(conversation), location=conversation.location)
+                block.bad_rows.append(_bad_row(record, error))
 
     def _finished(self, parsed: Parsed) -> Parsed:
         """What was parsed, edited, and under the system prompt, or without one.
@@ -273,8 +296,8 @@ def _others(first: Record | BadRow, rows: Iterator[Record | BadRow]) -> Iterator
 
 def _characters(row: Record | BadRow) -> int:
     """Of a document."""
-    text = row.data.get("text") if isinstance(row, Record) and isinstance(row.data, dict) else None
-    return len(text) if isinstance(text, str) else 0
+    data = row.data if isinstance(row, Record) and isinstance(row.data, dict) else {}
+    return sum(len(data[name]) for name in TEXTS if isinstance(data.get(name), str))
 
 
 def _bad_row(record: Record, error: RowError) -> BadRow:

@@ -10,7 +10,7 @@ from weft.data.messages import LEAVE_OUT, read_message
 from weft.data.reading import Reading
 from weft.data.row_error import Data, RowError, kind_of
 from weft.data.sharegpt import read_turn
-from weft.data.tools import NOTHING
+from weft.data.tools import NOTHING, read_calls
 from weft.types import Message
 
 _EARLIER_TURNS = "earlier turns in a field of their own"
@@ -25,7 +25,16 @@ def read_messages(data: Data, fields: Sequence[str]) -> list[Message]:
 
 
 def read_sharegpt(data: Data, fields: Sequence[str]) -> list[Message]:
-    """``{"conversations": [{"from": …, "value": …}, …]}``, also with a system message as a field beside it."""
+    """``{"conversations": [{"from": …, "value": …}, …]}``, also with a system message as a field beside it.
+
+    A list of texts is what the user and the assistant say in turn.
+    """
+    items = data[fields[0]]
+    if isinstance(items, list) and items and isinstance(items[0], str) and all(isinstance(item, str) for item in items):
+        return under_system(
+            data,
+            [Message(role="assistant" if place % 2 else "user", content=text) for place, text in enumerate(items)],
+        )
     return _read_list(data, fields[0], read_turn, '[{"from": …, "value": …}, …]')
 
 
@@ -33,7 +42,15 @@ def _read_list(data: Data, field: str, read: Callable[[Any, int], Message], form
     items = data[field]
     if not isinstance(items, list):
         raise RowError(f'"{field}" must be a list', detail=f"found {kind_of(items)}", fix=f"write {form}")
-    messages = [read(item, number) for number, item in enumerate(items, 1)]
+    return under_system(data, [read(item, number) for number, item in enumerate(items, 1)])
+
+
+def under_system(data: Data, messages: list[Message]) -> list[Message]:
+    """The messages, behind the system message that a field beside them holds.
+
+    Raises:
+        RowError: they begin with another system message.
+    """
     beside = _system(data)
     if not beside or messages[:1] == beside:
         return messages
@@ -44,10 +61,33 @@ def _read_list(data: Data, field: str, read: Callable[[Any, int], Message], form
 
 def read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
     """One question and its answer, under the names in ``fields``."""
-    _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
-    _refuse_filled(data, "context", _CONTEXT, "set data.format: custom, with data.instruction_field and the like")
+    refuse_other_formats(data, fields)
     user, assistant = fields
     return _asked_and_answered(data, text_at(data, user), text_at(data, assistant))
+
+
+def read_qa(data: Data, fields: Sequence[str]) -> list[Message]:
+    """As :func:`read_pair`; where definitions of tools are the third of the ``fields``, the answer is calls of them."""
+    if len(fields) == 2:
+        return read_pair(data, fields)
+    query, answers, _ = fields
+    refuse_other_formats(data, (query, answers))
+    calls = read_calls(data[answers], 2)
+    asked = Message(role="user", content=text_at(data, query))
+    return [*_system(data), asked, Message(role="assistant", content="", tool_calls=calls)]
+
+
+def refuse_other_formats(data: Data, fields: Sequence[str]) -> None:
+    """Refuse what a question and its answer leave no place for.
+
+    Raises:
+        RowError: the record holds earlier turns, or a context, in a field of its own.
+    """
+    _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
+    if "context" in data:
+        instruction, response = fields
+        own = f"set data.format: custom, data.instruction_field: {instruction}, data.response_field: {response}"
+        _refuse_filled(data, "context", _CONTEXT, own)
 
 
 def read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:

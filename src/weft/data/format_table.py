@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from weft.data.format_readers import read_alpaca, read_dolly, read_messages, read_pair, read_sharegpt
+from weft.data.format_readers import read_alpaca, read_dolly, read_messages, read_pair, read_qa, read_sharegpt
 from weft.data.messages import MESSAGE_FIELDS
+from weft.data.prompt_completion import read_prompt, read_whole_prompt
 from weft.data.row_error import Data
 from weft.data.sharegpt import TURN_FIELDS
 from weft.types import Message
@@ -22,6 +23,11 @@ BESIDE = (*SETTING, "functions")
 """Those of them under all their names."""
 TEXT = "text"
 """The field of a document."""
+TEXTS = (TEXT, "content", "document")
+"""What it may be called instead, where there is none of the names before."""
+
+
+Reader = Callable[[Data, Sequence[str]], list[Message]]
 
 
 class Format(NamedTuple):
@@ -29,15 +35,21 @@ class Format(NamedTuple):
 
     fields: tuple[tuple[str, ...], ...]
     optional: tuple[str, ...]
-    read: Callable[[Data, Sequence[str]], list[Message]]
+    read: Reader
+    read_whole: Reader | None = None
+    """The reader where the whole text is trained (``data.train_on: all``), if the other one leaves answers out of training."""
 
 
 FORMATS: dict[str, Format] = {
     "messages": Format((("messages",),), ("system",), read_messages),
-    "sharegpt": Format((("conversations",),), ("system",), read_sharegpt),
+    "sharegpt": Format((("conversations",), ("conversation",)), ("system",), read_sharegpt),
     "chat": Format((("user", "assistant"),), ("system",), read_pair),
-    "qa": Format((("input", "target"), ("question", "answer"), ("query", "response")), ("system",), read_pair),
-    "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_pair),
+    "qa": Format(
+        (("input", "target"), ("question", "answer"), ("query", "response"), ("query", "answers", "tools")),
+        ("system",),
+        read_qa,
+    ),
+    "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_prompt, read_whole_prompt),
     "alpaca": Format((("instruction", "output"),), ("input", "system", "history"), read_alpaca),
     "dolly": Format((("instruction", "response"),), ("context", "system"), read_dolly),
     "pairs": Format((("question", "answer"),), ("system",), read_pair),
@@ -47,6 +59,7 @@ FORMATS: dict[str, Format] = {
 MEANING = {
     "messages": "messages",
     "conversations": "messages",
+    "conversation": "messages",
     "system": "system",
     "input": "user",
     "context": "user",
@@ -56,7 +69,14 @@ MEANING = {
     "chat_template_kwargs": "template arguments",
 }
 """What fields are read as that a format may have."""
-LISTS = {"messages": MESSAGE_FIELDS, "conversations": MESSAGE_FIELDS | TURN_FIELDS}
-"""Fields that hold messages, and what is read of each."""
+LISTS = {
+    "messages": MESSAGE_FIELDS,
+    "conversations": MESSAGE_FIELDS | TURN_FIELDS,
+    "conversation": MESSAGE_FIELDS | TURN_FIELDS,
+    **dict.fromkeys(("prompt", "completion", "response"), MESSAGE_FIELDS),
+}
+"""Fields that hold messages, or may, and what is read of each."""
+AS_JSON = ("messages", "conversations", "conversation", "history")
+"""Fields whose list may be given as JSON text, as a table of texts has to."""
 NOT_YET = {"images": "images", "videos": "videos", "audios": "audio"}
 """Fields that cannot be left out of a record without changing what it says, and what they hold."""

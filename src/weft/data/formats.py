@@ -28,11 +28,14 @@ from weft.data.format_table import (
     Format,
 )
 from weft.data.messages import LEAVE_OUT
+from weft.data.oasst_nested import is_tree
+from weft.data.preferences import UNPAIRED, preference_in, refuse_preference, refuse_unwanted
 from weft.data.reading import Reading
 from weft.data.record_fields import Fields, Form, Rest, fields_of, is_conversation
 from weft.data.row_error import EMPTY_DOCUMENT, Data, RowError, kind_of
 from weft.data.tools import NOTHING, from_json, read_tools
 from weft.data.turn_order import check_turns
+from weft.data.unknown_shape import found, refuse_shape
 from weft.types import Conversation, Document, Material, Message, Record, Setting
 
 if TYPE_CHECKING:
@@ -73,7 +76,8 @@ def detect(data: Any) -> str:
     """
     reading = Reading()
     named, is_list = _named_fields(data)
-    return _chosen(named, fields_of(tuple(named), is_list, reading), reading)[0].name
+    fields = fields_of(tuple(named), is_list, reading)
+    return _chosen(_with_lists(named, fields), fields, reading)[0].name
 
 
 def parse_record(record: Record, format: RecordFormat | Reading, *, source: str | None = None) -> Conversation:
@@ -100,10 +104,16 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
         data, is_list = _named_fields(record.data)
         fields = fields_of(tuple(data), is_list, reading)
         if fields.kind == "document":
-            return Parsed(format=TEXT, mapping=("text → document",), material=_document(data, fields, record, source))
+            mapping = (f"{fields.document} → document",)
+            return Parsed(format=TEXT, mapping=mapping, material=_document(data, fields, record, source))
         if fields.kind == "refused":
             _refuse_conversation(data, reading)
+        data = _with_lists(data, fields)
         form, messages = _chosen(data, fields, reading)
+        if messages and messages[-1].role == "user" and (preference := preference_in(data)):
+            refuse_preference(data, preference)
+        if form.fields == UNPAIRED and data.get("label") is False:
+            refuse_unwanted()
         check_turns(messages)
         if fields.has_setting and (setting := _setting(data)):
             messages[0] = replace(messages[0], setting=setting)
@@ -120,7 +130,7 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
 
 
 def _document(data: Data, fields: Fields, record: Record, source: str | None) -> Document:
-    text = text_at(data, TEXT)
+    text = text_at(data, fields.document)
     if not text or text.isspace():
         raise RowError(EMPTY_DOCUMENT, fix="leave it out")
     return Document(
@@ -133,15 +143,14 @@ def _document(data: Data, fields: Fields, record: Record, source: str | None) ->
 
 
 def _refuse_conversation(data: Data, reading: Reading) -> NoReturn:
-    found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
-    if reading.mode == "cpt" and (oasst.is_message(data) or is_conversation(frozenset(data))):
+    if reading.mode == "cpt" and (oasst.is_message(data) or is_tree(data) or is_conversation(frozenset(data))):
         raise RowError(
             "the record is of a conversation, and mode: cpt trains documents",
-            detail=found,
+            detail=found(data),
             fix="set mode: sft to train conversations, or mode: cpt_mixed to train documents beside them",
         )
     raise RowError(
-        "the record is no document", detail=f'it has no field "{TEXT}"; {found}', fix=f'name its text "{TEXT}"'
+        "the record is no document", detail=f'it has no field "{TEXT}"; {found(data)}', fix=f'name its text "{TEXT}"'
     )
 
 
@@ -150,7 +159,7 @@ def _chosen(data: Data, fields: Fields, reading: Reading) -> tuple[Form, list[Me
     forms: Sequence[Form] = fields.forms
     if not forms:
         anything = fields.is_canonical or reading.format in ("auto", "chat", "custom")
-        _refuse_shape(data, None if anything else reading.format, reading)
+        refuse_shape(data, None if anything else reading.format, reading)
     if len(forms) > 1:
         forms = [form for form in forms if all(data[field] for field in form.fields)] or forms[:1]
     first, *others = forms
@@ -165,32 +174,6 @@ def _chosen(data: Data, fields: Fields, reading: Reading) -> tuple[Form, list[Me
     return first, messages
 
 
-def _refuse_shape(data: Data, only: str | None, reading: Reading) -> NoReturn:
-    known = [(name, fields) for name, form in FORMATS.items() if name != "pairs" for fields in form.fields]
-    shapes = " or ".join(" + ".join(fields) for name, fields in known if only in (None, name))
-    found = "found the fields " + (", ".join(f"{key!r:.40}" for key in list(data)[:12]) or "none")
-    if only:
-        raise RowError(
-            f"the record is not in the format {only}",
-            detail=f"expected {shapes or _ELSEWHERE.get(only, only)}; {found}",
-            fix="set data.format: auto, which detects the format of each record",
-        )
-    if TEXT in data and reading.mode == "sft":
-        raise RowError(
-            "the record is a document, which mode: sft does not train",
-            detail=found,
-            fix="set mode: cpt to train documents, or mode: cpt_mixed to train conversations beside them; to fine-tune on it, "
-            f"name the fields {shapes}",
-        )
-    raise RowError("the record has no known format", detail=found, fix=f"{_OWN_FIELDS}; or name the fields {shapes}")
-
-
-_OWN_FIELDS = "say with data.format: custom, data.instruction_field and data.response_field which of them hold what"
-
-_ELSEWHERE = {
-    "pairs": '["a question", {"answer": …}]',
-    "oasst": "message_id + parent_id + role + text",
-}
 _RESERVED = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "bos_token", "eos_token"}
 )
@@ -252,9 +235,10 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
                 f"records with {NOT_YET[field]} are not supported yet", detail=f'the field "{field}"', fix=LEAVE_OUT
             )
     for listed in rest.lists:
-        items, known = data[listed], LISTS[listed]
-        if isinstance(items, list) and not all(map(known.issuperset, items)):  # with custom, it may be a text
-            beside["message_fields"] = [{key: item[key] for key in item if key not in known} for item in items]
+        items = data[listed]
+        if _is_of_objects(items) and not all(map(LISTS[listed].issuperset, items)):
+            beside["message_fields"] = _message_fields(data, rest.lists)
+            break
     if given is None:
         return beside
     if not isinstance(given, dict):
@@ -263,6 +247,32 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
         if beside[key] != given[key]:
             raise RowError(f'the field "{key}" and the same field of "meta" disagree', fix="keep one of them")
     return {**beside, **given}
+
+
+def _message_fields(data: Data, lists: Sequence[str]) -> list[dict[str, Any]]:
+    """What nothing reads of each message."""
+    return [
+        {key: item[key] for key in item if key not in LISTS[listed]}
+        for listed in lists
+        if _is_of_objects(data[listed])
+        for item in data[listed]
+    ]
+
+
+def _is_of_objects(value: Any) -> bool:
+    """Whether it is a list, and not one of texts; with custom, it may be a text."""
+    return isinstance(value, list) and not (value and isinstance(value[0], str))
+
+
+def _with_lists(data: Data, fields: Fields) -> Data:
+    """The record, with lists in place of JSON texts of them."""
+    for key in fields.as_json:
+        if isinstance(data[key], str) and data[key].lstrip().startswith("["):
+            fix = (
+                "write it as a list, or as JSON text of one (what Python prints of a list is none; json.dumps makes it)"
+            )
+            data = {**data, key: from_json(data[key], f'the field "{key}" is not JSON', fix)}
+    return data
 
 
 def _named_fields(data: Any) -> tuple[Data, bool]:
@@ -274,8 +284,11 @@ def _named_fields(data: Any) -> tuple[Data, bool]:
         if "question" in given and given["question"] != question:
             raise RowError("a pair holds two questions", fix="keep the one before the object")
         return {"question": question, **given}, True
+    is_list_of_objects = isinstance(data, list) and data and all(isinstance(item, Mapping) for item in data)
     raise RowError(
         "a record must be an object with named fields",
         detail=f"found {kind_of(data)}",
-        fix='write one like {"input": …, "target": …}',
+        fix='put the messages into one: {"messages": […]}'
+        if is_list_of_objects
+        else 'write one like {"input": …, "target": …}',
     )

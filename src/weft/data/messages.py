@@ -37,7 +37,11 @@ _ROLES_ELSEWHERE = {
     "model": "assistant",
     "observation": "tool",
     "ipython": "tool",
+    "tool_response": "tool",
+    "function_response": "tool",
 }
+
+_CALLS = ("tool_call", "function_call")
 
 
 def read_message(item: Any, number: int) -> Message:
@@ -141,7 +145,11 @@ def _refuse_role(item: Data, number: int) -> NoReturn:
     raise RowError(
         "a message has an unknown role",
         detail=f"message {number} has {role!r:.40}",
-        fix=f'write "{near}"' if near in ROLES else 'the roles are "system", "user", "assistant" and "tool"',
+        fix=f'write "{near}"'
+        if near in ROLES
+        else 'write it as "tool_calls" of a message of the assistant'
+        if near in _CALLS
+        else 'the roles are "system", "user", "assistant" and "tool"',
     )
 
 

@@ -2,13 +2,14 @@
 
 A tree has as many conversations as replies without a reply of their own. Either all of them are taken, or the one that follows
 the best-ranked reply at each step. Every message is accounted for: it is on a path that was taken, left out for a named reason,
-or a bad row.
+or a bad row. (Trees whose messages hold their replies are :mod:`weft.data.oasst_nested`'s, which makes such messages of them.)
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from weft.data.row_error import RowError, kind_of
 from weft.data.turn_order import check_turns
 from weft.types import Conversation, Message, Record, Role
 
-FIELDS = frozenset({"message_id", "parent_id", "role", "text"})
-"""What makes a record a message of a tree."""
+_FIELDS = frozenset({"message_id", "role", "text"})
+_PLACES = frozenset({"parent_id", "message_tree_id", "tree_state"})
+"""One of these beside the fields makes a record a message of a tree: a first message may lack a ``parent_id``."""
 MAPPING = ("message_id, parent_id → order", "role → role", "text → messages")
 
 DELETED = "deleted, or a reply to a deleted message"
@@ -32,7 +34,12 @@ _ROLES: dict[Any, Role] = {"prompter": "user", "user": "user", "assistant": "ass
 
 def is_message(data: Any) -> bool:
     """Whether a record is a message of a tree."""
-    return isinstance(data, Mapping) and data.keys() >= FIELDS
+    return isinstance(data, Mapping) and are_fields(data.keys())
+
+
+def are_fields(names: AbstractSet[str]) -> bool:
+    """Whether records with fields of these names are messages of trees."""
+    return names >= _FIELDS and not names.isdisjoint(_PLACES)
 
 
 @dataclass(frozen=True, kw_only=True)

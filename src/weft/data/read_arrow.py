@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weft.data.rows import MAX_RECORD_BYTES, MEND, BadRow, excerpt, too_long
 from weft.data.unpack import DamagedFile
@@ -102,34 +102,67 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
         raise DataError(f"several columns have the name {twice[0]!r}", where=str(path), fix="rename all but one")
 
 
-def _values(batch: pa.RecordBatch) -> Iterator[Any]:
-    """Each row as Python has it, or the error that says why it cannot be had."""
+class _Unreadable(NamedTuple):
+    """A row with a value that Python cannot have."""
+
+    values: dict[str, Any]
+    """What can be had of its columns."""
+    column: str
+    """The first one that cannot be read."""
+    error: Exception
+
+
+def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | _Unreadable]:
+    """Each row as Python has it, as far as it can."""
     try:
         yield from batch.to_pylist()
     except (ValueError, OverflowError):  # in some row: text that is no UTF-8, a time that Python does not reach
-        for row in range(len(batch)):
+        for number in range(len(batch)):
+            row = batch.slice(number, 1)
             try:
-                yield batch.slice(row, 1).to_pylist()[0]
-            except (ValueError, OverflowError) as error:
-                yield error
+                yield row.to_pylist()[0]
+            except (ValueError, OverflowError):
+                yield _by_columns(row)
 
 
-def _row(location: Location, value: Any) -> Record | BadRow:
-    if isinstance(value, UnicodeDecodeError):
-        return BadRow(
-            location=location,
-            reason="the text is not valid UTF-8",
-            raw=repr(value.object[:200]),
-            detail=value.reason,
-            fix=MEND,
-        )
-    if isinstance(value, Exception):
-        return BadRow(location=location, reason="a value cannot be read", raw="", detail=excerpt(str(value)), fix=MEND)
+def _by_columns(row: pa.RecordBatch) -> _Unreadable:
+    values: dict[str, Any] = {}
+    problems: list[tuple[str, Exception]] = []
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            values[name] = column[0].as_py()
+        except UnicodeDecodeError as error:
+            values[name] = error.object.decode(errors="replace")
+            problems.append((name, error))
+        except (ValueError, OverflowError) as error:
+            values[name] = getattr(column[0], "value", None)  # of a time, the number that the file holds
+            problems.append((name, error))
+    return _Unreadable(values, *problems[0])
+
+
+def _row(location: Location, value: dict[str, Any] | _Unreadable) -> Record | BadRow:
+    if isinstance(value, _Unreadable):
+        return _bad_row(location, value)
     try:
         return Record(data={name: _plain(item, name) for name, item in value.items()}, location=location)
     except _NoJson as problem:
-        raw = json.dumps(value, ensure_ascii=False, default=lambda item: excerpt(repr(item)))
-        return BadRow(location=location, reason=problem.reason, detail=problem.detail, raw=raw, fix=problem.fix)
+        return BadRow(
+            location=location, reason=problem.reason, detail=problem.detail, raw=_as_text(value), fix=problem.fix
+        )
+
+
+def _bad_row(location: Location, row: _Unreadable) -> BadRow:
+    column, error = row.column, row.error
+    if isinstance(error, UnicodeDecodeError):
+        reason = "the text is not valid UTF-8"
+        detail = f"byte {error.start + 1} of the column {column!r} is 0x{error.object[error.start]:02x}"
+    else:
+        reason, detail = "a value cannot be read", f"the column {column!r}: {excerpt(str(error))}"
+    return BadRow(location=location, reason=reason, detail=detail, raw=_as_text(row.values), fix=MEND)
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, default=lambda item: excerpt(repr(item)))
 
 
 def _unless_too_long(row: Record | BadRow) -> Record | BadRow:

@@ -12,6 +12,8 @@ from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt,
 from weft.errors import DataError
 from weft.types import Location, Record
 
+_INDEX = "Unnamed: 0"
+"""What pandas and datasets call a first column without a name, in which pandas writes the numbers of rows."""
 _SPELLED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _ELSE_CALL = {",": ", or call it .csv", "\t": ", or call it .tsv"}
 
@@ -64,7 +66,7 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
         if header is None and (row or cells):
             header = _header(path, cells, row, delimiter)
         elif row:
-            yield row
+            yield _with_column(row, header or [], cells)
         elif header and cells:
             yield _row(location, header, cells, pending)
 
@@ -128,16 +130,26 @@ def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:
             return too_long(location, line[:4_000].decode(errors="replace"))
         if b"\0" in line:
             fix = "save the file as UTF-8 text"
-            return BadRow(location=location, reason="the text holds a NUL byte", raw=_text([line]), fix=fix)
+            return BadRow(location=location, reason="the text holds a NUL byte", raw=_text(pending), fix=fix)
         try:
             line.decode()
         except UnicodeDecodeError as error:
-            return not_utf8(location, line, error)
+            return replace(not_utf8(location, line, error), raw=_text(pending))
     return None
+
+
+def _with_column(row: BadRow, header: list[str], cells: list[str]) -> BadRow:
+    """The bad row, which names the one column that is no text, if there is just one."""
+    columns = [name for name, cell in zip(header, cells, strict=False) if "\ufffd" in cell or "\0" in cell]
+    if len(columns) != 1 or len(cells) != len(header):
+        return row
+    return replace(row, detail=", ".join(filter(None, [row.detail, f"in the column {columns[0]!r}"])))
 
 
 def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
     names = [cell.strip() for cell in cells]
+    if len(names) > 1 and not names[0]:
+        names[0] = _INDEX
     if problem:
         raise problem.error()
     between = next((each for each in _SPELLED if each in names[0]), delimiter) if len(names) == 1 else delimiter

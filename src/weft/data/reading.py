@@ -33,6 +33,8 @@ class Reading(NamedTuple):
     include_system_prompt: bool = True
     mode: Mode = "sft"
     """What is trained, conversations (``sft``), documents (``cpt``) or both, and so what a record may be."""
+    trains_all: bool = False
+    """Whether the whole text is trained (``data.train_on: all``), so that answers in a prompt count as well."""
 
     def is_custom(self, fields: Container[str]) -> bool:
         """Whether a record with these fields is read in the custom format."""
@@ -70,7 +72,12 @@ def reading_of(
     data: DataConfig, format: RecordFormat, mode: Mode = "sft", dataset: DatasetConfig | None = None
 ) -> Reading:
     """The format ``format`` with those settings of a configuration that matter to it; a data set's own come first."""
-    reading = Reading(format=format, mode=mode, include_system_prompt=data.include_system_prompt)
+    reading = Reading(
+        format=format,
+        mode=mode,
+        include_system_prompt=data.include_system_prompt,
+        trains_all=data.train_on == "all",
+    )
     if format == "custom":
         from weft.config.data_schema import CUSTOM_FIELDS  # here, because helper processes know no configuration
 

@@ -9,14 +9,15 @@ from typing import Literal
 
 from weft.data import oasst
 from weft.data.format_readers import read_custom
-from weft.data.format_table import BESIDE, CANONICAL, FORMATS, LISTS, MEANING, NOT_YET, SETTING, TEXT
+from weft.data.format_table import AS_JSON, BESIDE, CANONICAL, FORMATS, LISTS, MEANING, NOT_YET, SETTING, TEXT, TEXTS
 from weft.data.reading import DOCUMENTS, Reading
 from weft.data.row_error import Data
 from weft.data.tools import NOTHING
 from weft.types import Message
 
 _KNOWN = frozenset({"id", "meta", *BESIDE})
-_PAIR_MEANING = ("user", "assistant")
+_MEANINGS = {1: ("messages",), 2: ("user", "assistant"), 3: ("user", "assistant", "tools")}
+"""What the fields mean by which a format is known, by their number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +56,7 @@ class Form:
     """The other fields that it reads, of those that there are, with what they mean."""
     beside: tuple[tuple[str, str], ...]
     """Fields of what the conversation is held with, likewise."""
-    mappings: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    mappings: dict[tuple[tuple[str, ...], ...], tuple[str, ...]] = field(default_factory=dict)
     """Those made so far."""
 
     @classmethod
@@ -77,6 +78,10 @@ class Form:
             beside=tuple((key, MEANING[key]) for key in BESIDE if key in keys),
         )
 
+    def reads(self, key: str) -> bool:
+        """Whether it reads the field ``key`` for messages."""
+        return key in self.fields or any(key == name for name, _ in self.optional)
+
     def mapping(self, data: Data) -> tuple[str, ...]:
         """What is read as what: ``question → user``."""
         filled: tuple[str, ...] = ()
@@ -85,12 +90,18 @@ class Form:
                 *(key for key, _ in self.optional if data[key]),
                 *(key for key, _ in self.beside if data[key] not in NOTHING),
             )
-        if filled not in self.mappings:
-            meanings = _PAIR_MEANING if len(self.fields) == 2 else ("messages",)
-            others = [pair for pair in (*self.optional, *self.beside) if pair[0] in filled]
-            pairs = [*zip(self.fields, meanings, strict=True), *others]
-            self.mappings[filled] = tuple(f"{key} → {meaning}" for key, meaning in pairs)
-        return self.mappings[filled]
+        lists: tuple[str, ...] = ()
+        for key in self.fields:  # no expression: this is for every record
+            if isinstance(data[key], list):
+                lists += (key,)
+        if (filled, lists) not in self.mappings:
+            meanings = _MEANINGS[len(self.fields)]
+            read = {
+                key: "messages" if key in lists else meaning for key, meaning in zip(self.fields, meanings, strict=True)
+            }
+            read |= {key: meaning for key, meaning in (*self.optional, *self.beside) if key in filled}
+            self.mappings[filled, lists] = tuple(f"{key} → {meaning}" for key, meaning in read.items())
+        return self.mappings[filled, lists]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,12 +110,16 @@ class Fields:
 
     kind: Literal["conversation", "document", "refused"]
     """``refused``: only documents are read, and it is none."""
+    document: str
+    """The field of a document's text."""
     document_rest: Rest
-    """What there is beside the text of a document."""
+    """What there is beside it."""
     is_canonical: bool
     """Whether ``weft prepare`` writes such conversations."""
     forms: tuple[Form, ...]
     """How a conversation may be read, in the order in which it is tried."""
+    as_json: tuple[str, ...]
+    """The fields of these forms whose list may be given as JSON text."""
     has_setting: bool
     """Whether there may be something that it is held with."""
 
@@ -119,17 +134,20 @@ def fields_of(keys: tuple[str, ...], is_list: bool, reading: Reading) -> Fields:
         reading: how they are to be read.
     """
     names = frozenset(keys)
+    document = _document(names)
     is_canonical = names >= CANONICAL and names - CANONICAL <= frozenset(SETTING)
     if reading.is_custom(names) and not is_canonical:
         forms = [_custom(keys, reading)]
     else:
         anything = is_canonical or reading.format in ("auto", "chat", "custom")
-        forms = list(_fitting(keys, is_list, None if anything else reading.format))
+        forms = list(_fitting(keys, is_list, None if anything else reading.format, reading))
     return Fields(
-        kind=_kind(names, reading),
-        document_rest=Rest.of(keys, {TEXT}),
+        kind=_kind(names, reading, is_text=document is not None),
+        document=document or TEXT,
+        document_rest=Rest.of(keys, {document or TEXT}),
         is_canonical=is_canonical,
         forms=tuple(forms),
+        as_json=tuple(key for key in AS_JSON if any(form.name != "custom" and form.reads(key) for form in forms)),
         has_setting=not names.isdisjoint(BESIDE),
     )
 
@@ -139,11 +157,16 @@ def is_conversation(names: frozenset[str]) -> bool:
     return any(names.issuperset(fields) for form in FORMATS.values() for fields in form.fields)
 
 
-def _kind(names: frozenset[str], reading: Reading) -> Literal["conversation", "document", "refused"]:
+def _document(names: frozenset[str]) -> str | None:
+    """The field of a document's text; a single message is none."""
+    return next((name for name in TEXTS if name in names and not (name == "content" and "role" in names)), None)
+
+
+def _kind(names: frozenset[str], reading: Reading, *, is_text: bool) -> Literal["conversation", "document", "refused"]:
     only = reading.mode == "cpt" or reading.format in DOCUMENTS
-    if only and (TEXT not in names or names >= oasst.FIELDS):
+    if only and (not is_text or oasst.are_fields(names)):
         return "refused"
-    if TEXT not in names or reading.mode == "sft":
+    if not is_text or reading.mode == "sft":
         return "conversation"
     return "document" if only or (reading.format == "auto" and not is_conversation(names)) else "conversation"
 
@@ -155,10 +178,11 @@ def _custom(keys: tuple[str, ...], reading: Reading) -> Form:
     return Form.of("custom", keys, (reading.instruction_field, reading.response_field), reading.optional_fields(), read)
 
 
-def _fitting(keys: tuple[str, ...], is_list: bool, only: str | None) -> Iterator[Form]:
+def _fitting(keys: tuple[str, ...], is_list: bool, only: str | None, reading: Reading) -> Iterator[Form]:
     for name, form in FORMATS.items():
         if only in (None, name) and (name == "pairs") == is_list:
+            read = (form.read_whole if reading.trains_all else None) or form.read
             optional = {key: MEANING[key] for key in form.optional}
             for fields in form.fields:
                 if set(fields) <= set(keys):
-                    yield Form.of(name, keys, fields, optional, form.read)
+                    yield Form.of(name, keys, fields, optional, read)

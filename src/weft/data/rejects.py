@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
+from weft.data import oasst_nested
 from weft.data.content import code_digest, content
 from weft.data.files import StagedFiles, first_line_has, json_lines
 from weft.data.formats import RowError, parse_as
@@ -105,7 +107,7 @@ def rejected_rows(files: Sequence[SourceFile], left_out: LeftOut) -> Iterator[Ba
     for file in files if reasons else ():
         for part in find_parts(file.path, seed=file.seed):
             rows, _ = read_part(part, file.seed, by_line=by_line(file.format))
-            for row in rows:
+            for row in chain.from_iterable(map(oasst_nested.with_messages, rows)):
                 for reason in reasons.get(row.location, ()):
                     yield _rejected(row, reason, file)
 

@@ -30,8 +30,8 @@ _SPEAKERS: dict[str, Role] = {
 def read_turn(item: Any, number: int) -> Message:
     """``{"from": …, "value": …}``; one with a ``role`` instead is read as an OpenAI message.
 
-    The value of a ``function_call`` is JSON: ``{"name": …, "arguments": {…}}``, or a list of such calls. What a message may hold
-    beside its content (:func:`~weft.data.messages.read_message`) a turn may hold beside its value.
+    The value of a ``function_call`` is ``{"name": …, "arguments": {…}}`` or a list of such calls, or JSON text of that. What a
+    message may hold beside its content (:func:`~weft.data.messages.read_message`) a turn may hold beside its value.
 
     Args:
         item: the turn as read.
@@ -49,14 +49,21 @@ def read_turn(item: Any, number: int) -> Message:
         raise RowError(
             'a turn has no "from"' if missing else "a turn has an unknown speaker",
             detail=f"turn {number}" + ("" if missing else f" has {speaker!r:.40}"),
-            fix=f"the speakers are {', '.join(_SPEAKERS)}",
+            fix='write {"from": "human", "value": …}' if missing else f"the speakers are {', '.join(_SPEAKERS)}",
         )
     beside = {key: value for key, value in item.items() if key not in TURN_FIELDS}
     if speaker.strip().lower() != _CALL:
         return read_message({**beside, "role": role, "content": item.get("value")}, number)
-    calls = text_of(item.get("value"), number)
+    calls = item.get("value")
+    if not isinstance(calls, list | dict):
+        calls = text_of(calls, number)
     if not read_calls(calls, number):
         raise RowError(
             "a function call is empty", detail=f"message {number}", fix='write {"name": …, "arguments": {…}}'
         )
     return read_message({**beside, "role": role, "content": "", "tool_calls": calls}, number)
+
+
+def speaker_of(item: Any) -> Any:
+    """Who says a message or a turn; None where it is neither, or does not tell."""
+    return item.get("role", item.get("from")) if isinstance(item, Mapping) else None

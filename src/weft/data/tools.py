@@ -18,7 +18,7 @@ _ROOM = 10  # levels around what was JSON text in a field, where the prepared fi
 
 
 def read_tools(value: Any, field: str) -> tuple[Mapping[str, Any], ...]:
-    """The definitions in a field: a list of them, or JSON text of one.
+    """The definitions in a field: a list of them, each an object or JSON text of one, or JSON text of the list.
 
     Chat templates expect ``{"type": "function", "function": {"name": …}}``; a bare ``{"name": …}`` becomes that.
 
@@ -39,6 +39,10 @@ def read_tools(value: Any, field: str) -> tuple[Mapping[str, Any], ...]:
 
 
 def _definition(item: Any, number: int) -> Mapping[str, Any]:
+    if isinstance(item, str):
+        item = from_json(
+            item, "a tool definition is not JSON", "write it as an object, or as JSON text", f"tool {number}, "
+        )
     if isinstance(item, Mapping):
         if _is_named(item.get("function")):
             return item
@@ -56,7 +60,7 @@ def _is_named(item: Any) -> bool:
 
 
 def read_calls(value: Any, number: int) -> tuple[ToolCall, ...]:
-    """The calls in a message: one or a list of them, or JSON text of that; each bare or as the ``function`` of an object.
+    """The calls in a message: one or a list of them, each and all perhaps as JSON text; bare or as the ``function`` of an object.
 
     Args:
         value: the field as read.
@@ -73,6 +77,8 @@ def read_calls(value: Any, number: int) -> tuple[ToolCall, ...]:
 
 
 def _call(item: Any, number: int) -> ToolCall:
+    if isinstance(item, str):
+        item = from_json(item, "a tool call is not JSON", f"write it as {_CALL}", f"message {number}, ")
     function = item.get("function", item) if isinstance(item, Mapping) else item
     if not (isinstance(item, Mapping) and _is_named(function)):
         raise RowError(

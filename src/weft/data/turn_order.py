@@ -17,7 +17,12 @@ _NEXT = {
 }
 """Role → the roles that may follow it, behind the system message."""
 
-_CALL_AS_TEXT = re.compile(r"<\|?(?:tool_call|function)|\[TOOL_CALLS\]|\"name\"\s*:")
+_CALL_AS_TEXT = re.compile(
+    r"<\|?(?:tool_call|function)|\[TOOL_CALLS\]|\"name\"\s*:"
+    r"|\A\s*\[[^\[\]()]+\((?s:.*)\)\s*\]\s*\Z"  # [f(x=1), g()]
+    r"|^Action:.*\n+Action Input:",
+    re.MULTILINE,
+)
 """How a call looks where an answer's content spells it out."""
 
 
