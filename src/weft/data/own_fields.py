@@ -9,21 +9,9 @@ from weft.data.row_error import Data
 
 _QUESTIONS = ("instruction", "question", "query", "prompt", "problem", "input", "inputs", "user", "human", "task")
 _ANSWERS = (
-    *(
-        "output",
-        "response",
-        "solution",
-        "answer",
-        "completion",
-        "target",
-        "targets",
-        "assistant",
-        "bot",
-        "gpt",
-        "reply",
-    ),
-    *("chosen", "preferred_output"),
-)
+    "output", "response", "solution", "answer", "completion", "target", "targets", "assistant", "bot", "gpt", "reply",
+    "chosen", "preferred_output",
+)  # fmt: skip
 _SYSTEMS = ("system", "system_prompt", "system_message")
 _CONTEXTS = ("context", "input", "passage")
 
