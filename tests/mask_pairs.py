@@ -125,6 +125,9 @@ PAIRS: dict[str, FakeTokenizer] = {
     ),
     "hunyuan": tokens("<|eos|>", "<|extra_0|> <|extra_4|>", bos="<|startoftext|>"),
     "orion": tokens("</s>", bos="<s>"),
+    "training_bos": tokens("</s>", bos="<s>"),
+    "words_put_in": tokens("</s>"),
+    "words_left_out": tokens("</s>"),
     "gemma4": tokens("<turn|> <eos>", '<|turn> <|channel> <channel|> <|tool_call> <tool_call|> <|"|>', bos="<bos>"),
 }
 TEXT_ONLY = {

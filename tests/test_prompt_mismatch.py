@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CHATML
-from template_families import FAMILIES, PLACE, chat, from_source, messages, shown, source, template
+from mask_pairs import PAIRS
+from template_families import FAMILIES, HERE, PLACE, chat, from_source, messages, shown, source, template
 from weft.cli import main
 from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens
@@ -259,6 +260,23 @@ Assistant: {{ message['content'] }}
 {% endif %}
 {% endfor %}"""
 """As the first of the systems whose users weft serves documents it."""
+
+
+@pytest.mark.parametrize(
+    ("family", "mismatch", "expected"),
+    [
+        ("words_put_in", "template", "### user:\nQ\n### Response:\n⟦A</s>⟧"),
+        ("words_put_in", "splice", "### user:\nQ\n### Remember to be brief.\n### Response:\n⟦A</s>⟧"),
+        ("words_left_out", "template", "### user:\nQ\n(answer 2)\n### Response:\n⟦A</s>⟧"),
+        ("words_left_out", "splice", "### user:\nQ\n### Response:\n⟦A</s>⟧"),
+        ("training_bos", "template", "user: Q\nBot:⟦ A</s>⟧"),
+    ],
+)
+def test_a_header_is_not_trained_behind_words_that_only_one_of_the_two_has(
+    family: str, mismatch: PromptMismatch, expected: str
+) -> None:
+    chats = from_source((HERE / "pairs" / f"{family}.jinja").read_text(), PAIRS[family], family, mismatch)
+    assert shown(chats.examples(chat("ua", "Q", "A"))) == [expected]
 
 
 @pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
