@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks
+from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks, TemplateFailure
 from weft.data.messages import REASONING
 from weft.data.pieces import shared_length, unused_marks
 from weft.data.said import is_text_only
@@ -105,6 +106,20 @@ _CALL_FORMS = tuple(
 """Tried in this order."""
 
 
+_OR_ANOTHER_TEMPLATE = "or choose a template for records without them with data.template_path"
+TAKEN_FOR_GIVEN: Mapping[str, tuple[Setting, str]] = {
+    "tools": (
+        placeholder_tool("Qz9zQ"),
+        f"add the definitions of the tools that the conversation is about, {_OR_ANOTHER_TEMPLATE}",
+    ),
+    "documents": (
+        Setting(arguments={"documents": [{"title": "Qz8zQ", "text": "Qz9zQ"}]}),
+        f"add them as chat_template_kwargs.documents, each with a title and a text, {_OR_ANOTHER_TEMPLATE}",
+    ),
+}
+"""What some templates print no conversation without: a stand-in, and what to do where a record lacks it."""
+
+
 class Printer:
     """One template with the names of its tokenizer.
 
@@ -153,7 +168,8 @@ class Printer:
     @cached_property
     def ignores_generation_prompt(self) -> bool:
         """Whether ``add_generation_prompt`` changes nothing."""
-        for opening in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
+        for messages in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
+            opening = self._with_what_is_needed(messages)
             try:
                 return self.dialogue(opening) == self._print(opening, add_generation_prompt=True)
             except TemplateError:
@@ -168,7 +184,8 @@ class Printer:
         """
         if not self.ignores_generation_prompt:
             return ""
-        question, answer, another = placeholder("user"), placeholder("assistant", 1), placeholder("user", 2)
+        (question,) = self._with_what_is_needed([placeholder("user")])
+        answer, another = placeholder("assistant", 1), placeholder("user", 2)
         try:
             asked, answered, again = map(self.dialogue, ([question], [question, answer], [question, answer, another]))
         except TemplateError:
@@ -240,12 +257,22 @@ class Printer:
 
     def _print_list(self, messages: Sequence[Message], form: _Form, marks: Marks = NO_MARKS, **arguments: bool) -> str:
         setting = (messages[0].setting if messages else None) or Setting()
-        given = {
-            "messages": [form.variables(message, self._as_json) for message in messages],
-            "tools": list(setting.tools) or None,
-            "documents": None,
-        }
-        return self._render({**given, **setting.arguments, **arguments}, marks)
+        given = {"messages": [form.variables(message, self._as_json) for message in messages], **_variables(setting)}
+        try:
+            return self._render({**given, **arguments}, marks)
+        except TemplateFailure as failure:
+            raise self._lack_of(given, arguments) or failure from failure
+
+    def _lack_of(self, given: Mapping[str, object], arguments: Mapping[str, bool]) -> TemplateError | None:
+        """The error for a record that lacks what alone keeps the template from printing it; None where that is something else."""
+        for name, (stand_in, fix) in TAKEN_FOR_GIVEN.items():
+            if given[name] is None:
+                with suppress(TemplateError):
+                    self._render({**given, name: _variables(stand_in)[name], **arguments}, NO_MARKS)
+                    return TemplateError(
+                        f"the chat template prints no record without `{name}`, and this one has none", fix=fix
+                    )
+        return None
 
     def _render(self, variables: Mapping[str, object], marks: Marks) -> str:
         return self.template.render({**variables, **self._tokens}, marks)
@@ -339,11 +366,30 @@ class Printer:
         return "".join(between)
 
     def _tried(self, messages: Sequence[Message], form: _Form) -> str:
-        """What the template prints; nothing where it refuses."""
+        """What the template prints, if need be with tools or documents that stand in for some; nothing where it refuses."""
+        if messages[0].setting is None:
+            messages = self._with_what_is_needed(messages)
+        return self._tried_as_given(messages, form)
+
+    def _tried_as_given(self, messages: Sequence[Message], form: _Form) -> str:
         try:
             return self._print_list(messages, form, add_generation_prompt=False)
         except TemplateError:
             return ""
+
+    def _with_what_is_needed(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Placeholders, with tools or documents where the template prints nothing without them."""
+        return [replace(messages[0], setting=self._needed), *messages[1:]]
+
+    @cached_property
+    def _needed(self) -> Setting | None:
+        settings = (None, *(stand_in for stand_in, _ in TAKEN_FOR_GIVEN.values()))
+        for setting in () if self._names_roles else settings:
+            for opening in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
+                opening[0] = replace(opening[0], setting=setting)
+                if any(self._tried_as_given(opening, _Form(contents_as_parts=parts)) for parts in (False, True)):
+                    return setting
+        return None
 
     @cached_property
     def prints_tools(self) -> bool:
@@ -355,6 +401,11 @@ class Printer:
             name in self._tried([replace(messages[0], setting=setting), *messages[1:]], self._form)
             for messages in (exchange[:1], exchange, [placeholder("system", 3), *exchange])
         )
+
+
+def _variables(setting: Setting) -> dict[str, object]:
+    """The setting as the template sees it."""
+    return {"tools": list(setting.tools) or None, "documents": None, **setting.arguments}
 
 
 def not_printed(role: Role, number: int | None = None, *, calls: bool = False) -> TemplateError:
