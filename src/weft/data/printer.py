@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from weft.data.call_ids import NAMING
 from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks, TemplateFailure
 from weft.data.messages import REASONING
 from weft.data.pieces import shared_length, unused_marks
@@ -299,29 +300,34 @@ class Printer:
         """
         call = placeholder_call(1)
         name, ((key, value),) = call.name, call.arguments.items()
-        messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
+        told = replace(call, id=NAMING.replace("{name}", name))
         printed: list[tuple[str, _Form]] = []
-        in_python, escaped = (f"{{'{key}'", "'type'"), f'\\"{key}\\"'
+        not_json = (f"{{'{key}'", "'type'", f'\\"{key}\\"')
         for form in (replace(each, contents_as_parts=contents_as_parts) for each in _CALL_FORMS):
-            text = self._tried(messages, form)
-            if all(word in text for word in (name, key, value)) and not any(
-                each in text for each in (*in_python, escaped)
-            ):
-                printed.append((text, form))
+            for each in (call, told):
+                answer = Message(role="assistant", content="", tool_calls=(each,))
+                text = self._tried([placeholder("user"), answer], form)
+                if all(word in text for word in (name, key, value)) and not any(word in text for word in not_json):
+                    printed.append((text, form))
+                    break
         if not printed:
             return None
         usual = printed[0][0].partition(name)[0]
         return min((each for each in printed if each[0].partition(name)[0] == usual), key=lambda each: len(each[0]))[1]
 
     def takes_call_id(self, ident: str | None) -> bool:
-        """Whether the template prints a call of a tool, and its result, under this id, or under none."""
+        """Whether the template prints a call of a tool, and its result, under this id, or under none.
+
+        In the id, ``{name}`` stands for the name of the tool.
+        """
         if ident not in self._taken_ids:
-            name, result = (placeholder("assistant", number).content for number in (1, 2))
-            call = ToolCall(name=name, arguments={}, id=ident)
+            name, result, speaker = (placeholder("assistant", number).content for number in (1, 2, 3))
+            given = ident and ident.replace("{name}", name)
+            call = ToolCall(name=name, arguments={}, id=given)
             messages = [
                 placeholder("user"),
                 Message(role="assistant", content="", tool_calls=(call,)),
-                Message(role="tool", content=result, tool_call_id=ident),
+                Message(role="tool", content=result, tool_call_id=given, name=speaker),
             ]
             text = "" if self._names_roles else self._tried(messages, self._form)
             self._taken_ids[ident] = name in text and result in text
