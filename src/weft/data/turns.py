@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weft.data.control import ControlTokens
-from weft.data.pieces import REASONING_TAGS, Printed, locate
+from weft.data.equal_messages import locate_with_equals
+from weft.data.pieces import REASONING_TAGS, Printed
 from weft.data.printer import VARIANTS, Printer, Variant, placeholder
 from weft.errors import TemplateError
 from weft.types import Message
@@ -72,12 +73,14 @@ class Chat:
     def contents(self, count: int, dialogue: str, indices: Sequence[int] | None = None) -> Contents:
         """Where ``dialogue``, which prints the first ``count`` messages, prints their contents (or those of ``indices``)."""
         tags = self.control.control.intersection(REASONING_TAGS)
-        return locate(self.printer.dialogue, self.messages[:count], dialogue, indices, tags=tags)
+        return locate_with_equals(self.printer.dialogue, self.messages[:count], dialogue, indices, tags=tags)
 
     def contents_of_prompt(self, count: int, prompt: str, variant: Variant) -> Contents:
         """Where ``prompt``, which the model reads before it answers the first ``count`` messages, prints their contents."""
         tags = self.control.control.intersection(REASONING_TAGS)
-        return locate(lambda marked: self.printer.prompt(marked, variant), self.messages[:count], prompt, tags=tags)
+        return locate_with_equals(
+            lambda marked: self.printer.prompt(marked, variant), self.messages[:count], prompt, tags=tags
+        )
 
 
 @dataclass(slots=True, kw_only=True)
