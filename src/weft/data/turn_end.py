@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from weft.data.control import ControlTokens, Span
-from weft.data.pieces import shared_length
+from weft.data.pieces import REASONING_TAGS, shared_length
 from weft.data.printer import not_printed, placeholder, question_before
 from weft.data.turn_start import TAG, PlacedTurn, parting
 from weft.data.turns import Chat, Turn, is_out_of_reach
@@ -37,7 +37,7 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     """
     for index in turn.messages:
         if index not in placed.contents:
-            raise not_printed("assistant", index + 1, calls=chat.messages[index].tool_calls != ())
+            raise _says_nothing(chat.messages[index], index + 1)
     text = placed.text
     answer_end = _answer_end(turn, placed, placed.start)
     end = chat.closing(text, answer_end)
@@ -50,6 +50,17 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     if closer is not None:
         return ClosedTurn(text=text + closer, end=len(text + closer), note="next-role-closes")
     return ClosedTurn(text=text, end=max(answer_end, len(text.rstrip())), append_eos=True, note="eos-appended")
+
+
+def _says_nothing(answer: Message, number: int) -> TemplateError:
+    """The error for an answer of which the template prints nothing that it says."""
+    if answer.content.rstrip().endswith(REASONING_TAGS[1]) and not answer.tool_calls:
+        return TemplateError(
+            f"an answer is nothing but reasoning (message {number}), and the chat template leaves that out",
+            fix="write the answer behind its reasoning, leave the record out, or choose a template that prints reasoning with "
+            "data.template_path",
+        )
+    return not_printed("assistant", number, calls=answer.tool_calls != ())
 
 
 def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:
