@@ -125,6 +125,10 @@ PAIRS: dict[str, FakeTokenizer] = {
     ),
     "hunyuan": tokens("<|eos|>", "<|extra_0|> <|extra_4|>", bos="<|startoftext|>"),
     "orion": tokens("</s>", bos="<s>"),
+    "deepseek32": tokens(
+        "<｜end▁of▁sentence｜>", "<｜User｜> <｜Assistant｜> <think> </think>", bos="<｜begin▁of▁sentence｜>"
+    ),
+    "hunyuan_tools": tokens("<|eos|>", "<|extra_0|> <|extra_4|> <|startoftext|>"),
     "compared": tokens("</s>", "[INST] [/INST] [TOOLS] [/TOOLS] [CALL] [tool] [/tool] [system] [/system]", bos="<s>"),
     "training_bos": tokens("</s>", bos="<s>"),
     "words_put_in": tokens("</s>"),

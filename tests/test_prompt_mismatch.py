@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CHATML
-from mask_pairs import PAIRS
+from mask_pairs import PAIRS, A, call
 from template_families import FAMILIES, HERE, PLACE, chat, from_source, messages, shown, source, template
 from weft.cli import main
 from weft.config.data_schema import PromptMismatch
@@ -293,6 +293,67 @@ def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -
     assert "".join(part.text for part in made.prompt(talk.messages[:2])) == "System: S\nHuman: Q\nAssistant:"
     assert made.parse(" A") == "A"
     assert made.parse("A") == "A"
+
+
+REASONS, CALLS = Message(role="assistant", content="A", reasoning="why"), A("", call(city="Rome"))
+
+
+@pytest.mark.parametrize(
+    ("family", "answer", "prompt", "trained"),
+    [
+        (
+            "deepseek32",
+            A("A"),
+            "<｜begin▁of▁sentence｜><｜User｜>Q<｜Assistant｜><think>",
+            "</think>A<｜end▁of▁sentence｜>",
+        ),
+        (
+            "deepseek32",
+            REASONS,
+            "<｜begin▁of▁sentence｜><｜User｜>Q<｜Assistant｜><think>",
+            "why</think>A<｜end▁of▁sentence｜>",
+        ),
+        ("hunyuan_tools", A("A"), "用户：Q<|extra_0|>", "助手：A<|eos|>"),
+        (
+            "hunyuan_tools",
+            CALLS,
+            "用户：Q<|extra_0|>",
+            '<tool_calls>[{"name": "weather", "arguments": {"city": "Rome"}}]</tool_calls><|eos|>',
+        ),
+    ],
+)
+def test_what_only_some_answers_begin_with_is_the_models_to_say(
+    family: str, answer: Message, prompt: str, trained: str
+) -> None:
+    made = from_source((HERE / "pairs" / f"{family}.jinja").read_text(), PAIRS[family], family)
+    question = Message(role="user", content="Q")
+    examples = made.examples(Conversation(messages=(question, answer), location=PLACE))
+    assert shown(examples) == [f"{prompt}⟦{trained}⟧"]
+    assert examples[0].notes == ()
+    assert "".join(part.text for part in made.prompt([question])) == prompt
+    if answer.content == "A" and not answer.reasoning:
+        assert made.parse(trained.removesuffix(PAIRS[family].eos)) == "A"
+
+
+@pytest.mark.parametrize(
+    ("plain", "calling", "header"),
+    [
+        ("Answer: ", "Action: ", ""),  # words are not cut
+        ("<say>", "<act>", ""),  # nor tags
+        ("Bot <say>", "Bot <act>", "Bot"),
+        ("Bot: ", "Bot: [", "Bot:"),
+    ],
+)
+def test_a_header_that_answers_of_all_kinds_share_is_not_cut_within_a_word(
+    plain: str, calling: str, header: str
+) -> None:
+    source = (
+        "{% for m in messages %}{% if m.role != 'assistant' %}{{ m.role + ': ' + m.content + '\n' }}{% elif m.tool_calls %}"
+        f"{calling}{{{{ m.tool_calls[0].function.name }}}}<|im_end|>{{% else %}}{plain}{{{{ m.content }}}}<|im_end|>"
+        "{% endif %}{% endfor %}"
+    )
+    (example,) = from_source(source).examples(chat("ua", "Q", "A"))
+    assert shown([example]) == [f"user: Q\n{header}⟦{plain.removeprefix(header)}A<|im_end|>⟧"]
 
 
 @pytest.mark.parametrize("behind", ["\n", " ", "\n\n"])

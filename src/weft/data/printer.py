@@ -34,6 +34,9 @@ PLACEHOLDER = re.compile(r"Qz(\d+)zQ")
 """What :func:`placeholder` puts into a message; the group is its number."""
 
 
+_WITHIN_WORD, _LAST_WORD, _OPENED = re.compile(r"(?<=\w)\w"), re.compile(r"\w+$"), re.compile(r"[<\[][^\s<>\[\]]*$")
+
+
 def placeholder(role: Role, number: int = 0) -> Message:
     """A message whose content is a plain word that occurs nowhere else."""
     return Message(role=role, content=f"Qz{number}zQ")
@@ -237,7 +240,27 @@ class Printer:
             history, before_answer = self.dialogue(messages), self._before_answer(messages)
         except TemplateError:
             return None
-        return before_answer[len(history) :] if before_answer.startswith(history) else None
+        if not before_answer.startswith(history):
+            return None
+        return self._before_every_answer(messages, before_answer, len(history))[len(history) :]
+
+    def _before_every_answer(self, messages: Sequence[Message], before_plain: str, least: int) -> str:
+        """As much of what stands before a plain answer, the ``least`` behind which it follows aside, as stands before any answer.
+
+        What one that reasons or calls a tool begins with otherwise, the model itself says: it chooses among them.
+        """
+        plain = placeholder("assistant", len(messages))
+        call = placeholder_call(len(messages) + 1)
+        for answer, told in (
+            (replace(plain, reasoning=plain.content, content=call.name), plain.content),
+            (replace(plain, content="", tool_calls=(call,)), call.name),
+        ):
+            with suppress(TemplateError):
+                text = self.dialogue([*messages, answer])
+                shared = shared_length(before_plain, text)
+                if told in text and least <= shared < len(before_plain):
+                    before_plain = before_plain[: max(least, _whole(before_plain, shared))]
+        return before_plain
 
     def _print(self, messages: Sequence[Message], marks: Marks = NO_MARKS, **arguments: bool) -> str:
         if not self._names_roles:
@@ -407,6 +430,14 @@ class Printer:
             name in self._tried([replace(messages[0], setting=setting), *messages[1:]], self._form)
             for messages in (exchange[:1], exchange, [placeholder("system", 3), *exchange])
         )
+
+
+def _whole(text: str, end: int) -> int:
+    """How many of the first ``end`` characters of a text there are before the word or the tag that would be cut there."""
+    if _WITHIN_WORD.match(text, end):
+        end = _LAST_WORD.search(text, 0, end).start()  # type: ignore[union-attr]  # there is one
+    opened = _OPENED.search(text, 0, end)
+    return opened.start() if opened else end
 
 
 def _variables(setting: Setting) -> dict[str, object]:
