@@ -279,6 +279,18 @@ def test_a_header_is_not_trained_behind_words_that_only_one_of_the_two_has(
     assert shown(chats.examples(chat("ua", "Q", "A"))) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [("({{ messages | length }})", "(3)"), ("({{ 'answer' if add_generation_prompt else 'read' }})", "(answer)")],
+)
+def test_words_that_differ_before_the_question_are_those_of_the_prompt(opening: str, expected: str) -> None:
+    chats = from_source(opening + source("chatml"))
+    last = chats.examples(chat("uaua", "Q", "A", "R", "B"))[-1]
+    history = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+    assert shown([last]) == [f"{expected}{history}<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n⟦B<|im_end|>⟧"]
+    assert last.notes == ("spliced",)
+
+
 @pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
 def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -> None:
     """Context in training, appended at inference, its space the model's to say, and taken away from an answer again."""

@@ -203,19 +203,33 @@ def _start_behind_same_header(chat: Chat, turn: Turn, prompt: str) -> int | None
     Then both end with the same header, a word or a control token at least, and any other answer would stand behind it as well.
     None where they do not.
     """
-    text = turn.dialogue
-    try:
-        other = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("assistant", turn.first)])
-    except TemplateError:
-        return None
+    text, common = turn.dialogue, _before_any_answer(chat, turn)
     tokens = chat.control.find(prompt)
     parted, _ = _snapped((0, 0), shared_length(prompt, text), (tokens, chat.control.find(text)))
-    common = shared_length(text, other)
     header = prompt[tokens[-1][0] :] if tokens else ""
     last = text.rfind(header, parted, common) if header else -1
     if last >= 0 and prompt.endswith(text[parted : last + len(header)]):
         return last + len(header)
     return _behind_words_put_in(prompt, text, parted, common) or _behind_words_left_out(prompt, text, parted, common)
+
+
+def _before_any_answer(chat: Chat, turn: Turn) -> int:
+    """How many characters at the beginning of the turn's dialogue stand before any other answer as well."""
+    try:
+        other = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("assistant", turn.first)])
+    except TemplateError:
+        return 0
+    return shared_length(turn.dialogue, other)
+
+
+def _start_behind_same_question(chat: Chat, turn: Turn, prompt: str) -> int | None:
+    """Where the answer begins if it follows the last message and what the prompt prints behind that; None where it does not."""
+    last = chat.contents_of_prompt(turn.first, prompt, ()).get(turn.first - 1)
+    if last is None or not last.pieces:
+        return None
+    question = prompt[last.pieces[-1].start :]
+    place = turn.dialogue.rfind(question, 0, _before_any_answer(chat, turn))
+    return None if place < 0 else place + len(question)
 
 
 def _behind_words_put_in(prompt: str, text: str, parted: int, common: int) -> int | None:
@@ -278,7 +292,7 @@ def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
 
 
 def _splice_behind_same_header(chat: Chat, turn: Turn) -> PlacedTurn | None:
-    """For templates that print words of their own within the history only where an answer is to follow, or only where none is.
+    """For templates that print other words of their own within the history where an answer is to follow than where none is.
 
     So do templates that open with a system message of their own for inference, or with BOS for training. None where nothing else
     differs.
@@ -286,7 +300,7 @@ def _splice_behind_same_header(chat: Chat, turn: Turn) -> PlacedTurn | None:
     prompt = chat.prompt(turn.first)
     if shared_length(prompt, turn.dialogue) >= len(chat.history(turn.first)):  # only the generation prompt differs
         return None
-    start = _start_behind_same_header(chat, turn, prompt)
+    start = _start_behind_same_header(chat, turn, prompt) or _start_behind_same_question(chat, turn, prompt)
     return None if start is None else _join(chat, turn, prompt, (), turn.dialogue[start:])
 
 
