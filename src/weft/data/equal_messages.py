@@ -5,6 +5,7 @@ A mark in one of them makes it another message than the rest, and the template p
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -22,20 +23,25 @@ def locate_with_equals(
 ) -> dict[int, Printed]:
     """As :func:`weft.data.pieces.locate`; a message that is not found by itself is looked for together with its equals."""
     located = locate(print_messages, messages, text, indices, tags=tags)
-    for index in range(len(messages)) if indices is None else indices:
-        equals = [] if index in located else _equals(messages, index)
-        if len(equals) > 1:
-            found = _locate_together(print_messages, messages, text, equals, tags)
-            located |= {each: found[each] for each in found if indices is None or each in indices}
+    wanted = range(len(messages)) if indices is None else indices
+    if all(index in located for index in wanted):
+        return located
+    said_alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, message in enumerate(messages):
+        said_alike[message.role, message.content].append(index)
+    tried: set[int] = set()
+    for index in wanted:
+        if index not in located and index not in tried:
+            seen, alike = _as_seen(messages[index]), said_alike[messages[index].role, messages[index].content]
+            equals = [each for each in alike if _as_seen(messages[each]) == seen]
+            tried.update(equals)
+            found = _locate_together(print_messages, messages, text, equals, tags) if len(equals) > 1 else {}
+            located |= {each: found[each] for each in found if each in wanted}
     return located
 
 
-def _equals(messages: Sequence[Message], index: int) -> list[int]:
-    """The indices of the messages that a template cannot tell from that one."""
-    return [each for each, message in enumerate(messages) if _as_seen(message) == _as_seen(messages[index])]
-
-
 def _as_seen(message: Message) -> Message:
+    """What a template sees of it."""
     return replace(message, setting=None, weight=None)
 
 
