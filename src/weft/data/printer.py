@@ -14,6 +14,7 @@ from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks, TemplateFailure
 from weft.data.messages import REASONING
 from weft.data.pieces import shared_length, unused_marks
 from weft.data.said import is_text_only
+from weft.data.taken_for_given import STAND_INS, lack_of, placeholder_tool, variables
 from weft.data.tools import as_openai
 from weft.errors import TemplateError
 from weft.types import Message, Role, Setting, ToolCall
@@ -40,12 +41,6 @@ _WITHIN_WORD, _LAST_WORD, _OPENED = re.compile(r"(?<=\w)\w"), re.compile(r"\w+$"
 def placeholder(role: Role, number: int = 0) -> Message:
     """A message whose content is a plain word that occurs nowhere else."""
     return Message(role=role, content=f"Qz{number}zQ")
-
-
-def placeholder_tool(name: str) -> Setting:
-    """A setting with the definition of one tool."""
-    function = {"name": name, "description": name, "parameters": {"type": "object", "properties": {}}}
-    return Setting(tools=({"type": "function", "function": function},))
 
 
 def placeholder_call(number: int) -> ToolCall:
@@ -108,20 +103,6 @@ _CALL_FORMS = tuple(
     _Form(no_content=nothing, arguments_as_text=as_text) for nothing in ("", None) for as_text in (False, True)
 )
 """Tried in this order."""
-
-
-_OR_ANOTHER_TEMPLATE = "or choose a template for records without them with data.template_path"
-TAKEN_FOR_GIVEN: Mapping[str, tuple[Setting, str]] = {
-    "tools": (
-        placeholder_tool("Qz9zQ"),
-        f"add the definitions of the tools that the conversation is about, {_OR_ANOTHER_TEMPLATE}",
-    ),
-    "documents": (
-        Setting(arguments={"documents": [{"title": "Qz8zQ", "text": "Qz9zQ"}]}),
-        f"add them as chat_template_kwargs.documents, each with a title and a text, {_OR_ANOTHER_TEMPLATE}",
-    ),
-}
-"""What some templates print no conversation without: a stand-in, and what to do where a record lacks it."""
 
 
 class Printer:
@@ -281,22 +262,13 @@ class Printer:
 
     def _print_list(self, messages: Sequence[Message], form: _Form, marks: Marks = NO_MARKS, **arguments: bool) -> str:
         setting = (messages[0].setting if messages else None) or Setting()
-        given = {"messages": [form.variables(message, self._as_json) for message in messages], **_variables(setting)}
+        given = {"messages": [form.variables(message, self._as_json) for message in messages], **variables(setting)}
         try:
             return self._render({**given, **arguments}, marks)
         except TemplateFailure as failure:
-            raise self._lack_of(given, arguments) or failure from failure
-
-    def _lack_of(self, given: Mapping[str, object], arguments: Mapping[str, bool]) -> TemplateError | None:
-        """The error for a record that lacks what alone keeps the template from printing it; None where that is something else."""
-        for name, (stand_in, fix) in TAKEN_FOR_GIVEN.items():
-            if given[name] is None:
-                with suppress(TemplateError):
-                    self._render({**given, name: _variables(stand_in)[name], **arguments}, NO_MARKS)
-                    return TemplateError(
-                        f"the chat template prints no record without `{name}`, and this one has none", fix=fix
-                    )
-        return None
+            raise (
+                lack_of(lambda more: self._render({**given, **more, **arguments}, NO_MARKS), given) or failure
+            ) from failure
 
     def _render(self, variables: Mapping[str, object], marks: Marks) -> str:
         return self.template.render({**variables, **self._tokens}, marks)
@@ -412,8 +384,7 @@ class Printer:
 
     @cached_property
     def _needed(self) -> Setting | None:
-        settings = (None, *(stand_in for stand_in, _ in TAKEN_FOR_GIVEN.values()))
-        for setting in () if self._names_roles else settings:
+        for setting in () if self._names_roles else (None, *STAND_INS):
             for opening in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
                 opening[0] = replace(opening[0], setting=setting)
                 if any(self._tried_as_given(opening, _Form(contents_as_parts=parts)) for parts in (False, True)):
@@ -438,11 +409,6 @@ def _whole(text: str, end: int) -> int:
         end = _LAST_WORD.search(text, 0, end).start()  # type: ignore[union-attr]  # there is one
     opened = _OPENED.search(text, 0, end)
     return opened.start() if opened else end
-
-
-def _variables(setting: Setting) -> dict[str, object]:
-    """The setting as the template sees it."""
-    return {"tools": list(setting.tools) or None, "documents": None, **setting.arguments}
 
 
 def not_printed(role: Role, number: int | None = None, *, calls: bool = False) -> TemplateError:
