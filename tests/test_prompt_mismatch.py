@@ -291,6 +291,16 @@ def test_words_that_differ_before_the_question_are_those_of_the_prompt(opening: 
     assert last.notes == ("spliced",)
 
 
+def test_a_question_that_was_asked_before_is_not_taken_for_the_last() -> None:
+    """Its answer has another header than the prompt, so that nothing tells where it begins."""
+    numbered = source("chatml").replace(
+        "'<|im_start|>' + message", "'<|im_start|>' + ('last ' if loop.last else '') + message"
+    )
+    assert numbered != source("chatml")
+    with pytest.raises(TemplateError, match="cannot be told apart"):
+        from_source(numbered).examples(chat("uaua", "Q", "A", "Q", "B"), last_turn=True)
+
+
 @pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
 def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -> None:
     """Context in training, appended at inference, its space the model's to say, and taken away from an answer again."""

@@ -291,6 +291,13 @@ def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
     )
 
 
+def _end_of_earlier(chat: Chat, turn: Turn) -> int:
+    """Where the turn's dialogue has printed the last of what was said before it."""
+    contents = chat.contents(turn.last + 1, turn.dialogue)
+    ends = [piece.end for index in range(turn.first) if index in contents for piece in contents[index].pieces]
+    return max(ends, default=0)
+
+
 def _splice_behind_same_header(chat: Chat, turn: Turn) -> PlacedTurn | None:
     """For templates that print other words of their own within the history where an answer is to follow than where none is.
 
@@ -301,7 +308,9 @@ def _splice_behind_same_header(chat: Chat, turn: Turn) -> PlacedTurn | None:
     if shared_length(prompt, turn.dialogue) >= len(chat.history(turn.first)):  # only the generation prompt differs
         return None
     start = _start_behind_same_header(chat, turn, prompt) or _start_behind_same_question(chat, turn, prompt)
-    return None if start is None else _join(chat, turn, prompt, (), turn.dialogue[start:])
+    if start is None or start < _end_of_earlier(chat, turn):  # that was the same question asked before
+        return None
+    return _join(chat, turn, prompt, (), turn.dialogue[start:])
 
 
 def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> PlacedTurn | None:
