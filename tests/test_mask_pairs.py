@@ -105,7 +105,7 @@ def _end_of_prompt(pair: Pair, before: list[Message], text: str, tagged: Span, v
 
 REFUSED = {
     ("llama31", "two calls"): "only one call at a time",
-    ("gpt_oss_tools", "two calls"): "does not print calls of tools",  # it prints the first call only
+    ("gpt_oss_tools", "two calls"): r"prints some of the 2 calls of tools of an answer \(message 2\)",
 }
 TAGGED_OTHERWISE = {
     # Nothing but the EOS that weft appends is trained, which no tag can say.
