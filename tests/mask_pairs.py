@@ -125,6 +125,14 @@ PAIRS: dict[str, FakeTokenizer] = {
     ),
     "hunyuan": tokens("<|eos|>", "<|extra_0|> <|extra_4|>", bos="<|startoftext|>"),
     "orion": tokens("</s>", bos="<s>"),
+    "deepseek32": tokens(
+        "<｜end▁of▁sentence｜>", "<｜User｜> <｜Assistant｜> <think> </think>", bos="<｜begin▁of▁sentence｜>"
+    ),
+    "hunyuan_tools": tokens("<|eos|>", "<|extra_0|> <|extra_4|> <|startoftext|>"),
+    "compared": tokens("</s>", "[INST] [/INST] [TOOLS] [/TOOLS] [CALL] [tool] [/tool] [system] [/system]", bos="<s>"),
+    "training_bos": tokens("</s>", bos="<s>"),
+    "words_put_in": tokens("</s>"),
+    "words_left_out": tokens("</s>"),
     "gemma4": tokens("<turn|> <eos>", '<|turn> <|channel> <channel|> <|tool_call> <tool_call|> <|"|>', bos="<bos>"),
 }
 TEXT_ONLY = {
@@ -204,6 +212,7 @@ TOOL_SHAPES: dict[str, list[Message]] = {
         T("21"),
         A("21."),
     ],
+    "tools, equal messages": [U("Q", setting=Setting(tools=(TOOL,))), A("Q"), U("Q"), A("Q"), U("Q"), A("R")],
     "call with a content": [U("Q"), A("I look.", call(city="Rome")), T("21"), A("It is 21.")],
     "two calls": [U("Q"), A("", call(city="Rome"), call(2, city="Oslo")), T("21"), T("9", 2), A("21 and 9.")],
     "call after call": [U("Q"), A("", call(city="Rome")), T("21"), A("", call(2, city="Oslo")), T("9", 2), A("21, 9.")],

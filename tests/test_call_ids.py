@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mask_pairs import PAIRS, A, T, U
-from template_families import PLACE, shown
+from template_families import PLACE, from_source, shown
 from weft.data.call_ids import with_call_ids
 from weft.data.conversations import read_conversations
 from weft.data.template import ChatTemplate
@@ -109,6 +109,47 @@ def test_ids_that_the_template_takes_are_kept_and_others_replaced() -> None:
     assert results == calls
 
 
+CALLS_BY_ID = re.compile(r"<\|tool_call_begin\|>(.*?)<\|tool_call_argument_begin\|>")
+RESULTS_BY_ID = re.compile("## Return of (.*)")
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("given", [("call_abc", "call_def", "call_1"), (None, None, None)])
+def test_ids_name_the_tool_where_the_template_prints_them_instead(given: tuple[str | None, ...], as_text: bool) -> None:
+    template = pair("kimi")
+    if as_text:
+        either = "(call.function.arguments if call.function.arguments is string else call.function.arguments | tojson)"
+        assert either in template.source
+        template = from_source(template.source.replace(either, "call.function.arguments"), PAIRS["kimi"])
+    first, second, third = given
+    messages = (
+        U("Q"),
+        A("", called("f", first), called("g", second)),
+        replace(result("1", first), name="f"),
+        replace(result("2", second), name="g"),
+        A("", called("f", third)),
+        replace(result("3", third), name="f"),
+        A("B"),
+    )
+    (example,) = template.examples(talk(*messages))
+    (text,) = shown([example])
+    ids = ["functions.f:0", "functions.g:1", "functions.f:2"]
+    assert CALLS_BY_ID.findall(text) == ids
+    assert RESULTS_BY_ID.findall(text) == ids
+    assert (
+        '⟦<|tool_calls_section_begin|><|tool_call_begin|>functions.f:2<|tool_call_argument_begin|>{"city": "Paris"}'
+        in text
+    )
+    assert example.notes == ("call-ids",)
+
+
+def test_ids_that_name_the_tool_are_kept() -> None:
+    messages = (U("Q"), A("", called("f", "tools.f:7")), replace(result("1", "tools.f:7"), name="f"), A("B"))
+    (example,) = pair("kimi").examples(talk(*messages))
+    assert CALLS_BY_ID.findall(shown([example])[0]) == ["tools.f:7"]
+    assert "call-ids" not in example.notes
+
+
 def test_ids_are_the_same_whenever_they_are_made() -> None:
     messages = (U("Q"), A("", called("f")), result("1"), A("B"))
     made = with_call_ids(messages, lambda ident: ident == "123456789")
@@ -116,7 +157,7 @@ def test_ids_are_the_same_whenever_they_are_made() -> None:
     assert with_call_ids(made, lambda ident: ident == "123456789") is made
 
 
-@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"mistral_tools", "mistral_v3"}))
+@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"mistral_tools", "mistral_v3", "kimi"}))
 def test_other_templates_are_given_what_the_record_has(name: str) -> None:
     messages = (U("Q"), A("", called("f")), result("1"), A("B"))
     with_ids = (U("Q"), A("", called("f", "call_1")), T("1", 1), A("B"))

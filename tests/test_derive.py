@@ -302,6 +302,19 @@ def test_a_message_that_is_not_printed_is_named(role: str, number: int) -> None:
         from_source(text).examples(chat("sua", "S", "Q", "A"))
 
 
+@pytest.mark.parametrize("roles", ["ua", "uaua"])
+def test_an_answer_of_reasoning_alone_that_is_left_out_is_named(roles: str) -> None:
+    leaves_out = from_source(
+        "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    contents = ["Q", "<think>\nwhy\n</think>\n\n", "R", "B"][: len(roles)]
+    with pytest.raises(
+        TemplateError, match=r"nothing but reasoning \(message 2\), and the chat template leaves that out"
+    ):
+        leaves_out.examples(chat(roles, *contents))
+
+
 def test_a_record_that_holds_every_private_use_character_is_refused() -> None:
     every = "".join(map(chr, range(0xF0000, 0xFFFFE)))
     for conversation in (chat("ua", every, "A "), chat("ua", "Q", every[:-1] + " ")):

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import CHATML
-from template_families import FAMILIES, PLACE, chat, from_source, messages, shown, source, template
+from mask_pairs import PAIRS, A, call
+from template_families import FAMILIES, HERE, PLACE, chat, from_source, messages, shown, source, template
 from weft.cli import main
 from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens
@@ -261,6 +262,45 @@ Assistant: {{ message['content'] }}
 """As the first of the systems whose users weft serves documents it."""
 
 
+@pytest.mark.parametrize(
+    ("family", "mismatch", "expected"),
+    [
+        ("words_put_in", "template", "### user:\nQ\n### Response:\n⟦A</s>⟧"),
+        ("words_put_in", "splice", "### user:\nQ\n### Remember to be brief.\n### Response:\n⟦A</s>⟧"),
+        ("words_left_out", "template", "### user:\nQ\n(answer 2)\n### Response:\n⟦A</s>⟧"),
+        ("words_left_out", "splice", "### user:\nQ\n### Response:\n⟦A</s>⟧"),
+        ("training_bos", "template", "user: Q\nBot:⟦ A</s>⟧"),
+    ],
+)
+def test_a_header_is_not_trained_behind_words_that_only_one_of_the_two_has(
+    family: str, mismatch: PromptMismatch, expected: str
+) -> None:
+    chats = from_source((HERE / "pairs" / f"{family}.jinja").read_text(), PAIRS[family], family, mismatch)
+    assert shown(chats.examples(chat("ua", "Q", "A"))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [("({{ messages | length }})", "(3)"), ("({{ 'answer' if add_generation_prompt else 'read' }})", "(answer)")],
+)
+def test_words_that_differ_before_the_question_are_those_of_the_prompt(opening: str, expected: str) -> None:
+    chats = from_source(opening + source("chatml"))
+    last = chats.examples(chat("uaua", "Q", "A", "R", "B"))[-1]
+    history = "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+    assert shown([last]) == [f"{expected}{history}<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n⟦B<|im_end|>⟧"]
+    assert last.notes == ("spliced",)
+
+
+def test_a_question_that_was_asked_before_is_not_taken_for_the_last() -> None:
+    """Its answer has another header than the prompt, so that nothing tells where it begins."""
+    numbered = source("chatml").replace(
+        "'<|im_start|>' + message", "'<|im_start|>' + ('last ' if loop.last else '') + message"
+    )
+    assert numbered != source("chatml")
+    with pytest.raises(TemplateError, match="cannot be told apart"):
+        from_source(numbered).examples(chat("uaua", "Q", "A", "Q", "B"), last_turn=True)
+
+
 @pytest.mark.parametrize("mismatch", ["template", "splice", "error"])
 def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -> None:
     """Context in training, appended at inference, its space the model's to say, and taken away from an answer again."""
@@ -275,6 +315,67 @@ def test_what_a_template_always_prints_is_its_header(mismatch: PromptMismatch) -
     assert "".join(part.text for part in made.prompt(talk.messages[:2])) == "System: S\nHuman: Q\nAssistant:"
     assert made.parse(" A") == "A"
     assert made.parse("A") == "A"
+
+
+REASONS, CALLS = Message(role="assistant", content="A", reasoning="why"), A("", call(city="Rome"))
+
+
+@pytest.mark.parametrize(
+    ("family", "answer", "prompt", "trained"),
+    [
+        (
+            "deepseek32",
+            A("A"),
+            "<｜begin▁of▁sentence｜><｜User｜>Q<｜Assistant｜><think>",
+            "</think>A<｜end▁of▁sentence｜>",
+        ),
+        (
+            "deepseek32",
+            REASONS,
+            "<｜begin▁of▁sentence｜><｜User｜>Q<｜Assistant｜><think>",
+            "why</think>A<｜end▁of▁sentence｜>",
+        ),
+        ("hunyuan_tools", A("A"), "用户：Q<|extra_0|>", "助手：A<|eos|>"),
+        (
+            "hunyuan_tools",
+            CALLS,
+            "用户：Q<|extra_0|>",
+            '<tool_calls>[{"name": "weather", "arguments": {"city": "Rome"}}]</tool_calls><|eos|>',
+        ),
+    ],
+)
+def test_what_only_some_answers_begin_with_is_the_models_to_say(
+    family: str, answer: Message, prompt: str, trained: str
+) -> None:
+    made = from_source((HERE / "pairs" / f"{family}.jinja").read_text(), PAIRS[family], family)
+    question = Message(role="user", content="Q")
+    examples = made.examples(Conversation(messages=(question, answer), location=PLACE))
+    assert shown(examples) == [f"{prompt}⟦{trained}⟧"]
+    assert examples[0].notes == ()
+    assert "".join(part.text for part in made.prompt([question])) == prompt
+    if answer.content == "A" and not answer.reasoning:
+        assert made.parse(trained.removesuffix(PAIRS[family].eos)) == "A"
+
+
+@pytest.mark.parametrize(
+    ("plain", "calling", "header"),
+    [
+        ("Answer: ", "Action: ", ""),  # words are not cut
+        ("<say>", "<act>", ""),  # nor tags
+        ("Bot <say>", "Bot <act>", "Bot"),
+        ("Bot: ", "Bot: [", "Bot:"),
+    ],
+)
+def test_a_header_that_answers_of_all_kinds_share_is_not_cut_within_a_word(
+    plain: str, calling: str, header: str
+) -> None:
+    source = (
+        "{% for m in messages %}{% if m.role != 'assistant' %}{{ m.role + ': ' + m.content + '\n' }}{% elif m.tool_calls %}"
+        f"{calling}{{{{ m.tool_calls[0].function.name }}}}<|im_end|>{{% else %}}{plain}{{{{ m.content }}}}<|im_end|>"
+        "{% endif %}{% endfor %}"
+    )
+    (example,) = from_source(source).examples(chat("ua", "Q", "A"))
+    assert shown([example]) == [f"user: Q\n{header}⟦{plain.removeprefix(header)}A<|im_end|>⟧"]
 
 
 @pytest.mark.parametrize("behind", ["\n", " ", "\n\n"])

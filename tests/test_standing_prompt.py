@@ -89,7 +89,7 @@ def test_a_template_that_needs_tools_is_tried_with_one() -> None:
     assert examples(template, question, A("A")) == [
         "weather<|head|>user<|/head|>Q<|end|><|head|>assistant<|/head|>⟦A<|end|>⟧"
     ]
-    with pytest.raises(TemplateError, match="'NoneType' object is not iterable"):
+    with pytest.raises(TemplateError, match="no record without `tools`"):
         examples(template, U("Q"), A("A"))
 
 

@@ -37,6 +37,14 @@ NO_MARKS: Marks = ("", "")
 
 _LONGEST_WORDS = 500
 _MEND_THE_TEMPLATE = "correct the template there, or choose another one with data.template_path"
+_GIVE_WHAT_IS_MISSING = (
+    "give what it asks for there, in the record's messages, tools or chat_template_kwargs, "
+    "or choose another template with data.template_path"
+)
+
+
+class TemplateFailure(TemplateError):
+    """The template does not refuse a conversation: it stumbles over it."""
 
 
 class ChatSandbox(LimitedSandbox):
@@ -132,10 +140,10 @@ class JinjaTemplate:
                 self._out_of_time = stopped
             raise stopped from error
         except Exception as error:  # a template can raise anything that Python can
-            raise TemplateError(
+            raise TemplateFailure(
                 f"the chat template failed ({type(error).__name__}: {_shortened(str(error))})",
                 where=self._place(error),
-                fix=_MEND_THE_TEMPLATE,
+                fix=_GIVE_WHAT_IS_MISSING if isinstance(error, jinja2.UndefinedError) else _MEND_THE_TEMPLATE,
             ) from error
         finally:
             self._count(time.thread_time() - started)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks
+from weft.data.call_ids import NAMING
+from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks, TemplateFailure
 from weft.data.messages import REASONING
 from weft.data.pieces import shared_length, unused_marks
 from weft.data.said import is_text_only
+from weft.data.taken_for_given import STAND_INS, lack_of, placeholder_tool, variables
 from weft.data.tools import as_openai
 from weft.errors import TemplateError
 from weft.types import Message, Role, Setting, ToolCall
@@ -32,15 +35,12 @@ PLACEHOLDER = re.compile(r"Qz(\d+)zQ")
 """What :func:`placeholder` puts into a message; the group is its number."""
 
 
+_WITHIN_WORD, _LAST_WORD, _OPENED = re.compile(r"(?<=\w)\w"), re.compile(r"\w+$"), re.compile(r"[<\[][^\s<>\[\]]*$")
+
+
 def placeholder(role: Role, number: int = 0) -> Message:
     """A message whose content is a plain word that occurs nowhere else."""
     return Message(role=role, content=f"Qz{number}zQ")
-
-
-def placeholder_tool(name: str) -> Setting:
-    """A setting with the definition of one tool."""
-    function = {"name": name, "description": name, "parameters": {"type": "object", "properties": {}}}
-    return Setting(tools=({"type": "function", "function": function},))
 
 
 def placeholder_call(number: int) -> ToolCall:
@@ -153,7 +153,8 @@ class Printer:
     @cached_property
     def ignores_generation_prompt(self) -> bool:
         """Whether ``add_generation_prompt`` changes nothing."""
-        for opening in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
+        for messages in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
+            opening = self._with_what_is_needed(messages)
             try:
                 return self.dialogue(opening) == self._print(opening, add_generation_prompt=True)
             except TemplateError:
@@ -168,7 +169,8 @@ class Printer:
         """
         if not self.ignores_generation_prompt:
             return ""
-        question, answer, another = placeholder("user"), placeholder("assistant", 1), placeholder("user", 2)
+        (question,) = self._with_what_is_needed([placeholder("user")])
+        answer, another = placeholder("assistant", 1), placeholder("user", 2)
         try:
             asked, answered, again = map(self.dialogue, ([question], [question, answer], [question, answer, another]))
         except TemplateError:
@@ -219,7 +221,27 @@ class Printer:
             history, before_answer = self.dialogue(messages), self._before_answer(messages)
         except TemplateError:
             return None
-        return before_answer[len(history) :] if before_answer.startswith(history) else None
+        if not before_answer.startswith(history):
+            return None
+        return self._before_every_answer(messages, before_answer, len(history))[len(history) :]
+
+    def _before_every_answer(self, messages: Sequence[Message], before_plain: str, least: int) -> str:
+        """As much of what stands before a plain answer, the ``least`` behind which it follows aside, as stands before any answer.
+
+        What one that reasons or calls a tool begins with otherwise, the model itself says: it chooses among them.
+        """
+        plain = placeholder("assistant", len(messages))
+        call = placeholder_call(len(messages) + 1)
+        for answer, told in (
+            (replace(plain, reasoning=plain.content, content=call.name), plain.content),
+            (replace(plain, content="", tool_calls=(call,)), call.name),
+        ):
+            with suppress(TemplateError):
+                text = self.dialogue([*messages, answer])
+                shared = shared_length(before_plain, text)
+                if told in text and least <= shared < len(before_plain):
+                    before_plain = before_plain[: max(least, _whole(before_plain, shared))]
+        return before_plain
 
     def _print(self, messages: Sequence[Message], marks: Marks = NO_MARKS, **arguments: bool) -> str:
         if not self._names_roles:
@@ -240,12 +262,13 @@ class Printer:
 
     def _print_list(self, messages: Sequence[Message], form: _Form, marks: Marks = NO_MARKS, **arguments: bool) -> str:
         setting = (messages[0].setting if messages else None) or Setting()
-        given = {
-            "messages": [form.variables(message, self._as_json) for message in messages],
-            "tools": list(setting.tools) or None,
-            "documents": None,
-        }
-        return self._render({**given, **setting.arguments, **arguments}, marks)
+        given = {"messages": [form.variables(message, self._as_json) for message in messages], **variables(setting)}
+        try:
+            return self._render({**given, **arguments}, marks)
+        except TemplateFailure as failure:
+            raise (
+                lack_of(lambda more: self._render({**given, **more, **arguments}, NO_MARKS), given) or failure
+            ) from failure
 
     def _render(self, variables: Mapping[str, object], marks: Marks) -> str:
         return self.template.render({**variables, **self._tokens}, marks)
@@ -272,29 +295,34 @@ class Printer:
         """
         call = placeholder_call(1)
         name, ((key, value),) = call.name, call.arguments.items()
-        messages = [placeholder("user"), Message(role="assistant", content="", tool_calls=(call,))]
+        told = replace(call, id=NAMING.replace("{name}", name))
         printed: list[tuple[str, _Form]] = []
-        in_python, escaped = (f"{{'{key}'", "'type'"), f'\\"{key}\\"'
+        not_json = (f"{{'{key}'", "'type'", f'\\"{key}\\"')
         for form in (replace(each, contents_as_parts=contents_as_parts) for each in _CALL_FORMS):
-            text = self._tried(messages, form)
-            if all(word in text for word in (name, key, value)) and not any(
-                each in text for each in (*in_python, escaped)
-            ):
-                printed.append((text, form))
+            for each in (call, told):
+                answer = Message(role="assistant", content="", tool_calls=(each,))
+                text = self._tried([placeholder("user"), answer], form)
+                if all(word in text for word in (name, key, value)) and not any(word in text for word in not_json):
+                    printed.append((text, form))
+                    break
         if not printed:
             return None
         usual = printed[0][0].partition(name)[0]
         return min((each for each in printed if each[0].partition(name)[0] == usual), key=lambda each: len(each[0]))[1]
 
     def takes_call_id(self, ident: str | None) -> bool:
-        """Whether the template prints a call of a tool, and its result, under this id, or under none."""
+        """Whether the template prints a call of a tool, and its result, under this id, or under none.
+
+        In the id, ``{name}`` stands for the name of the tool.
+        """
         if ident not in self._taken_ids:
-            name, result = (placeholder("assistant", number).content for number in (1, 2))
-            call = ToolCall(name=name, arguments={}, id=ident)
+            name, result, speaker = (placeholder("assistant", number).content for number in (1, 2, 3))
+            given = ident and ident.replace("{name}", name)
+            call = ToolCall(name=name, arguments={}, id=given)
             messages = [
                 placeholder("user"),
                 Message(role="assistant", content="", tool_calls=(call,)),
-                Message(role="tool", content=result, tool_call_id=ident),
+                Message(role="tool", content=result, tool_call_id=given, name=speaker),
             ]
             text = "" if self._names_roles else self._tried(messages, self._form)
             self._taken_ids[ident] = name in text and result in text
@@ -339,11 +367,29 @@ class Printer:
         return "".join(between)
 
     def _tried(self, messages: Sequence[Message], form: _Form) -> str:
-        """What the template prints; nothing where it refuses."""
+        """What the template prints, if need be with tools or documents that stand in for some; nothing where it refuses."""
+        if messages[0].setting is None:
+            messages = self._with_what_is_needed(messages)
+        return self._tried_as_given(messages, form)
+
+    def _tried_as_given(self, messages: Sequence[Message], form: _Form) -> str:
         try:
             return self._print_list(messages, form, add_generation_prompt=False)
         except TemplateError:
             return ""
+
+    def _with_what_is_needed(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Placeholders, with tools or documents where the template prints nothing without them."""
+        return [replace(messages[0], setting=self._needed), *messages[1:]]
+
+    @cached_property
+    def _needed(self) -> Setting | None:
+        for setting in () if self._names_roles else (None, *STAND_INS):
+            for opening in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
+                opening[0] = replace(opening[0], setting=setting)
+                if any(self._tried_as_given(opening, _Form(contents_as_parts=parts)) for parts in (False, True)):
+                    return setting
+        return None
 
     @cached_property
     def prints_tools(self) -> bool:
@@ -355,6 +401,14 @@ class Printer:
             name in self._tried([replace(messages[0], setting=setting), *messages[1:]], self._form)
             for messages in (exchange[:1], exchange, [placeholder("system", 3), *exchange])
         )
+
+
+def _whole(text: str, end: int) -> int:
+    """How many of the first ``end`` characters of a text there are before the word or the tag that would be cut there."""
+    if _WITHIN_WORD.match(text, end):
+        end = _LAST_WORD.search(text, 0, end).start()  # type: ignore[union-attr]  # there is one
+    opened = _OPENED.search(text, 0, end)
+    return opened.start() if opened else end
 
 
 def not_printed(role: Role, number: int | None = None, *, calls: bool = False) -> TemplateError:

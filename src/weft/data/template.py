@@ -20,8 +20,9 @@ from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate
-from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_call, placeholder_tool
+from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_call
 from weft.data.shape_plan import Planner
+from weft.data.taken_for_given import STAND_INS, placeholder_tool
 from weft.errors import TemplateError
 from weft.types import Conversation, Message, Role, Segment
 
@@ -171,7 +172,7 @@ class ChatTemplate:
     def _tried(self) -> list[Printed]:
         """The examples of placeholder conversations, of those shapes that the template takes."""
         problems: list[TemplateError] = []
-        for setting in (None, placeholder_tool("Qz9zQ")):  # some print nothing without a tool
+        for setting in (None, *STAND_INS):
             examples: list[Printed] = []
             for roles in _SHAPES:
                 messages = [placeholder(role, number) for number, role in enumerate(roles)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from weft.data.control import ControlTokens, Span
-from weft.data.pieces import shared_length
+from weft.data.pieces import REASONING_TAGS, shared_length
 from weft.data.printer import not_printed, placeholder, question_before
 from weft.data.turn_start import TAG, PlacedTurn, parting
 from weft.data.turns import Chat, Turn, is_out_of_reach
@@ -37,7 +37,7 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     """
     for index in turn.messages:
         if index not in placed.contents:
-            raise not_printed("assistant", index + 1, calls=chat.messages[index].tool_calls != ())
+            raise _not_said(chat, index)
     text = placed.text
     answer_end = _answer_end(turn, placed, placed.start)
     end = chat.closing(text, answer_end)
@@ -50,6 +50,34 @@ def close(chat: Chat, turn: Turn, placed: PlacedTurn) -> ClosedTurn:
     if closer is not None:
         return ClosedTurn(text=text + closer, end=len(text + closer), note="next-role-closes")
     return ClosedTurn(text=text, end=max(answer_end, len(text.rstrip())), append_eos=True, note="eos-appended")
+
+
+def _not_said(chat: Chat, index: int) -> TemplateError:
+    """The error for an answer of which the template does not print what it must."""
+    answer, number = chat.messages[index], index + 1
+    if answer.content.rstrip().endswith(REASONING_TAGS[1]) and not answer.tool_calls:
+        return TemplateError(
+            f"an answer is nothing but reasoning (message {number}), and the chat template leaves that out",
+            fix="write the answer behind its reasoning, leave the record out, or choose a template that prints reasoning with "
+            "data.template_path",
+        )
+    if len(answer.tool_calls) > 1 and _prints_first_call(chat, index):
+        return TemplateError(
+            f"the chat template prints some of the {len(answer.tool_calls)} calls of tools of an answer (message {number}), "
+            "and leaves out the others",
+            fix="give each call a message of its own, with its result behind it, or choose another template with "
+            "data.template_path",
+        )
+    return not_printed("assistant", number, calls=answer.tool_calls != ())
+
+
+def _prints_first_call(chat: Chat, index: int) -> bool:
+    answer = chat.messages[index]
+    alone = replace(chat, messages=[*chat.messages[:index], replace(answer, tool_calls=answer.tool_calls[:1])])
+    try:
+        return index in alone.contents(index + 1, alone.dialogue(index + 1), (index,))
+    except TemplateError:
+        return False
 
 
 def span_within(chat: Chat, turn: Turn, later: PlacedTurn) -> Span | None:

@@ -18,6 +18,8 @@ from weft.errors import TemplateError
 
 TAG = re.compile(r"</?\w+>")
 """Such as ``<think>``: never divided, be it a token or not."""
+_WORD = re.compile(r"\w")
+_WITHIN_WORD = re.compile(r"(?<=\w)\w")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
         if start is None or start <= placed.start:
             return placed
         return _mismatched(chat, turn, turn.prompt, replace(placed, start=start, variant=()))
-    spliced = _splice(chat, turn) or _splice_behind_trailer(chat, turn) or _splice_behind_insertion(chat, turn)
+    spliced = _splice(chat, turn) or _splice_behind_trailer(chat, turn) or _splice_behind_same_header(chat, turn)
     if spliced is not None:
         return spliced
     prompt = chat.prompt(turn.first)
@@ -106,7 +108,7 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     elif shared < max(earlier, default=0):
         raise _told_apart(turn)
     else:
-        start = max(start, _start_behind_insertion(chat, turn, prompt) or 0)
+        start = max(start, _start_behind_same_header(chat, turn, prompt) or 0)
     return PlacedTurn(text=text, start=min([start, *own]), contents=contents, variant=())
 
 
@@ -195,22 +197,54 @@ def _start_where_a_question_begins(chat: Chat, turn: Turn, prompt: str, said: in
     return starts[0] if starts[0] >= said and len(set(starts)) == 1 else None
 
 
-def _start_behind_insertion(chat: Chat, turn: Turn, prompt: str) -> int | None:
-    """Where the answer begins if the prompt is what stands before it with more words put in at one place; None where it is not.
+def _start_behind_same_header(chat: Chat, turn: Turn, prompt: str) -> int | None:
+    """Where the answer begins if only one of the prompt and what stands before it has words that the other lacks, in one place.
 
-    Then both end with the same header, a control token at least, and any other answer would stand behind it as well.
+    Then both end with the same header, a word or a control token at least, and any other answer would stand behind it as well.
+    None where they do not.
     """
-    text = turn.dialogue
+    text, common = turn.dialogue, _before_any_answer(chat, turn)
+    tokens = chat.control.find(prompt)
+    parted, _ = _snapped((0, 0), shared_length(prompt, text), (tokens, chat.control.find(text)))
+    header = prompt[tokens[-1][0] :] if tokens else ""
+    last = text.rfind(header, parted, common) if header else -1
+    if last >= 0 and prompt.endswith(text[parted : last + len(header)]):
+        return last + len(header)
+    return _behind_words_put_in(prompt, text, parted, common) or _behind_words_left_out(prompt, text, parted, common)
+
+
+def _before_any_answer(chat: Chat, turn: Turn) -> int:
+    """How many characters at the beginning of the turn's dialogue stand before any other answer as well."""
     try:
         other = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("assistant", turn.first)])
     except TemplateError:
+        return 0
+    return shared_length(turn.dialogue, other)
+
+
+def _start_behind_same_question(chat: Chat, turn: Turn, prompt: str) -> int | None:
+    """Where the answer begins if it follows the last message and what the prompt prints behind that; None where it does not."""
+    last = chat.contents_of_prompt(turn.first, prompt, ()).get(turn.first - 1)
+    if last is None or not last.pieces:
         return None
-    tokens = chat.control.find(prompt)
-    parted = _snapped((0, 0), shared_length(prompt, text), (tokens, chat.control.find(text)))[1]
-    end_of_header = prompt[tokens[-1][0] :] if tokens else ""
-    last = text.rfind(end_of_header, parted, shared_length(text, other))
-    start = last + len(end_of_header)
-    return start if end_of_header and last >= 0 and prompt.endswith(text[parted:start]) else None
+    question = prompt[last.pieces[-1].start :]
+    place = turn.dialogue.rfind(question, 0, _before_any_answer(chat, turn))
+    return None if place < 0 else place + len(question)
+
+
+def _behind_words_put_in(prompt: str, text: str, parted: int, common: int) -> int | None:
+    """The end of the longest header before ``common`` in ``text`` with which the prompt ends, behind words of its own."""
+    while parted and _WITHIN_WORD.match(text, parted):  # the words put in begin with the same letters
+        parted -= 1
+    ends = range(common, parted, -1)
+    return next((end for end in ends if prompt.endswith(text[parted:end]) and _WORD.search(text, parted, end)), None)
+
+
+def _behind_words_left_out(prompt: str, text: str, parted: int, common: int) -> int | None:
+    """The end of what the prompt goes on with where ``text`` first has words of its own, before ``common``."""
+    rest = prompt[parted:]
+    place = text.rfind(rest, parted, common)
+    return place + len(rest) if place >= 0 and _WORD.search(rest) else None
 
 
 def _splice(chat: Chat, turn: Turn) -> PlacedTurn | None:
@@ -257,18 +291,26 @@ def _splice_behind_trailer(chat: Chat, turn: Turn) -> PlacedTurn | None:
     )
 
 
-def _splice_behind_insertion(chat: Chat, turn: Turn) -> PlacedTurn | None:
-    """For templates that print words of their own in the midst of the history only where an answer is to follow.
+def _end_of_earlier(chat: Chat, turn: Turn) -> int:
+    """Where the turn's dialogue has printed the last of what was said before it."""
+    contents = chat.contents(turn.last + 1, turn.dialogue)
+    ends = [piece.end for index in range(turn.first) if index in contents for piece in contents[index].pieces]
+    return max(ends, default=0)
 
-    So do templates that open with a system message of their own, but only for inference. None where nothing else differs.
+
+def _splice_behind_same_header(chat: Chat, turn: Turn) -> PlacedTurn | None:
+    """For templates that print other words of their own within the history where an answer is to follow than where none is.
+
+    So do templates that open with a system message of their own for inference, or with BOS for training. None where nothing else
+    differs.
     """
     prompt = chat.prompt(turn.first)
-    if shared_length(prompt, turn.dialogue) >= len(
-        chat.history(turn.first)
-    ):  # it is only the generation prompt that differs
+    if shared_length(prompt, turn.dialogue) >= len(chat.history(turn.first)):  # only the generation prompt differs
         return None
-    start = _start_behind_insertion(chat, turn, prompt)
-    return None if start is None else _join(chat, turn, prompt, (), turn.dialogue[start:])
+    start = _start_behind_same_header(chat, turn, prompt) or _start_behind_same_question(chat, turn, prompt)
+    if start is None or start < _end_of_earlier(chat, turn):  # that was the same question asked before
+        return None
+    return _join(chat, turn, prompt, (), turn.dialogue[start:])
 
 
 def _join(chat: Chat, turn: Turn, prompt: str, variant: Variant, added: str) -> PlacedTurn | None:

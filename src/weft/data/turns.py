@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from weft.data.control import ControlTokens
-from weft.data.pieces import REASONING_TAGS, Printed, locate
+from weft.data.equal_messages import locate_with_equals
+from weft.data.pieces import REASONING_TAGS, Printed
 from weft.data.printer import VARIANTS, Printer, Variant, placeholder
 from weft.errors import TemplateError
 from weft.types import Message
@@ -72,12 +73,14 @@ class Chat:
     def contents(self, count: int, dialogue: str, indices: Sequence[int] | None = None) -> Contents:
         """Where ``dialogue``, which prints the first ``count`` messages, prints their contents (or those of ``indices``)."""
         tags = self.control.control.intersection(REASONING_TAGS)
-        return locate(self.printer.dialogue, self.messages[:count], dialogue, indices, tags=tags)
+        return locate_with_equals(self.printer.dialogue, self.messages[:count], dialogue, indices, tags=tags)
 
     def contents_of_prompt(self, count: int, prompt: str, variant: Variant) -> Contents:
         """Where ``prompt``, which the model reads before it answers the first ``count`` messages, prints their contents."""
         tags = self.control.control.intersection(REASONING_TAGS)
-        return locate(lambda marked: self.printer.prompt(marked, variant), self.messages[:count], prompt, tags=tags)
+        return locate_with_equals(
+            lambda marked: self.printer.prompt(marked, variant), self.messages[:count], prompt, tags=tags
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,7 +116,7 @@ def find_turns(chat: Chat) -> list[Turn]:
         dialogue = chat.dialogue(index + 1)
         prompt, variant = _matching_prompt(chat, index, dialogue)
         turn = Turn(first=index, last=index, dialogue=dialogue, prompt=prompt, variant=variant)
-        if turns and turns[-1].last == index - 1 and _continues_the_last(chat, turn):
+        if turns and turns[-1].last == index - 1 and _continues(chat, turns[-1], turn):
             turns[-1].last, turns[-1].dialogue = index, dialogue
         else:
             turns.append(turn)
@@ -154,12 +157,27 @@ def _precedes_a_question(chat: Chat, turn: Turn) -> bool:
     return asked.startswith(turn.prompt or "")
 
 
-def _continues_the_last(chat: Chat, turn: Turn) -> bool:
-    """Whether the template glues this assistant message to the one before it: no prompt and no stop between them."""
+def _continues(chat: Chat, last: Turn, turn: Turn) -> bool:
+    """Whether the template glues this message to the ``last`` turn: no prompt between them, and nothing that closes that one."""
     if turn.prompt is not None:
         return False
-    contents = chat.contents(turn.last + 1, turn.dialogue, (turn.first - 1, turn.first))
-    before, own = contents.get(turn.first - 1), contents.get(turn.first)
+    contents = chat.contents(turn.last + 1, turn.dialogue, (last.last, turn.first))
+    before, own = contents.get(last.last), contents.get(turn.first)
     if before is None or own is None or not before.pieces or not own.pieces:
         return False
-    return not chat.stops_between(turn.dialogue, before.pieces[-1].end, own.pieces[0].start)
+    between = before.pieces[-1].end, own.pieces[0].start
+    if chat.stops_between(turn.dialogue, *between):
+        return False
+    closer = _closer(chat, last)
+    return closer is None or all(
+        turn.dialogue[begin:end] != closer for begin, end in chat.control.find(turn.dialogue, *between)
+    )
+
+
+def _closer(chat: Chat, turn: Turn) -> str | None:
+    """The control token that closes a turn at the end of its dialogue, be it a stop or not."""
+    printed = chat.contents(turn.last + 1, turn.dialogue, (turn.last,)).get(turn.last)
+    if printed is None or not printed.pieces:
+        return None
+    end = chat.closing(turn.dialogue, printed.pieces[-1].end)
+    return next((turn.dialogue[begin:stop] for begin, stop in chat.control.find(turn.dialogue) if stop == end), None)
