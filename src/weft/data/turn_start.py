@@ -20,6 +20,8 @@ TAG = re.compile(r"</?\w+>")
 """Such as ``<think>``: never divided, be it a token or not."""
 _WORD = re.compile(r"\w")
 _WITHIN_WORD = re.compile(r"(?<=\w)\w")
+_TAIL = 32
+"""Characters at the end of a prompt that are looked for before all of it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,8 +238,14 @@ def _behind_words_put_in(prompt: str, text: str, parted: int, common: int) -> in
     """The end of the longest header before ``common`` in ``text`` with which the prompt ends, behind words of its own."""
     while parted and _WITHIN_WORD.match(text, parted):  # the words put in begin with the same letters
         parted -= 1
-    ends = range(common, parted, -1)
-    return next((end for end in ends if prompt.endswith(text[parted:end]) and _WORD.search(text, parted, end)), None)
+    tail = prompt[-_TAIL:]
+    for end in range(common, parted, -1):
+        last = tail[
+            parted - end :
+        ]  # no longer than there is text: few places end with it, so that few are looked at whole
+        if text.endswith(last, parted, end) and prompt.endswith(text[parted:end]) and _WORD.search(text, parted, end):
+            return end
+    return None
 
 
 def _behind_words_left_out(prompt: str, text: str, parted: int, common: int) -> int | None:
