@@ -14,8 +14,8 @@ from transformers import AutoTokenizer
 
 from tokenizer_zoo import CONTROL, PLAIN, ZOO, write
 from weft.data.jinja import JinjaTemplate
+from weft.data.own_template import own_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
-from weft.data.tokenizer_files import _chosen
 from weft.errors import ModelError
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -210,7 +210,9 @@ def test_a_named_template_prints_its_edges_as_it_does_alone(inner: str) -> None:
         part = before + inner + after
         alone = JinjaTemplate(part, "alone").render({})
         for tools, named in ((None, {"default": part, "tool_use": "x"}), ([1], {"default": "x", "tool_use": part})):
-            both = JinjaTemplate(_chosen(named) or "", "both")
+            joined = own_template({}, named, Path())
+            assert joined is not None
+            both = JinjaTemplate(joined.text, "both")
             assert both.render({"tools": tools}) == alone, (before, after)
 
 
