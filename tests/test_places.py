@@ -119,6 +119,7 @@ def test_notes_beside_a_folder_of_records_are_not_taken_for_the_records(folder: 
         ),
         ("nope#5", "nope", "there is no such file or directory"),
         ("d/bb.jsonl#5", "d/bb.jsonl", "there is no such file or directory\n  fix: did you mean d/b.jsonl?"),
+        ("#3", "#3", "a sample of nothing is asked for"),
         ("d#0", "d#0", "a sample of no records is asked for"),
         ("d#-1", "d#-1", "a sample has a whole number of records, not '-1'"),
         ("d/b.jsonl#x.jsonl", "d/b.jsonl#x.jsonl", "there is no such file or directory"),

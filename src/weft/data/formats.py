@@ -277,5 +277,6 @@ def _named_fields(data: Any) -> tuple[Data, bool]:
     raise RowError(
         "a record must be an object with named fields",
         detail=f"found {kind_of(data)}",
-        fix='write one like {"input": …, "target": …}',
+        fix='write one like {"input": …, "target": …}'
+        + ("; a list of records belongs into a .json file" if isinstance(data, list) else ""),
     )

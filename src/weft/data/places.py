@@ -121,6 +121,8 @@ def _split(path: str) -> tuple[str, int | None]:
         return match["path"], int(match["count"])
     before, mark, size = path.rpartition("#")
     if mark and _NO_SIZE.fullmatch(size) and (_lies_there(Path(before)) or _matches(before)):
+        if not before:
+            raise DataError("a sample of nothing is asked for", where=path, fix="write a path before #")
         what = f"a sample has a whole number of records, not {size!r}"
         raise DataError(what, where=path, fix="write it behind #, such as #500")
     return path, None

@@ -62,7 +62,7 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
             return
         row = _unreadable(location, pending) or problem
         if header is None and (row or cells):
-            header = _header(path, cells, row, delimiter)
+            header = _header(location, cells, row, delimiter)
         elif row:
             yield row
         elif header and cells:
@@ -136,7 +136,7 @@ def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:
     return None
 
 
-def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
+def _header(location: Location, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     if problem:
         raise problem.error()
@@ -144,13 +144,13 @@ def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str
     if between != delimiter:
         raise DataError(
             f"the values are not separated by {_SPELLED[delimiter]}: the header row is {excerpt(repr(names[0]))}",
-            where=str(path),
+            where=location,
             fix=f"save the file with {_SPELLED[delimiter]} in place of {_SPELLED[between]}{_ELSE_CALL.get(between, '')}",
         )
     if not all(names) or len(set(names)) < len(names):
         raise DataError(
             f"the header row has empty or repeated names: {excerpt(', '.join(map(repr, names)))}",
-            where=str(path),
+            where=location,
             fix=f"the first row names the columns, for example: input{delimiter}target",
         )
     return names
