@@ -103,6 +103,36 @@ def test_text_that_is_no_utf8_in_a_table_hides_no_other_row(tmp_path: Path) -> N
     assert data(path) == [{"a": "good"}, "the text is not valid UTF-8", {"a": "fine"}]
 
 
+FAR = (
+    pa.array([0, 2**62], pa.timestamp("us")),
+    "a value cannot be read: date value out of range in the column 'b'",
+    "OverflowError('date value out of range')",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "reason", "raw"),
+    [
+        *[(name, *FAR) for name in TABLES],
+        (
+            "a.parquet",  # Arrow files are refused as a whole
+            pa.array([b"good", b"caf\xe9"]).view(pa.string()),
+            "the text is not valid UTF-8: unexpected end of data in the column 'b'",
+            repr(b"caf\xe9"),
+        ),
+    ],
+)
+def test_a_value_that_python_has_not_is_named_by_its_column(
+    tmp_path: Path, name: str, column: pa.Array, reason: str, raw: str
+) -> None:
+    path = tables(tmp_path / name, pa.table({"a": ["1", "2"], "b": column}))
+    first, bad = read_records(path)
+    assert isinstance(first, Record)
+    assert isinstance(bad, BadRow)
+    assert str(bad.error()).startswith(f"{path} (record 2): {reason}\n  fix: ")
+    assert json.loads(bad.raw) == {"a": "2", "b": raw}  # nothing else of the record is lost
+
+
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("cut", [0, 5, 30, -30, -1])
 def test_a_damaged_table_is_refused_by_name(tmp_path: Path, name: str, cut: int) -> None:

@@ -102,34 +102,35 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
         raise DataError(f"several columns have the name {twice[0]!r}", where=str(path), fix="rename all but one")
 
 
-def _values(batch: pa.RecordBatch) -> Iterator[Any]:
-    """Each row as Python has it, or the error that says why it cannot be had."""
+def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Each row as Python has it, with the error in the place of a value that cannot be had."""
     try:
         yield from batch.to_pylist()
     except (ValueError, OverflowError):  # in some row: text that is no UTF-8, a time that Python does not reach
         for row in range(len(batch)):
-            try:
-                yield batch.slice(row, 1).to_pylist()[0]
-            except (ValueError, OverflowError) as error:
-                yield error
+            one = batch.slice(row, 1)
+            yield {name: _value(column) for name, column in zip(one.schema.names, one.columns, strict=True)}
 
 
-def _row(location: Location, value: Any) -> Record | BadRow:
-    if isinstance(value, UnicodeDecodeError):
-        return BadRow(
-            location=location,
-            reason="the text is not valid UTF-8",
-            raw=repr(value.object[:200]),
-            detail=value.reason,
-            fix=MEND,
-        )
-    if isinstance(value, Exception):
-        return BadRow(location=location, reason="a value cannot be read", raw="", detail=excerpt(str(value)), fix=MEND)
+def _value(column: pa.Array) -> Any:
+    """The only value of a column, or the error that says why it cannot be had."""
     try:
-        return Record(data={name: _plain(item, name) for name, item in value.items()}, location=location)
+        return column.to_pylist()[0]
+    except (ValueError, OverflowError) as error:
+        return error
+
+
+def _row(location: Location, values: dict[str, Any]) -> Record | BadRow:
+    try:
+        return Record(data={name: _plain(item, name) for name, item in values.items()}, location=location)
     except _NoJson as problem:
-        raw = json.dumps(value, ensure_ascii=False, default=lambda item: excerpt(repr(item)))
+        raw = json.dumps(values, ensure_ascii=False, default=_shown)
         return BadRow(location=location, reason=problem.reason, detail=problem.detail, raw=raw, fix=problem.fix)
+
+
+def _shown(value: Any) -> str:
+    """What stands for a value that JSON has not."""
+    return excerpt(repr(value.object[:200] if isinstance(value, UnicodeDecodeError) else value))
 
 
 def _unless_too_long(row: Record | BadRow) -> Record | BadRow:
@@ -165,5 +166,9 @@ def _plain(value: Any, column: str) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal | datetime.timedelta):
         return str(value)
+    if isinstance(value, UnicodeDecodeError):
+        raise _NoJson("the text is not valid UTF-8", f"{value.reason} in the column {column!r}", MEND)
+    if isinstance(value, Exception):
+        raise _NoJson("a value cannot be read", f"{excerpt(str(value))} in the column {column!r}", MEND)
     kind = "bytes" if isinstance(value, bytes) else type(value).__name__
     raise _NoJson("a value is neither text nor a number", f"{kind} in the column {column!r}", "leave the column out")
