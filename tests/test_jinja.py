@@ -286,11 +286,11 @@ def test_long_conversations_may_take_longer(each_render_takes: Callable[[Iterabl
 
 def test_what_is_printed_beside_the_conversation_is_limited() -> None:
     said = {"messages": [{"content": "a" * 100_000}]}
-    assert len(render("{% for i in range(15) %}{{ messages[0].content }}{% endfor %}", **said)) == 1_500_000
+    assert len(render("{% for i in range(60) %}{{ messages[0].content }}{% endfor %}", **said)) == 6_000_000
     with pytest.raises(
-        TemplateError, match=r"^mine\.jinja: .* it prints 1,900,000 characters of a conversation of 100,0"
+        TemplateError, match=r"^mine\.jinja: .* it prints 7,000,000 characters of a conversation of 100,0"
     ):
-        render("{% for i in range(19) %}{{ messages[0].content }}{% endfor %}", **said)
+        render("{% for i in range(70) %}{{ messages[0].content }}{% endfor %}", **said)
     assert len(render("{{ 'a' * 250_000 }}")) == 250_000
     with pytest.raises(TemplateError, match=r"it prints 300,000 characters"):
         render("{{ 'a' * 300_000 }}")

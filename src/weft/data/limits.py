@@ -26,8 +26,8 @@ MAX_SECONDS = 10.0
 """Wall-clock seconds that one render may take."""
 MAX_OWN_CHARACTERS = 2**18
 """Characters that a template may print of its own, however little it is given; the longest known templates have 20,000."""
-MAX_COPIES = 16
-"""How often it may print what it is given."""
+MAX_COPIES = 64
+"""How often it may print what it is given; words of its own for each of very many short messages are within that."""
 
 
 class LimitExceeded(Exception):
