@@ -170,6 +170,15 @@ def test_the_name_of_a_data_set(path: str | list[str], name: str) -> None:
     assert DatasetConfig(path=path, name="mine").called == "mine"
 
 
+@pytest.mark.parametrize("paths", ["d", "d/*.jsonl", "**/b*.jsonl"])
+def test_a_link_beside_its_file_is_named(folder: Path, paths: str) -> None:
+    Path("d/bb.jsonl").symlink_to("b.jsonl")
+    with pytest.raises(DataError) as error:
+        find_parts(paths)
+    said = f"d/bb.jsonl: it is the same file as d/b.jsonl, by a link, and {paths} means both\n  fix: remove the link"
+    assert str(error.value).startswith(said)
+
+
 # --- samples ---
 
 
