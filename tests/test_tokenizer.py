@@ -235,6 +235,30 @@ def test_the_fingerprint_covers_every_file_that_was_read(tmp_path: Path) -> None
     assert len({*same, *others}) == 4
 
 
+@pytest.mark.parametrize("kind", ZOO)
+def test_a_model_that_does_not_say_of_which_kind_it_is(kind: str, tmp_path: Path) -> None:
+    own = ZOO[kind]()
+    said = load_tokenizer(write(own, tmp_path / "said"))
+    place = write(own, tmp_path / "untold")
+    spec = json.loads((place / "tokenizer.json").read_text())
+    del spec["model"]["type"]
+    (place / "tokenizer.json").write_text(json.dumps(spec))
+    untold = load_tokenizer(place)
+    for text in ("The weft crosses the warp.", "  two\n\nlines </s> é語"):
+        assert untold.encode(text) == said.encode(text)
+    assert untold.never_joins == said.never_joins
+
+
+@pytest.mark.parametrize("flag", ["single_word", "lstrip", "normalized", "special"])
+def test_an_added_token_without_a_flag_is_refused_as_the_library_refuses_it(flag: str, tmp_path: Path) -> None:
+    place = write(ZOO["byte_level"](), tmp_path)
+    spec = json.loads((place / "tokenizer.json").read_text())
+    del spec["added_tokens"][0][flag]
+    (place / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelError, match=rf"^{place}/tokenizer.json: it does not load: missing field `{flag}`"):
+        load_tokenizer(place)
+
+
 def test_truncation_padding_and_the_post_processor_take_no_part(tmp_path: Path) -> None:
     from tokenizers import processors
 

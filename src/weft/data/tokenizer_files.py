@@ -21,6 +21,7 @@ from weft.data.own_template import CONFIG, FILES, OwnTemplate, own_template
 from weft.data.sentencepiece_convert import as_files, as_tokenizer_config, as_tokenizer_json
 from weft.data.sentencepiece_file import read_sentencepiece
 from weft.data.sentencepiece_verify import verify
+from weft.data.spelled_out import in_full
 from weft.errors import ModelError
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -99,6 +100,7 @@ def _read(directory: Path) -> TokenizerFiles:
     if not (isinstance(spec.get("model"), dict) and isinstance(spec["model"].get("vocab"), dict | list)):
         where = str(directory / "tokenizer.json")
         raise ModelError('it has no "model" with a "vocab"', where=where, fix="download the model again")
+    spec = in_full(spec, directory / "tokenizer.json")
     config = reader.json(CONFIG) or {}
     generation = reader.json("generation_config.json") or {}
     settings, added = dict(config), _AddedTokens(spec, directory)
