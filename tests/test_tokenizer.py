@@ -259,6 +259,18 @@ def test_an_added_token_without_a_flag_is_refused_as_the_library_refuses_it(flag
         load_tokenizer(place)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_what_the_library_panics_at_is_refused(told: bool, tmp_path: Path) -> None:
+    place = write(ZOO["byte_level"](), tmp_path)
+    spec = json.loads((place / "tokenizer.json").read_text())
+    spec["model"]["continuing_subword_prefix"] = "<|im_end|>"  # longer than the pieces that merge
+    if not told:
+        del spec["model"]["type"]
+    (place / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelError, match=rf"^{place}/tokenizer.json: it does not load: "):
+        load_tokenizer(place)
+
+
 def test_truncation_padding_and_the_post_processor_take_no_part(tmp_path: Path) -> None:
     from tokenizers import processors
 

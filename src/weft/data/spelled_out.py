@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 
-from weft.errors import ModelError
+from weft.errors import ModelError, WeftError
 
 _PARTS = ("model", "normalizer", "pre_tokenizer", "post_processor", "decoder")
 _STEPS = ("normalizers", "pretokenizers", "processors", "decoders")
@@ -33,11 +34,20 @@ def in_full(spec: dict[str, Any], place: Path) -> dict[str, Any]:
     kinds = all("type" in part for name in _PARTS for part in _parts(spec.get(name)))
     if kinds and all(token.keys() >= _FLAGS for token in spec.get("added_tokens") or ()):
         return spec
-    try:
+    with loading(place):
         full: dict[str, Any] = json.loads(RustTokenizer.from_str(json.dumps(spec)).to_str())
-    except Exception as error:  # what the library raises for a description that it cannot use
-        raise ModelError(f"it does not load: {error}", where=str(place), fix="download the model again") from error
     return full
+
+
+@contextmanager
+def loading(place: Path) -> Iterator[None]:
+    """Turn what the library raises for a description that it cannot use into an error for people."""
+    try:
+        yield
+    except (WeftError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # as which its panics come
+        raise ModelError(f"it does not load: {error}", where=str(place), fix="download the model again") from error
 
 
 def _parts(part: Any) -> Iterator[dict[str, Any]]:

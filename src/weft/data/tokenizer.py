@@ -19,6 +19,7 @@ from weft.data.encoding import Encoder, Parts, Run
 from weft.data.flat_ids import FlatIds
 from weft.data.long_text import never_joins
 from weft.data.shared_words import SharedWords
+from weft.data.spelled_out import loading
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
 
@@ -36,12 +37,11 @@ def load_tokenizer(place: Path, *, control: Sequence[str] = ()) -> Tokenizer:
     """
     files = read_tokenizer_files(place)
     where = place if place.is_file() else place / "tokenizer.json"
-    try:
-        return Tokenizer(with_control_tokens(files, control))
-    except ModelError as error:
-        raise ModelError(error.what, where=str(place), fix=error.fix) from error
-    except Exception as error:  # what the library raises for a description that it cannot use
-        raise ModelError(f"it does not load: {error}", where=str(where), fix="download the model again") from error
+    with loading(where):
+        try:
+            return Tokenizer(with_control_tokens(files, control))
+        except ModelError as error:
+            raise ModelError(error.what, where=str(place), fix=error.fix) from error
 
 
 class Tokenizer:
