@@ -250,6 +250,10 @@ def _edited(name: str, **values: object) -> None:
         (lambda: write("model/tokenizer.json", "{}"), 'model/tokenizer.json: it has no "model" with a "vocab"'),
         (
             lambda: write("model/tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": [1]}'),
+            "model/tokenizer.json: it does not load: ",
+        ),
+        (
+            lambda: write("model/tokenizer.json", '{"model": {"type": "BPE", "vocab": {}}, "added_tokens": [1]}'),
             "not shaped as expected",
         ),
         (lambda: write("model/tokenizer.json", b"\xff"), "model/tokenizer.json:1: it is not UTF-8"),
