@@ -8,6 +8,7 @@ from pathlib import Path
 
 import weft.data.template
 from weft.config.data_schema import PromptMismatch
+from weft.data.own_template import TemplatePart
 from weft.data.template import ChatTemplate, Rendered
 from weft.types import Conversation, Location, Message, Role
 
@@ -25,6 +26,7 @@ class FakeTokenizer:
     bos: str = ""
     eos: str = "<|eos|>"
     chat_template: str | None = None
+    template_parts: tuple[TemplatePart, ...] = ()
 
 
 def tokens(stops: str, others: str = "", *, bos: str = "") -> FakeTokenizer:

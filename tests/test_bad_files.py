@@ -145,6 +145,29 @@ def test_a_missing_validation_set_that_training_needs(refused: Callable[..., str
     assert f"the validation set {VAL} is missing; it is needed for {setting.partition('=')[0]}" in message
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "c.yaml", "--rejects", "null.jsonl"], "null.jsonl: the file exists and was not written by weft"),
+        (["check", "c.yaml", "--rejects", "pipe.jsonl"], "pipe.jsonl: the file exists and was not written by weft"),
+        (["infer", "c.yaml", "--prompt", "a", "--output", "null.jsonl"], "null.jsonl: this is no file"),
+        (["infer", "c.yaml", "--prompt", "a", "--output", "pipe.jsonl"], "pipe.jsonl: this is no file"),
+        (["prepare", "c.yaml", "data.train_path=null.jsonl"], "null.jsonl: the file exists and was not written by"),
+        (["prepare", "c.yaml", "data.train_path=pipe.jsonl"], "pipe.jsonl: the file exists and was not written by"),
+    ],
+)
+def test_devices_and_pipes_are_neither_read_to_their_end_nor_replaced(
+    refused: Callable[..., str], words: list[str], said: str
+) -> None:
+    write(RAW, GOOD)
+    Path("null.jsonl").symlink_to(os.devnull)
+    os.mkfifo("pipe.jsonl")
+    assert refused(*words).startswith(f"weft: {said}")
+    assert Path("null.jsonl").is_char_device()
+    assert Path("pipe.jsonl").is_fifo()
+
+
 def test_every_example_is_too_long(refused: Callable[..., str]) -> None:
     message = refused("check", "c.yaml", "model.max_seq_len=8")
     assert "every example is longer than model.max_seq_len, 8 tokens" in message

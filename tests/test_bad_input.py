@@ -16,6 +16,7 @@ import pytest
 
 from refusing import write
 from weft.cli import main
+from weft.data.limits import time_limit
 
 MESSAGES = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -161,7 +162,8 @@ def test_every_command_reads_its_configuration_first(refused: Callable[..., str]
         ("{{ range(10**9) | list }}", "t.jinja:1: ", "Range too big"),
         ("{{ ([[1] * 10000] * 1000) | sum(start=[]) }}", "t.jinja:1: ", "was stopped"),
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "t.jinja:1: ", "RecursionError"),
-        (b"caf\xe9", "t.jinja: ", "not UTF-8"),
+        (b"\ncaf\xe9", "t.jinja:2: ", "not UTF-8"),
+        ("{{ 'word ' * 10**6 }}" + MESSAGES, "t.jinja: ", "it prints 5,000,0"),
     ],
 )
 def test_templates(refused: Callable[..., str], template: str | bytes, place: str, said: str) -> None:
@@ -169,6 +171,26 @@ def test_templates(refused: Callable[..., str], template: str | bytes, place: st
     message = refused("check", "c.yaml", "data.template_path=t.jinja")
     assert place in message
     assert said in message
+
+
+@pytest.mark.parametrize("policy", ["error", "drop"])
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_no_record_is_left_out_for_a_template_that_takes_too_long(
+    refused: Callable[..., str], command: str, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = (
+        "\n{% if messages[0].content == 'Hello 0' %}"
+        + "{% for i in range(9**5) %}" * 3
+        + "{% endfor %}" * 3
+        + "{% endif %}"
+    )
+    write("t.jinja", MESSAGES + loop)
+    monkeypatch.setattr("weft.data.jinja.time_limit", lambda: time_limit(0.5))
+    message = refused(command, "c.yaml", "data.template_path=t.jinja", f"on_bad_row={policy}")
+    assert message.startswith(
+        "weft: t.jinja:5: the chat template was stopped: it ran for more than 0.5 seconds, until data/"
+    )
+    assert "train.jsonl:1\n" in message
 
 
 @pytest.mark.parametrize(
@@ -228,9 +250,13 @@ def _edited(name: str, **values: object) -> None:
         (lambda: write("model/tokenizer.json", "{}"), 'model/tokenizer.json: it has no "model" with a "vocab"'),
         (
             lambda: write("model/tokenizer.json", '{"model": {"vocab": {}}, "added_tokens": [1]}'),
+            "model/tokenizer.json: it does not load: ",
+        ),
+        (
+            lambda: write("model/tokenizer.json", '{"model": {"type": "BPE", "vocab": {}}, "added_tokens": [1]}'),
             "not shaped as expected",
         ),
-        (lambda: write("model/tokenizer.json", b"\xff"), "model/tokenizer.json: it is not UTF-8"),
+        (lambda: write("model/tokenizer.json", b"\xff"), "model/tokenizer.json:1: it is not UTF-8"),
         (lambda: write("model/tokenizer_config.json", "{"), "model/tokenizer_config.json: it is not valid JSON"),
         (lambda: write("model/generation_config.json", "[1]"), "model/generation_config.json: it is not a JSON object"),
         (lambda: _edited("generation_config.json", eos_token_id=10**9), "not in the vocabulary"),

@@ -106,6 +106,7 @@ def test_empty_fields_do_not_count_beside_filled_ones() -> None:
             r"the record is a document, which mode: sft does not train: found the fields 'text'",
         ),
         ([U, A], "must be an object with named fields: found a list"),
+        ([{"input": "a", "target": "b"}], "found a list\n  fix: .*; a list of records belongs into a .json file"),
         ("text", "must be an object with named fields: found text"),
         (None, "must be an object with named fields: found null"),
         ({"\x1b[31muser": 1}, r"found the fields '\\x1b\[31muser'"),

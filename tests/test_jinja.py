@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, cycle, repeat
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from template_families import FAMILIES, messages, source
 from weft.data.jinja import JinjaTemplate
 from weft.data.limits import time_limit
-from weft.errors import TemplateError
+from weft.data.watch import WatchingTemplate
+from weft.errors import TemplateError, TemplateTooSlow
 
 
 def render(text: str, **variables: Any) -> str:
@@ -218,7 +220,7 @@ ENDLESS = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{
 def test_endless_loops_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weft.data.jinja.time_limit", lambda: time_limit(0.1))
     with pytest.raises(
-        TemplateError, match=r"^mine\.jinja:1: the chat template was stopped: it ran for more than 0\.1 sec"
+        TemplateTooSlow, match=r"^mine\.jinja:1: the chat template was stopped: it ran for more than 0\.1 sec"
     ):
         render(ENDLESS)
 
@@ -228,29 +230,70 @@ def test_a_template_that_ran_out_of_time_is_not_run_again(monkeypatch: pytest.Mo
     template = JinjaTemplate(ENDLESS, "mine.jinja")
     started = time.monotonic()
     for _ in range(50):
-        with pytest.raises(TemplateError, match="it ran for more than"):
+        with pytest.raises(TemplateTooSlow, match="it ran for more than"):
             template.render({})
     assert time.monotonic() - started < 2
 
 
-def test_slow_renders_are_limited_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.data.jinja.SLOW_SECONDS", 0.0)
-    work = iter([0.0, 4.0, 4.0, 8.0, 8.0, 12.0])  # four seconds each
-    monkeypatch.setattr("weft.data.jinja.time.thread_time", lambda: next(work))
-    template = JinjaTemplate("{{ 1 }}", "mine.jinja")
-    assert [template.render({}) for _ in range(3)] == ["1"] * 3
-    for _ in range(2):
-        with pytest.raises(TemplateError, match="its slow renders took more than 10 seconds together") as raised:
-            template.render({})
-        assert raised.value.where == "mine.jinja"
+@pytest.fixture
+def each_render_takes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Iterable[float]], None]:
+    """Makes renders seem to take so many seconds of work, one after another."""
+
+    def take(seconds: Iterable[float]) -> None:
+        clock = accumulate(reading for each in seconds for reading in (0.0, each))
+        monkeypatch.setattr("weft.data.jinja.time.thread_time", lambda: next(clock))
+
+    return take
 
 
-def test_renders_that_are_not_slow_may_take_as_long_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_that_is_slow_again_and_again_is_stopped(
+    each_render_takes: Callable[[Iterable[float]], None],
+) -> None:
+    each_render_takes(repeat(0.0601))  # of which 0.01 are granted, and hardly more for so short a conversation
     template = JinjaTemplate("{{ 1 }}", "mine.jinja")
-    work = iter(0.1 * number for number in range(1000))
-    monkeypatch.setattr("weft.data.jinja.SLOW_SECONDS", 0.11)
-    monkeypatch.setattr("weft.data.jinja.time.thread_time", lambda: next(work))
-    assert {template.render({}) for _ in range(400)} == {"1"}
+    watching = WatchingTemplate("{{ 1 }}", "mine.jinja", None, (), template.pace)  # what is proved of it takes time too
+    for _ in range(100):
+        assert template.render({"messages": []}) == watching.render({"messages": []}) == "1"
+    with pytest.raises(TemplateTooSlow) as raised:
+        template.render({"messages": []})
+    assert str(raised.value).startswith(
+        "mine.jinja: the chat template was stopped: it is too slow, 200 renders took 12.0 seconds\n  fix: "
+    )
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        [0.009],
+        [0.5, *[0.002] * 99],  # a pause now and then
+        [9.0, *[0.001] * 999],
+    ],
+)
+def test_a_template_that_is_quick_on_the_whole_may_take_as_long_as_it_likes(
+    seconds: list[float], each_render_takes: Callable[[Iterable[float]], None]
+) -> None:
+    each_render_takes(cycle(seconds))
+    template = JinjaTemplate("{{ 1 }}", "mine.jinja")
+    assert {template.render({}) for _ in range(5000)} == {"1"}
+
+
+def test_long_conversations_may_take_longer(each_render_takes: Callable[[Iterable[float]], None]) -> None:
+    each_render_takes(repeat(0.2))
+    template = JinjaTemplate("{{ 1 }}", "mine.jinja")
+    long = {"messages": [{"role": "user", "content": "a"}] * 5000}
+    assert {template.render(long) for _ in range(200)} == {"1"}
+
+
+def test_what_is_printed_beside_the_conversation_is_limited() -> None:
+    said = {"messages": [{"content": "a" * 100_000}]}
+    assert len(render("{% for i in range(60) %}{{ messages[0].content }}{% endfor %}", **said)) == 6_000_000
+    with pytest.raises(
+        TemplateError, match=r"^mine\.jinja: .* it prints 7,000,000 characters of a conversation of 100,0"
+    ):
+        render("{% for i in range(70) %}{{ messages[0].content }}{% endfor %}", **said)
+    assert len(render("{{ 'a' * 250_000 }}")) == 250_000
+    with pytest.raises(TemplateError, match=r"it prints 300,000 characters"):
+        render("{{ 'a' * 300_000 }}")
 
 
 def test_a_sum_of_lists_is_stopped_before_it_begins() -> None:

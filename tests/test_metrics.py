@@ -25,6 +25,9 @@ WORDS = st.lists(st.sampled_from(["the", "a", "cat", "sat", "on", "mat", "Mat.",
         ("电场强度是矢量", "电场是矢量", 2 * (5 / 7) * (5 / 5) / (5 / 7 + 5 / 5)),
         ("東京タワー", "東京 タワー", 1.0),
         ("Straße café", "straße CAFÉ", 1.0),
+        ("cafe\u0301", "café", 1.0),
+        ("कि", "की", 0.0),  # "that" and "of", which differ in a vowel sign
+        ("ไม่ดี", "ดี", 2 * (1 / 3) * (1 / 1) / (1 / 3 + 1 / 1)),  # no spaces: ไ ม่ ดี
     ],
 )
 def test_rouge_l_by_hand(prediction: str, reference: str, expected: float) -> None:
@@ -50,6 +53,15 @@ def test_tokens_of_several_scripts() -> None:
     assert tokens("GPT-2 kostet 3.5 €") == ["gpt", "2", "kostet", "3", "5"]
     assert tokens("用Python写、人々は〇") == ["用", "python", "写", "人", "々", "は", "〇"]
     assert tokens("한국어 모델") == ["한국어", "모델"]
+    assert tokens("नमस्ते, दुनिया।") == ["नमस्ते", "दुनिया"]
+    assert tokens("ภาษาไทย ๓") == ["ภ", "า", "ษ", "า", "ไ", "ท", "ย", "๓"]
+    assert tokens("ខ្មែរ ၁၂ မြန်မာ") == ["ខ្", "មែ", "រ", "၁၂", "မြ", "န်", "မာ"]
+    assert tokens("שָׁלוֹם עֲלֵיכֶם") == ["שָׁלוֹם", "עֲלֵיכֶם"]
+    assert tokens("か\u3099 İstanbul") == ["が", "i\u0307stanbul"]
+
+
+def test_marks_on_nothing_are_no_tokens() -> None:
+    assert tokens("\u0301 ❤\ufe0f a\ufe0f ’\u0301s") == ["a", "s"]
 
 
 def test_exact_match_forgives_whitespace_only() -> None:

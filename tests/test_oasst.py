@@ -206,6 +206,12 @@ def test_nothing_in_the_language_is_an_error(tmp_path: Path) -> None:
         read_conversations(path, format=Reading(oasst_lang=("fr",)), on_bad_row="drop")
 
 
+def test_where_all_is_deleted_no_other_language_is_advised(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", row("p", None, deleted=True), row("a", "p"))
+    with pytest.raises(DataError, match=r"2 messages are deleted, .*\n  fix: name another file$"):
+        read_conversations(path, on_bad_row="drop")
+
+
 ODD = (
     st.none()
     | st.booleans()

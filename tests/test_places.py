@@ -119,6 +119,7 @@ def test_notes_beside_a_folder_of_records_are_not_taken_for_the_records(folder: 
         ),
         ("nope#5", "nope", "there is no such file or directory"),
         ("d/bb.jsonl#5", "d/bb.jsonl", "there is no such file or directory\n  fix: did you mean d/b.jsonl?"),
+        ("#3", "#3", "a sample of nothing is asked for"),
         ("d#0", "d#0", "a sample of no records is asked for"),
         ("d#-1", "d#-1", "a sample has a whole number of records, not '-1'"),
         ("d/b.jsonl#x.jsonl", "d/b.jsonl#x.jsonl", "there is no such file or directory"),
@@ -167,6 +168,15 @@ def test_what_never_ends_and_links_that_lead_nowhere(tmp_path: Path, monkeypatch
 def test_the_name_of_a_data_set(path: str | list[str], name: str) -> None:
     assert DatasetConfig(path=path).called == name
     assert DatasetConfig(path=path, name="mine").called == "mine"
+
+
+@pytest.mark.parametrize("paths", ["d", "d/*.jsonl", "**/b*.jsonl"])
+def test_a_link_beside_its_file_is_named(folder: Path, paths: str) -> None:
+    Path("d/bb.jsonl").symlink_to("b.jsonl")
+    with pytest.raises(DataError) as error:
+        find_parts(paths)
+    said = f"d/bb.jsonl: it is the same file as d/b.jsonl, by a link, and {paths} means both\n  fix: remove the link"
+    assert str(error.value).startswith(said)
 
 
 # --- samples ---

@@ -66,7 +66,7 @@ def test_three_files_with_everything_a_reader_needs(tmp_path: Path) -> None:
         "scores": {"rouge_l": 1.0, "exact_match": 1.0},
     }
     report = json.loads((tmp_path / "run/eval_report_val.json").read_text())
-    assert report["metrics"]["rouge_l"] == {"version": "rouge_l-f1-1", "mean": 0.5, "median": 0.5, "share_ge_0.9": 0.5}
+    assert report["metrics"]["rouge_l"] == {"version": "rouge_l-f1-2", "mean": 0.5, "median": 0.5, "share_ge_0.9": 0.5}
     assert report["metrics"]["exact_match"] == {"version": "exact_match-1", "mean": 0.5, "median": 0.5}
     assert (report["n"], report["loss"], report["perplexity"], report["tuned"]) == (2, 1.5, 4.4817, True)
     assert report["config"] == {"seed": 42}

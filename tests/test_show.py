@@ -73,6 +73,25 @@ def test_show_names_all_that_cannot_be_used_once_it_meets_some(
     assert [f"{train}:{line}: " in shown for line in range(1, 7)] == [True, True, True, False, True, False]
 
 
+def test_records_of_which_nothing_is_trained_are_passed_over_where_training_leaves_them_out(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "train": False}]
+    untrained = json.dumps({"messages": turns})
+    train = project / "train.jsonl"
+    train.write_text("\n".join([untrained, qa("Q?", "A"), untrained, qa("R?", "B"), qa("S?", "C")]), encoding="utf-8")
+    for command in ("show", "render"):
+        words = [command, str(project / "c.yaml"), "--json", "-n", "2"]
+        assert main([*words, "on_bad_row=drop"]) == 0
+        shown = json.loads(capsys.readouterr().out)["examples"]
+        assert [one["location"] for one in shown] == [f"{train}:2", f"{train}:4"]
+        assert main(words) == 2
+        assert f"{train}:1: nothing in it is trained" in capsys.readouterr().err
+    train.write_text(untrained, encoding="utf-8")
+    assert main([*words, "on_bad_row=drop"]) == 2
+    assert f"{train}:1: nothing in it is trained" in capsys.readouterr().err
+
+
 def test_render_prints_what_the_model_reads(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(project / "c.yaml"), "-n", "2"]) == 0
     first, second = (

@@ -161,6 +161,22 @@ def test_own_files_in_another_format_are_styled_and_restored(config: Callable[..
 # --- what inference uses ---
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_restored_files_are_named_as_they_are_configured(config: Callable[..., Config], linked: bool) -> None:
+    if linked:  # whose ".." is another folder
+        Path("far/away").mkdir(parents=True)
+        Path("out").rename("far/away/out")
+        Path("out").symlink_to("far/away/out")
+    Path("held").mkdir()
+    Path("out/val.jsonl").rename("held/val.jsonl")
+    own = config(val_path="held/val.jsonl")
+    before = Path("held/val.jsonl").read_bytes()
+    styled = apply_style(own, "Be brief.").files
+    assert Path("held/val.jsonl").read_bytes() != before
+    assert remove_style(own).files == styled == ("out/train.jsonl", "held/val.jsonl", "out/test.jsonl")
+    assert Path("held/val.jsonl").read_bytes() == before
+
+
 def test_inference_uses_what_the_files_hold(config: Callable[..., Config]) -> None:
     assert effective_system_prompt(config()) is None
     assert effective_system_prompt(config(system_prompt="S")) == "S"

@@ -100,7 +100,7 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "t.jinja"
     path.write_bytes(b"{{ messages }}\xff")
-    with pytest.raises(TemplateError, match=r"t\.jinja: the chat template is not UTF-8 text \(byte 14\)"):
+    with pytest.raises(TemplateError, match=r"t\.jinja:1: the chat template is not UTF-8 text \(byte 14\)"):
         load_template(str(path), CHATML)
 
 

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer
 
 from tokenizer_zoo import CONTROL, PLAIN, ZOO, write
 from weft.data.jinja import JinjaTemplate
+from weft.data.own_template import own_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
-from weft.data.tokenizer_files import _chosen
 from weft.errors import ModelError
 
 NAMED = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -210,7 +210,9 @@ def test_a_named_template_prints_its_edges_as_it_does_alone(inner: str) -> None:
         part = before + inner + after
         alone = JinjaTemplate(part, "alone").render({})
         for tools, named in ((None, {"default": part, "tool_use": "x"}), ([1], {"default": "x", "tool_use": part})):
-            both = JinjaTemplate(_chosen(named) or "", "both")
+            joined = own_template({}, named, Path())
+            assert joined is not None
+            both = JinjaTemplate(joined.text, "both")
             assert both.render({"tools": tools}) == alone, (before, after)
 
 
@@ -231,6 +233,42 @@ def test_the_fingerprint_covers_every_file_that_was_read(tmp_path: Path) -> None
         fingerprint("f", tokenizer_config={**NAMED, "pad_token": "<unk>"}),
     }
     assert len({*same, *others}) == 4
+
+
+@pytest.mark.parametrize("kind", ZOO)
+def test_a_model_that_does_not_say_of_which_kind_it_is(kind: str, tmp_path: Path) -> None:
+    own = ZOO[kind]()
+    said = load_tokenizer(write(own, tmp_path / "said"))
+    place = write(own, tmp_path / "untold")
+    spec = json.loads((place / "tokenizer.json").read_text())
+    del spec["model"]["type"]
+    (place / "tokenizer.json").write_text(json.dumps(spec))
+    untold = load_tokenizer(place)
+    for text in ("The weft crosses the warp.", "  two\n\nlines </s> é語"):
+        assert untold.encode(text) == said.encode(text)
+    assert untold.never_joins == said.never_joins
+
+
+@pytest.mark.parametrize("flag", ["single_word", "lstrip", "normalized", "special"])
+def test_an_added_token_without_a_flag_is_refused_as_the_library_refuses_it(flag: str, tmp_path: Path) -> None:
+    place = write(ZOO["byte_level"](), tmp_path)
+    spec = json.loads((place / "tokenizer.json").read_text())
+    del spec["added_tokens"][0][flag]
+    (place / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelError, match=rf"^{place}/tokenizer.json: it does not load: missing field `{flag}`"):
+        load_tokenizer(place)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_the_library_panics_at_is_refused(told: bool, tmp_path: Path) -> None:
+    place = write(ZOO["byte_level"](), tmp_path)
+    spec = json.loads((place / "tokenizer.json").read_text())
+    spec["model"]["continuing_subword_prefix"] = "<|im_end|>"  # longer than the pieces that merge
+    if not told:
+        del spec["model"]["type"]
+    (place / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelError, match=rf"^{place}/tokenizer.json: it does not load: "):
+        load_tokenizer(place)
 
 
 def test_truncation_padding_and_the_post_processor_take_no_part(tmp_path: Path) -> None:

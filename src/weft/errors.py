@@ -56,6 +56,10 @@ class TemplateError(WeftError):
     """A chat template that does not compile, does not render, or of which no exact mask can be derived."""
 
 
+class TemplateTooSlow(WeftError):
+    """A chat template that takes too long. No record is at fault, so that none is left out for it."""
+
+
 class ModelError(WeftError):
     """A model or tokenizer directory that cannot be used."""
 

@@ -194,7 +194,8 @@ class ConversationReader:
                 "no conversation is left: "
                 + "; ".join(f"{number} messages are {why}" for why, number in tally.left_out.items()),
                 where=spelled(self._path),
-                fix="choose otherwise with data.oasst_lang, or name another file",
+                fix=("choose otherwise with data.oasst_lang, or " if oasst.LANGUAGE in tally.left_out else "")
+                + "name another file",
             )
 
     def _cut(self, block: Block, portion: Portion | None) -> Block:

@@ -36,10 +36,12 @@ class StagedFiles:
         """Write ``path`` aside, making its directory, and return the SHA-256 of its content.
 
         Raises:
-            DataError: the directory cannot be made or written, or ``path`` is a directory itself.
+            DataError: the directory cannot be made or written, or ``path`` is a directory itself, a device or a pipe.
         """
         if path.is_dir():
             raise DataError("a directory stands in the place of this file", where=str(path), fix="give a file's name")
+        if path.exists() and not path.is_file():  # such as /dev/null, which is not to be replaced
+            raise DataError("this is no file: nothing is put in its place", where=str(path), fix="give a file's name")
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         digest = hashlib.sha256()
         with writing(path):
@@ -88,8 +90,10 @@ def check_directory(directory: Path) -> None:
 def first_line_has(path: Path, keys: Set[str], optional: Set[str] = frozenset()) -> bool:
     """Whether a file of JSON lines looks as weft writes it: its first line is an object with these keys, or it is empty.
 
-    Some of the ``optional`` keys may be there too.
+    Some of the ``optional`` keys may be there too. A device or a pipe, which may never end, looks otherwise.
     """
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             first = file.readline()

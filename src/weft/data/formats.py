@@ -288,7 +288,7 @@ def _named_fields(data: Any) -> tuple[Data, bool]:
     raise RowError(
         "a record must be an object with named fields",
         detail=f"found {kind_of(data)}",
-        fix='put the messages into one: {"messages": […]}'
+        fix='put the messages into one: {"messages": […]}; a list of records belongs into a .json file'
         if is_list_of_objects
         else 'write one like {"input": …, "target": …}',
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -21,25 +21,31 @@ from jinja2.parser import Parser
 from jinja2.utils import Namespace
 
 from weft.data.limits import (
-    MAX_SECONDS,
-    SLOW_SECONDS,
     LimitExceeded,
     TimeLimitExceeded,
     check_percent_format,
+    check_printed,
     time_limit,
 )
+from weft.data.pace import Pace
 from weft.data.sandbox import LimitedSandbox
-from weft.errors import TemplateError
+from weft.errors import TemplateError, TemplateTooSlow
 
 Marks = tuple[str, str]
 """What to print where a ``{% generation %}`` block begins and ends."""
 NO_MARKS: Marks = ("", "")
+Places = Sequence[tuple[int, str]]
+"""Where a template was read: each place with the number of its first line in the template, in their order."""
 
 _LONGEST_WORDS = 500
 _MEND_THE_TEMPLATE = "correct the template there, or choose another one with data.template_path"
 _GIVE_WHAT_IS_MISSING = (
     "give what it asks for there, in the record's messages, tools or chat_template_kwargs, "
     "or choose another template with data.template_path"
+)
+_MAKE_IT_QUICKER = (
+    "take out of the template what makes it slow (templates of known models print a conversation in less than a thousandth of a "
+    "second), or choose another one with data.template_path"
 )
 
 
@@ -74,8 +80,10 @@ class JinjaTemplate:
 
     Args:
         source: the Jinja text.
-        name: what errors call it: its path, or words for where it came from.
+        name: what it is called: its path, or words for where it came from.
         moment: what it takes for the present, where it prints the date; None for now.
+        places: where it was read, for errors; the name where there are none.
+        pace: adds up what its renders take, where it shares that with others.
 
     Raises:
         TemplateError: where the source is not valid Jinja.
@@ -83,10 +91,18 @@ class JinjaTemplate:
 
     sandbox: type[ChatSandbox] = ChatSandbox
 
-    def __init__(self, source: str, name: str, moment: datetime | None = None) -> None:
-        self.source, self.name, self.moment = source, name, moment or datetime.now()
-        self._slow_seconds = 0.0
-        self._out_of_time: TemplateError | None = None
+    def __init__(
+        self,
+        source: str,
+        name: str,
+        moment: datetime | None = None,
+        places: Places = (),
+        pace: Pace | None = None,
+    ) -> None:
+        self.source, self.name, self.moment, self.places = source, name, moment or datetime.now(), places
+        self.place = " and ".join(place for _, place in places) or name
+        """Where it was read, as a whole."""
+        self.pace = pace or Pace()
         self._environment = self.sandbox(self.moment)
         try:
             with time_limit():
@@ -99,12 +115,12 @@ class JinjaTemplate:
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(
                 f"the chat template is not valid Jinja: {error.message}",
-                where=f"{name}:{error.lineno}",
+                where=self._line(error.lineno),
                 fix="correct the template at that line",
             ) from error
         except Exception as error:  # Python's compiler has limits of its own
             raise TemplateError(
-                f"the chat template cannot be compiled: {error}", where=name, fix=_MEND_THE_TEMPLATE
+                f"the chat template cannot be compiled: {error}", where=self.place, fix=_MEND_THE_TEMPLATE
             ) from error
         self._template = jinja2.Template.from_code(self._environment, code, self._environment.make_globals(None))
 
@@ -116,29 +132,33 @@ class JinjaTemplate:
             generation_marks: what to print around ``{% generation %}`` blocks.
 
         Raises:
-            TemplateError: where the template refuses (``raise_exception``), fails, or exceeds a limit. One that ran out
-                of time, in one render or in many slow ones, is not run again: a mask takes many, a file many masks.
+            TemplateError: where the template refuses (``raise_exception``), fails, or makes too much.
+            TemplateTooSlow: it ran for too long, in this render or in all that there were. It is not run again: a mask takes many
+                renders, a file many masks.
         """
-        if self._out_of_time is not None:
-            stopped = self._out_of_time
-            raise TemplateError(stopped.what, where=stopped.where, fix=stopped.fix)
+        if self.pace.stopped:
+            raise self._too_slow(*self.pace.stopped)
         self._environment.generation_marks = generation_marks
         self._environment.start_budget()
         started = time.thread_time()
         try:
             with time_limit():
-                return self._template.render(variables)
+                text = self._template.render(variables)
+            check_printed(text, variables)
+            return text
         except _Refusal as error:
             raise TemplateError(
                 f"the chat template refused the conversation: {_shortened(str(error.message))}",
                 where=self._place(error),
                 fix="change the record to suit the template, or choose another template with data.template_path",
             ) from error
+        except TimeLimitExceeded as error:
+            self.pace.stopped = str(error), self._place(error)
+            raise self._too_slow(*self.pace.stopped) from error
         except LimitExceeded as error:
-            stopped = _stopped(error, self._place(error))
-            if isinstance(error, TimeLimitExceeded):
-                self._out_of_time = stopped
-            raise stopped from error
+            raise TemplateError(
+                f"the chat template was stopped: {error}", where=self._place(error), fix=_MEND_THE_TEMPLATE
+            ) from error
         except Exception as error:  # a template can raise anything that Python can
             raise TemplateFailure(
                 f"the chat template failed ({type(error).__name__}: {_shortened(str(error))})",
@@ -146,28 +166,24 @@ class JinjaTemplate:
                 fix=_GIVE_WHAT_IS_MISSING if isinstance(error, jinja2.UndefinedError) else _MEND_THE_TEMPLATE,
             ) from error
         finally:
-            self._count(time.thread_time() - started)
+            self.pace.add(time.thread_time() - started, variables, self.place)
 
-    def _count(self, seconds: float) -> None:
-        """Add up slow renders, which are few in an honest template, and stop it where they are many."""
-        if seconds > SLOW_SECONDS:
-            self._slow_seconds += seconds
-            if self._slow_seconds > MAX_SECONDS and self._out_of_time is None:
-                limit = TimeLimitExceeded(f"its slow renders took more than {MAX_SECONDS:g} seconds together")
-                self._out_of_time = _stopped(limit, self.name)
+    def _too_slow(self, what: str, place: str) -> TemplateTooSlow:
+        return TemplateTooSlow(f"the chat template was stopped: {what}", where=place, fix=_MAKE_IT_QUICKER)
 
     def _place(self, error: Exception) -> str:
-        """``name:line`` of the innermost template line that the error passed through."""
+        """The innermost line of the template that the error passed through."""
         line, traceback = None, error.__traceback__
         while traceback is not None:
             if traceback.tb_frame.f_code.co_filename == self.name:
                 line = traceback.tb_lineno
             traceback = traceback.tb_next
-        return self.name if line is None else f"{self.name}:{line}"
+        return self.place if line is None else self._line(line)
 
-
-def _stopped(error: LimitExceeded, place: str) -> TemplateError:
-    return TemplateError(f"the chat template was stopped: {error}", where=place, fix=_MEND_THE_TEMPLATE)
+    def _line(self, number: int) -> str:
+        """A line where it was read."""
+        first, place = next((each for each in reversed(self.places) if each[0] <= number), (1, self.place))
+        return f"{place}:{number - first + 1}"
 
 
 def _shortened(words: str) -> str:

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from string import Formatter
 from typing import Any
@@ -23,9 +23,11 @@ MAX_WIDTH = 10_000
 MAX_INTEGER_BITS = 10_000
 """The largest integer that ``*`` and ``**`` may make."""
 MAX_SECONDS = 10.0
-"""Wall-clock seconds that one render may take, and seconds of work that the slow renders of one template may take together."""
-SLOW_SECONDS = 0.1
-"""The work from which on a render counts as slow: some hundred times that of a long conversation."""
+"""Wall-clock seconds that one render may take."""
+MAX_OWN_CHARACTERS = 2**18
+"""Characters that a template may print of its own, however little it is given; the longest known templates have 20,000."""
+MAX_COPIES = 64
+"""How often it may print what it is given; words of its own for each of very many short messages are within that."""
 
 
 class LimitExceeded(Exception):
@@ -63,6 +65,30 @@ def time_limit(seconds: float = MAX_SECONDS) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler_before)
         signal.setitimer(signal.ITIMER_REAL, remaining, interval_before)
+
+
+def given_characters(variables: Mapping[str, Any]) -> int:
+    """About as many characters as what a template is given would have as JSON."""
+    characters, waiting = 0, [variables]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            characters += str.__len__(value)
+        elif isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        characters += 4
+    return characters
+
+
+def check_printed(text: str, variables: Mapping[str, Any]) -> None:
+    """What a template printed when it was given ``variables``."""
+    printed = str.__len__(text)  # which one under watch does not notice
+    if printed > MAX_OWN_CHARACTERS:
+        given = given_characters(variables)
+        if printed > MAX_OWN_CHARACTERS + MAX_COPIES * given:
+            raise LimitExceeded(f"it prints {printed:,} characters of a conversation of {given:,}")
 
 
 def size(value: str | list[Any] | tuple[Any, ...]) -> int:

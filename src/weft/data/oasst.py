@@ -216,7 +216,7 @@ def _lost(node: _Node) -> RowError:
         "no first message leads to a message",
         node.record,
         f"its parent_id is {node.parent!r}",
-        "put all messages of a tree into one file",
+        "put all messages of a tree into one file, the first of them with the parent_id null",
     )
 
 

@@ -77,16 +77,24 @@ def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[
             twice.
     """
     parts = tuple(_part(path, seed, fix) for path in named(paths))
-    seen: dict[Path, str] = {}
+    seen: dict[Path, tuple[Path, str]] = {}
     for file, name in ((file, part.name) for part in parts for file in part.files):
-        if (other := seen.get(file.resolve())) is not None:
-            raise DataError(
-                f"the file is named twice, by {other} and by {name}",
-                where=str(file),
-                fix="name it once; to train on it more often, raise its weight under datasets",
-            )
-        seen[file.resolve()] = name
+        if (before := seen.get(file.resolve())) is not None:
+            raise _twice(file, name, *before)
+        seen[file.resolve()] = file, name
     return parts
+
+
+def _twice(file: Path, name: str, other: Path, by: str) -> DataError:
+    """For a file that is ``other`` as well, which was named before."""
+    if file != other and name == by:
+        what = f"it is the same file as {other}, by a link, and {name} means both"
+        return DataError(what, where=str(file), fix="remove the link, or name the files without it")
+    return DataError(
+        f"the file is named twice, by {by} and by {name}",
+        where=str(file),
+        fix="name it once; to train on it more often, raise its weight under datasets",
+    )
 
 
 def exists(paths: Paths) -> bool:
@@ -121,6 +129,8 @@ def _split(path: str) -> tuple[str, int | None]:
         return match["path"], int(match["count"])
     before, mark, size = path.rpartition("#")
     if mark and _NO_SIZE.fullmatch(size) and (_lies_there(Path(before)) or _matches(before)):
+        if not before:
+            raise DataError("a sample of nothing is asked for", where=path, fix="write a path before #")
         what = f"a sample has a whole number of records, not {size!r}"
         raise DataError(what, where=path, fix="write it behind #, such as #500")
     return path, None

@@ -252,6 +252,8 @@ def is_canonical(path: Path) -> bool:
 
 def _last_report(path: Path) -> dict[str, Any] | None:
     """The report of an earlier preparation; None where there is none."""
+    if not path.is_file():
+        return None
     try:
         report = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -64,7 +64,7 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
             return
         row = _unreadable(location, pending) or problem
         if header is None and (row or cells):
-            header = _header(path, cells, row, delimiter)
+            header = _header(location, cells, row, delimiter)
         elif row:
             yield _with_column(row, header or [], cells)
         elif header and cells:
@@ -146,7 +146,7 @@ def _with_column(row: BadRow, header: list[str], cells: list[str]) -> BadRow:
     return replace(row, detail=", ".join(filter(None, [row.detail, f"in the column {columns[0]!r}"])))
 
 
-def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
+def _header(location: Location, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     if len(names) > 1 and not names[0]:
         names[0] = _INDEX
@@ -156,13 +156,13 @@ def _header(path: Path, cells: list[str], problem: BadRow | None, delimiter: str
     if between != delimiter:
         raise DataError(
             f"the values are not separated by {_SPELLED[delimiter]}: the header row is {excerpt(repr(names[0]))}",
-            where=str(path),
+            where=location,
             fix=f"save the file with {_SPELLED[delimiter]} in place of {_SPELLED[between]}{_ELSE_CALL.get(between, '')}",
         )
     if not all(names) or len(set(names)) < len(names):
         raise DataError(
             f"the header row has empty or repeated names: {excerpt(', '.join(map(repr, names)))}",
-            where=str(path),
+            where=location,
             fix=f"the first row names the columns, for example: input{delimiter}target",
         )
     return names

@@ -28,7 +28,7 @@ from weft.data.rendering import NothingTrained, Overlong, Rendering
 from weft.data.row_error import RowError
 from weft.data.runs import Runs, Stretch, stretches_of
 from weft.disk import value_digest
-from weft.errors import WeftError
+from weft.errors import TemplateTooSlow, WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message
 
 if TYPE_CHECKING:
@@ -286,6 +286,8 @@ class Renderer:
                 texts, runs = tuple(compress(texts, trains)), list(compress(runs, trains))
             if not texts:
                 raise NothingTrained
+        except TemplateTooSlow:
+            raise
         except WeftError as error:
             return Draft(conversation.location).refused(error)
         return Draft(conversation.location, texts, runs)

@@ -167,7 +167,7 @@ class Planner:
     @cached_property
     def _watching(self) -> WatchingTemplate:
         template = self._printer.template
-        return WatchingTemplate(template.source, template.name, template.moment)
+        return WatchingTemplate(template.source, template.name, template.moment, template.places, template.pace)
 
     def _make_plan(self, messages: Sequence[Message], notes: tuple[str, ...]) -> Plan | None:
         found = shape_of(messages, self._depth)

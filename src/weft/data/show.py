@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from weft.data.style import effective_system_prompt
 from weft.data.system_prompt import with_system_prompt
 from weft.data.template import Printed, Rendered
 from weft.data.tokenizer import Tokenizer
-from weft.errors import ConfigError
+from weft.errors import ConfigError, TemplateTooSlow, WeftError
 from weft.types import Conversation, Document, Example, Location, Material, Message, Segment
 
 
@@ -71,37 +71,61 @@ def show_training(config: Config, count: int) -> tuple[Renderer, list[ShownExamp
     """The examples of the first ``count`` training records, and the renderer that made them.
 
     They weigh what they weigh in training, their set's ``loss_weight`` included. Those that are too long are shown as they were
-    made to fit, or whole where they are left out; of a document with several blocks the first and the last one.
+    made to fit, or whole where they are left out; of a document with several blocks the first and the last one. Those that
+    cannot be used are passed over where ``on_bad_row`` is ``drop``, unless there are no others.
 
     Raises:
         WeftError: these records, or their files, the tokenizer or the template cannot be used.
     """
+    if count < 1:
+        raise ConfigError(
+            "the number of records must be at least 1", where="-n", fix="leave it out to see the first one"
+        )
     renderer = load_renderer(config)
-    unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize, train_on=renderer.train_on)
-    shown = []
-    for file, material in _first(config, count):
-        if isinstance(material, Document):
-            shown += _blocks(renderer, material, file.loss_weight)
-            continue
-        found = renderer.render_batch([material])[0]
-        if not found.shortened:
-            found = unlimited.render_batch([material])[0]
-        if found.error:
-            raise found.error
-        examples = [_weighed(example, file.loss_weight) for example in found.examples]
-        if found.shortened:
-            shown += [
-                _as_fitted(renderer.tokenizer, example, found.shortened, borders)
-                for example, borders in zip(examples, found.borders, strict=True)
-            ]
-            continue
-        for text, example, borders in zip(renderer.texts(material), examples, found.borders, strict=True):
-            parts = tuple(stretches(renderer.tokenizer, example, borders))
-            too_long = len(example.ids) > renderer.max_seq_len
-            shown.append(
-                ShownExample(printed=text, example=example, stretches=parts, borders=borders, left_out=too_long)
-            )
-    return renderer, shown
+    shown: list[list[ShownExample]] = []
+    refused: list[WeftError] = []
+    for file, material in _materials(config):
+        try:
+            shown.append(_examples(renderer, material, file.loss_weight))
+        except TemplateTooSlow:
+            raise
+        except WeftError as error:
+            if config.on_bad_row == "error":
+                raise
+            refused.append(error)
+        if len(shown) == count:
+            break
+    if refused and not shown:
+        raise refused[0]
+    return renderer, list(chain.from_iterable(shown))
+
+
+def _examples(renderer: Renderer, material: Material, loss_weight: float) -> list[ShownExample]:
+    """What one conversation or document becomes."""
+    if isinstance(material, Document):
+        return _blocks(renderer, material, loss_weight)
+    found = renderer.render_batch([material])[0]
+    if not found.shortened:
+        unlimited = Renderer(renderer.tokenizer, renderer.template, sys.maxsize, train_on=renderer.train_on)
+        found = unlimited.render_batch([material])[0]
+    if found.error:
+        raise found.error
+    examples = [_weighed(example, loss_weight) for example in found.examples]
+    if found.shortened:
+        return [
+            _as_fitted(renderer.tokenizer, example, found.shortened, borders)
+            for example, borders in zip(examples, found.borders, strict=True)
+        ]
+    return [
+        ShownExample(
+            printed=text,
+            example=example,
+            stretches=tuple(stretches(renderer.tokenizer, example, borders)),
+            borders=borders,
+            left_out=len(example.ids) > renderer.max_seq_len,
+        )
+        for text, example, borders in zip(renderer.texts(material), examples, found.borders, strict=True)
+    ]
 
 
 def _weighed(example: Example, loss_weight: float) -> Example:
@@ -175,22 +199,15 @@ def segments_as_dicts(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     ]
 
 
-def _first(config: Config, count: int) -> list[tuple[SourceFile, Material]]:
-    """The first conversations or documents of the training files, each with the set that it is of."""
-    if count < 1:
-        raise ConfigError(
-            "the number of records must be at least 1", where="-n", fix="leave it out to see the first one"
-        )
-    found: list[tuple[SourceFile, Material]] = []
+def _materials(config: Config) -> Iterator[tuple[SourceFile, Material]]:
+    """The conversations or documents of the training files, each with the set that it is of."""
     for file in training_files(config):
-        found += ((file, talk) for talk in _first_of(file, count - len(found), config))
-        if len(found) == count:
-            break
-    return found
+        for material in _materials_of(file, config):
+            yield file, material
 
 
-def _first_of(file: SourceFile, count: int, config: Config) -> list[Material]:
-    """The first conversations or documents of a source, of which no more is read than that takes; all of it where a row cannot be
+def _materials_of(file: SourceFile, config: Config) -> Iterator[Material]:
+    """The conversations or documents of a source, of which no more is read than is asked for; all of it where a row cannot be
     used, so that all of these are named.
     """
     reader = ConversationReader(
@@ -200,12 +217,9 @@ def _first_of(file: SourceFile, count: int, config: Config) -> list[Material]:
         source=file.name,
         seed=file.seed,
     )
-    found: list[Material] = []
     bad_rows: list[BadRow] = []
     for block in reader.blocks(portion=file.portion):
-        found += block.conversations
         bad_rows += block.bad_rows
-        if len(found) >= count and not (bad_rows and config.on_bad_row == "error"):
-            return found[:count]
+        if not (bad_rows and config.on_bad_row == "error"):
+            yield from block.conversations
     reader.refuse(bad_rows, config.on_bad_row)
-    return found[:count]

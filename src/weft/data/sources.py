@@ -15,7 +15,7 @@ from weft.data.read_json import read_jsonl
 from weft.data.readers import DOCUMENTS, READERS, kind, read_lines
 from weft.data.rows import PASSED, BadRow, Passing, lines, never
 from weft.data.sample import sample_rows
-from weft.data.unpack import DamagedFile, open_bytes
+from weft.data.unpack import DamagedFile, open_bytes, unpacked_name
 from weft.errors import DataError
 from weft.types import Location, Record
 
@@ -135,12 +135,14 @@ def _check_beginning(path: Path, ending: str) -> None:
         return
     with open_bytes(path) as file:
         beginning = file.read(8)
+    content = unpacked_name(path)
+    first = "" if content == path else "unpack it, then "
     for mark, (what, fix) in _MISNAMED.items():
         if beginning.startswith(mark):
-            raise DataError(what, where=str(path), fix=fix.format(name=path.name, ending=ending))
+            raise DataError(what, where=str(path), fix=first + fix.format(name=content.name, ending=ending))
     if encoding := _of_two_bytes(beginning):
         what = "the file is UTF-16 without a byte order mark, not UTF-8"
-        raise DataError(what, where=str(path), fix=f"iconv -f {encoding} -t UTF-8 {path.name}")
+        raise DataError(what, where=str(path), fix=f"{first}iconv -f {encoding} -t UTF-8 {content.name}")
 
 
 def _of_two_bytes(beginning: bytes) -> str | None:

@@ -95,7 +95,8 @@ def holds(content: StyleRecord, files: Iterable[Path], record: Path) -> bool:
 
 def listed_files(content: StyleRecord, record: Path) -> list[tuple[Path, Digests]]:
     """The files that the record names."""
-    return [(record.parent / name, digests) for name, digests in content.files.items()]
+    # Without "..", which leads elsewhere from a folder that is a link.
+    return [(Path(os.path.normpath(record.parent / name)), digests) for name, digests in content.files.items()]
 
 
 def restore(record: Path) -> tuple[Path, ...]:

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 from weft.config.data_schema import PromptMismatch
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
-from weft.data.jinja import JinjaTemplate
+from weft.data.jinja import JinjaTemplate, Places
+from weft.data.own_template import TemplatePart
 from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_call
 from weft.data.shape_plan import Planner
 from weft.data.taken_for_given import STAND_INS, placeholder_tool
-from weft.errors import TemplateError
+from weft.errors import TemplateError, TemplateTooSlow
 from weft.types import Conversation, Message, Role, Segment
 
 __all__ = ["BUILT_IN", "ChatTemplate", "Printed", "Rendered", "built_in_source", "load_template"]
@@ -57,13 +58,14 @@ class ChatTemplate:
 
     Args:
         source: the Jinja text.
-        name: what errors call it: a path, or words for where it came from.
+        name: what it is called: a path, or words for where it came from.
         control: the strings of the special added tokens.
         stops: the strings that end generation.
         bos: the begin-of-text token, or ``""``.
         eos: the end-of-text token, or ``""``.
         prompt_mismatch: what an answer follows where the generation prompt is not what is printed before it.
         moment: what it takes for the present, where it prints the date; None for now.
+        places: where it was read, for errors; its name where there are none.
 
     Raises:
         TemplateError: where the source is not valid Jinja.
@@ -79,10 +81,12 @@ class ChatTemplate:
         eos: str,
         prompt_mismatch: PromptMismatch = "template",
         moment: datetime | None = None,
+        places: Places = (),
     ) -> None:
         self.source, self.name, self.eos, self.prompt_mismatch = source, name, eos, prompt_mismatch
-        template = JinjaTemplate(source, name, moment)
-        self._arguments = (source, name, control, stops, bos, eos, prompt_mismatch, template.moment)
+        template = JinjaTemplate(source, name, moment, places)
+        self._place = template.place
+        self._arguments = (source, name, control, stops, bos, eos, prompt_mismatch, template.moment, places)
         printer, tokens = Printer(template, bos=bos, eos=eos), ControlTokens(control, stops)
         plan = partial(Planner, printer, tokens, mismatch=prompt_mismatch)
         self._examples, self._last_turns = plan(), plan(last_turn=True)
@@ -110,6 +114,7 @@ class ChatTemplate:
 
         Raises:
             TemplateError: where no exact mask can be derived; placed at the conversation's record.
+            TemplateTooSlow: the template takes too long.
         """
         try:
             planner = self._last_turns if last_turn else self._examples
@@ -117,6 +122,9 @@ class ChatTemplate:
         except TemplateError as error:
             place = "" if error.where is None else f" ({error.where})"
             raise TemplateError(error.what + place, where=conversation.location, fix=error.fix) from error
+        except TemplateTooSlow as error:
+            what = f"{error.what}, until {conversation.location}"
+            raise TemplateTooSlow(what, where=error.where, fix=error.fix) from error
 
     def prompt(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         """What the model reads before it answers ``messages``: the context of a training example, all untrained.
@@ -184,7 +192,7 @@ class ChatTemplate:
                     problems.append(error)
             if examples:
                 return examples
-        raise TemplateError(problems[0].what, where=problems[0].where or self.name, fix=problems[0].fix)
+        raise TemplateError(problems[0].what, where=problems[0].where or self._place, fix=problems[0].fix)
 
     def _calls_tried(self) -> Iterator[Printed]:
         """The examples of placeholder conversations that call a tool, where the template takes them: it may close calls apart."""
@@ -247,6 +255,8 @@ class _Tokenizer(Protocol):
     def eos(self) -> str: ...
     @property
     def chat_template(self) -> str | None: ...
+    @property
+    def template_parts(self) -> Sequence[TemplatePart]: ...
 
 
 def load_template(
@@ -270,8 +280,10 @@ def load_template(
     """
     if separator is not None:
         template_path = _require_plain(template_path)
+    places: Places = ()
     if template_path is None and tokenizer.chat_template is not None:
         source, name = tokenizer.chat_template, "the tokenizer's chat template"
+        places = _places(tokenizer.template_parts)
     elif template_path is None or template_path in BUILT_IN:
         name = template_path or _FALLBACK
         if template_path is None:
@@ -281,9 +293,17 @@ def load_template(
     else:
         source, name = _read(Path(template_path)), template_path
     strings = tokenizer.control, tokenizer.stops, tokenizer.bos, tokenizer.eos
-    template = ChatTemplate(source, name, *strings, prompt_mismatch)
+    template = ChatTemplate(source, name, *strings, prompt_mismatch, places=places)
     template.validate()
     return template
+
+
+def _places(parts: Sequence[TemplatePart]) -> Places:
+    """Where the parts of a tokenizer's template were read, each of which is valid without the other."""
+    if len(parts) > 1:
+        for part in parts:
+            JinjaTemplate(part.text, part.place)
+    return tuple((part.first_line, part.place) for part in parts)
 
 
 def built_in_source(name: str) -> str:
@@ -330,8 +350,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise TemplateError(
-            f"the chat template is not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
+            f"the chat template is not UTF-8 text (byte {error.start})", where=f"{path}:{line}", fix="save it as UTF-8"
         ) from error
     except PermissionError as error:
         raise TemplateError("the chat template cannot be read", where=str(path), fix="check its permissions") from error

@@ -19,6 +19,7 @@ from weft.data.encoding import Encoder, Parts, Run
 from weft.data.flat_ids import FlatIds
 from weft.data.long_text import never_joins
 from weft.data.shared_words import SharedWords
+from weft.data.spelled_out import loading
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
 
@@ -36,12 +37,11 @@ def load_tokenizer(place: Path, *, control: Sequence[str] = ()) -> Tokenizer:
     """
     files = read_tokenizer_files(place)
     where = place if place.is_file() else place / "tokenizer.json"
-    try:
-        return Tokenizer(with_control_tokens(files, control))
-    except ModelError as error:
-        raise ModelError(error.what, where=str(place), fix=error.fix) from error
-    except Exception as error:  # what the library raises for a description that it cannot use
-        raise ModelError(f"it does not load: {error}", where=str(where), fix="download the model again") from error
+    with loading(where):
+        try:
+            return Tokenizer(with_control_tokens(files, control))
+        except ModelError as error:
+            raise ModelError(error.what, where=str(place), fix=error.fix) from error
 
 
 class Tokenizer:
@@ -55,7 +55,7 @@ class Tokenizer:
         pad: the token that fills batches, empty where the tokenizer names none; ``pad_id``: its id, or None.
         named_ids: the ids of ``pad``, ``unk``, ``bos`` and ``eos``; names without a token are absent.
         new_ids: the ids of control tokens that were added when it was loaded, and that the model has no weights for.
-        chat_template: the jinja source of the chat template that came with it.
+        chat_template: the jinja source of the chat template that came with it; ``template_parts``: what that is made of.
         vocab_size: the highest id + 1.
         fingerprint: SHA-256 over the files that it was read from.
         place: the directory or file that it was read from.
@@ -79,7 +79,8 @@ class Tokenizer:
         self.eos_id = ids[self.eos]
         self.pad = files.named.get("pad_token", "")
         self.pad_id = ids.get(self.pad)
-        self.chat_template = files.chat_template
+        self.chat_template = files.template.text if files.template else None
+        self.template_parts = files.template.parts if files.template else ()
         named = {name: files.named.get(f"{name}_token") for name in ("pad", "unk", "bos", "eos")}
         self.named_ids: Mapping[str, int] = {name: ids[token] for name, token in named.items() if token}
         self.new_ids = tuple(ids[token] for token in files.new)

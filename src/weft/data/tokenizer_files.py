@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from weft.data.closed_tokenizer import Spec
+from weft.data.own_template import CONFIG, FILES, OwnTemplate, own_template
 from weft.data.sentencepiece_convert import as_files, as_tokenizer_config, as_tokenizer_json
 from weft.data.sentencepiece_file import read_sentencepiece
 from weft.data.sentencepiece_verify import verify
+from weft.data.spelled_out import in_full
 from weft.errors import ModelError
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
-_TEMPLATE_FILES = {"default": "chat_template.jinja", "tool_use": "additional_chat_templates/tool_use.jinja"}
-_LAST_LINE_BREAK = re.compile(r"(\r\n|\r|\n)\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ class TokenizerFiles:
     """``bos_token``, ``eos_token``, … and their strings; names without a token are absent."""
     stops: tuple[str, ...]
     """``eos_token``, then every ``eos_token_id`` of ``generation_config.json``."""
-    chat_template: str | None
+    template: OwnTemplate | None
     fingerprint: str
     """SHA-256 over the names and bytes of the files that were read."""
     config: Spec = field(default_factory=dict)
@@ -74,7 +73,7 @@ def _read_sentencepiece(path: Path) -> TokenizerFiles:
         spec=spec,
         named=model.named,
         stops=(model.named["eos_token"],),
-        chat_template=None,
+        template=None,
         fingerprint=hashlib.sha256(made["tokenizer.json"] + made["tokenizer_config.json"]).hexdigest(),
         config=config,
         made=made,
@@ -101,7 +100,8 @@ def _read(directory: Path) -> TokenizerFiles:
     if not (isinstance(spec.get("model"), dict) and isinstance(spec["model"].get("vocab"), dict | list)):
         where = str(directory / "tokenizer.json")
         raise ModelError('it has no "model" with a "vocab"', where=where, fix="download the model again")
-    config = reader.json("tokenizer_config.json") or {}
+    spec = in_full(spec, directory / "tokenizer.json")
+    config = reader.json(CONFIG) or {}
     generation = reader.json("generation_config.json") or {}
     settings, added = dict(config), _AddedTokens(spec, directory)
     if "added_tokens_decoder" in config:
@@ -120,12 +120,13 @@ def _read(directory: Path) -> TokenizerFiles:
     stops += [added.stop(index) for index in _as_list(generation.get("eos_token_id"))]
     if not stops:
         raise _no_stop(directory, 'name one as "eos_token" in tokenizer_config.json')
+    templates = {name: text for name, path in FILES.items() if (text := reader.text(path))}
     return TokenizerFiles(
         place=directory,
         spec={**spec, "added_tokens": added.tokens()},
         named=named,
         stops=tuple(dict.fromkeys(stops)),
-        chat_template=_chosen(_chat_templates(reader) or config.get("chat_template")),
+        template=own_template(templates, config.get("chat_template"), directory),
         fingerprint=reader.fingerprint(),
         config=config,
     )
@@ -157,8 +158,9 @@ class _Reader:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
             raise ModelError(
-                f"it is not UTF-8 (byte {error.start})", where=str(path), fix="download the model again"
+                f"it is not UTF-8 (byte {error.start})", where=f"{path}:{line}", fix="download the model again"
             ) from None
 
     def json(self, name: str) -> Spec | None:
@@ -255,30 +257,6 @@ def _as_list(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return list(value) if isinstance(value, list) else [value]
-
-
-def _chat_templates(reader: _Reader) -> dict[str, str]:
-    """Those of the chat templates in files of their own that Transformers chooses from by itself."""
-    found = {name: reader.text(path) for name, path in _TEMPLATE_FILES.items()}
-    return {name: text for name, text in found.items() if text}
-
-
-def _chosen(template: Any) -> str | None:
-    """The chat template of a tokenizer, which has one, or several by name: for records with tools another than for the rest.
-
-    Those become one that asks whether there are tools. Where there is no default among several, none is chosen.
-    """
-    if isinstance(template, str):
-        return template
-    named = template if isinstance(template, dict) else {one["name"]: one["template"] for one in template or ()}
-    default, with_tools = named.get("default"), named.get("tool_use")
-    if default is None:
-        return next(iter(named.values())) if len(named) == 1 else None
-    if with_tools is None:
-        return str(default)
-    # Each begins a line and loses its last line break, as when it is read alone; the empty expression keeps the space at its end.
-    parts = (f"\n{_LAST_LINE_BREAK.sub('', part)}{{{{ '' }}}}" for part in (default, with_tools))
-    return "{% if not tools %}" + "{% else %}".join(parts) + "{% endif %}"
 
 
 def _no_tokenizer(directory: Path) -> ModelError:
