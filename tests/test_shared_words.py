@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -14,8 +15,8 @@ from weft.data.shared_words import SharedWords
 class Process:
     """Gives every word its bytes for ids."""
 
-    def __init__(self, folder: Path) -> None:
-        self._shared = SharedWords(folder)
+    def __init__(self, folder: Path, number: int = 0, processes: int = 1) -> None:
+        self._shared = SharedWords(folder, number, processes)
         self.asked: list[str] = []
         self.meanwhile: list[str] = []
         """What the next process finds out as soon as this one asks."""
@@ -55,6 +56,26 @@ def test_words_that_another_process_finds_out_meanwhile_are_left_out(tmp_path: P
     one.next, one.meanwhile = other, words(0, 10_000)
     assert one.ids(words(0, 10_000)) == by_bytes(words(0, 10_000))
     assert len(one.asked) == len(set(one.asked)) == 2_048
+
+
+def test_each_process_begins_with_words_of_its_own_and_goes_back_through_those_of_another(tmp_path: Path) -> None:
+    first, second = (tmp_path / name for name in "ab")
+    for folder in (first, second):  # apart, so that neither is told anything
+        folder.mkdir()
+    one, other = Process(first, 0, 2), Process(second, 1, 2)
+    for process in (one, other):
+        assert process.ids(words(0, 10_000)) == by_bytes(words(0, 10_000))
+    own = len([word for word in words(0, 10_000) if crc32(word.encode()) < 2**31])
+    assert one.asked[own:] == other.asked[: 10_000 - own][::-1]
+    assert other.asked[10_000 - own :] == one.asked[:own][::-1]
+
+
+def test_words_that_are_few_each_time_are_told_together(tmp_path: Path) -> None:
+    one, other = Process(tmp_path), Process(tmp_path)
+    one.ids(words(0, 600))
+    one.ids(words(600, 1200))
+    assert other.ids(words(0, 1200)) == by_bytes(words(0, 1200))
+    assert other.asked == []
 
 
 def test_few_words_are_not_told(tmp_path: Path) -> None:

@@ -1,17 +1,18 @@
 """Words whose ids several processes find out together.
 
 Blocks of one source have most of their words in common, and the first of them hold most of these. Each process that encodes some
-of the blocks would find out their ids for itself. So each begins at another place among the words that it has to find out, takes
-some at a time, tells the others, and leaves out what they have told it.
+of the blocks would find out their ids for itself. So words lie on a circle, at places that their letters decide on, and each
+process has an arc of it. It takes its words in there first, some at a time, tells the others, and leaves out what they have told.
+Then it goes back through the arc before its own, towards the process that comes from there, should that be slower.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from pathlib import Path
 from uuid import uuid4
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,7 @@ _WORTH_TELLING = 1_000
 """Words; to tell fewer takes longer than to find out their ids."""
 _ENOUGH = 2**15
 """Words that a process tells in all: the common ones are among them, and the memory stays bounded."""
-_GOLDEN_SECTION = 0.618034
-"""Its multiples, and so processes that were started one after the other, are spread evenly over a circle."""
+_CIRCLE = 2**32
 _TOLD = pa.schema([("words", pa.large_string()), ("ids", pa.list_(pa.int32()))])
 
 
@@ -35,12 +35,16 @@ class SharedWords:
 
     Args:
         folder: a directory for nothing else.
+        number: of this process, from 0.
+        processes: how many there are.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, number: int, processes: int) -> None:
+        self._folder, self._arc = folder, _CIRCLE // processes
+        self._begin = number * self._arc
         self._files: set[str] = set()
         """Those that it wrote or has read."""
+        self._to_tell: list[tuple[Sequence[str], FlatIds]] = []
         self._told = 0
         self._places: dict[str, int] = {}
         self._ids = FlatIds.of([])
@@ -53,26 +57,48 @@ class SharedWords:
             words: all different.
             encode: finds out those that nobody has told.
         """
-        order = _begun_elsewhere(len(words))
         found: list[FlatIds] = []
-        unknown: list[int] = []
-        told: list[int] = []
-        for start in range(0, len(words), _AT_ONCE):
+        asked: list[int] = []
+        told: dict[int, int] = {}
+        self._hear()
+
+        def unknown() -> Iterator[int]:
+            for number in self._in_turn(words):
+                place = self._places.get(words[number])
+                if place is None:
+                    yield number
+                else:
+                    told[number] = place
+
+        numbers = unknown()  # each looked up when it is its turn
+        while now := list(islice(numbers, _AT_ONCE)):
+            some = [words[number] for number in now]
+            found.append(encode(some))
+            asked += now
+            self._tell(some, found[-1])
             self._hear()
-            numbers = order[start : start + _AT_ONCE]
-            told += [number for number in numbers if words[number] in self._places]
-            new = [number for number in numbers if words[number] not in self._places]
-            if new:
-                some = [words[number] for number in new]
-                found.append(encode(some))
-                unknown += new
-                self._tell(some, found[-1])
-        places = np.fromiter((self._places[words[number]] for number in told), np.int64, len(told))
-        return FlatIds.joined([*found, self._ids.take(places)]).take(np.argsort([*unknown, *told]))
+        places = np.fromiter(told.values(), np.int64, len(told))
+        return FlatIds.joined([*found, self._ids.take(places)]).take(np.argsort([*asked, *told]))
+
+    def _in_turn(self, words: Sequence[str]) -> Sequence[int]:
+        """The numbers of words in the order in which this process takes them; where they are few, as they stand."""
+        if len(words) < _WORTH_TELLING:
+            return range(len(words))
+        places = np.fromiter((crc32(word.encode()) for word in words), np.int64, len(words))
+        behind = (places - self._begin) % _CIRCLE
+        order: list[int] = np.argsort(np.where(behind < self._arc, behind, 2 * _CIRCLE - behind)).tolist()
+        return order
 
     def _tell(self, words: Sequence[str], ids: FlatIds) -> None:
-        if len(words) < _WORTH_TELLING or self._told >= _ENOUGH:
+        """Tell words and their ids, with those before them, as soon as they are enough."""
+        if self._told >= _ENOUGH:
             return
+        self._to_tell.append((words, ids))
+        if sum(len(some) for some, _ in self._to_tell) < _WORTH_TELLING:
+            return
+        words = [word for some, _ in self._to_tell for word in some]
+        ids = FlatIds.joined([each for _, each in self._to_tell])
+        self._to_tell.clear()
         self._told += len(words)
         name = uuid4().hex
         self._files.add(name)
@@ -83,6 +109,7 @@ class SharedWords:
         unfinished.rename(self._folder / name)
 
     def _hear(self) -> None:
+        """Read what others told since the last time."""
         for path in self._folder.iterdir():
             if path.name in self._files or path.suffix:
                 continue
@@ -93,9 +120,3 @@ class SharedWords:
             self._places.update(zip(batch["words"].to_pylist(), count(len(self._ids)), strict=False))
             told = FlatIds(values_of(lists.values), values_of(lists.offsets)[1:].astype(np.int64))
             self._ids = FlatIds.joined([self._ids, told])
-
-
-def _begun_elsewhere(end: int) -> Sequence[int]:
-    """The numbers below ``end``, from one on with which no other process begins: all go round in the same direction."""
-    first = int(end * (os.getpid() * _GOLDEN_SECTION % 1))
-    return [*range(first, end), *range(first)]

@@ -110,13 +110,20 @@ class Share:
     """Where they leave things for each other."""
     disproved: str | None
     """Why no shortcuts may be taken, if they may not: what a renderer has learnt does not travel with it."""
+    number: int
+    """Of this process, from 0."""
+    jobs: int
+    """How many processes there are."""
 
     @classmethod
-    def of(cls, work: Work, folder: Path) -> Self:
-        """The share of each, in a ``folder`` that is empty."""
+    def each(cls, work: Work, folder: Path, jobs: int) -> list[Self]:
+        """The shares of ``jobs`` processes, in a ``folder`` that is empty."""
         for name in _FOLDERS:
             (folder / name).mkdir()
-        return cls(work=work, folder=folder, disproved=work.renderer.disproved)
+        return [
+            cls(work=work, folder=folder, disproved=work.renderer.disproved, number=number, jobs=jobs)
+            for number in range(jobs)
+        ]
 
     @property
     def claims(self) -> Path:
@@ -140,5 +147,5 @@ class Share:
                 return False
             return True
 
-        with self.work.renderer.tokenizer.sharing(SharedWords(self.folder / _WORDS)):
+        with self.work.renderer.tokenizer.sharing(SharedWords(self.folder / _WORDS, self.number, self.jobs)):
             return self.work.do(put or self.blocks.put, mine, progress)

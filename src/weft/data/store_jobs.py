@@ -36,13 +36,13 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
         DataError: a helper died, or a block is lost.
     """
     with TemporaryDirectory(dir=place) as aside, ExitStack() as running, one_core_each():
-        share = Share.of(work, Path(aside))
+        share, *others = Share.each(work, Path(aside), jobs)
         in_order = _InOrder(writer, share.blocks)
-        helpers = [running.enter_context(start_helper(share)) for _ in range(jobs - 1)]
+        helpers = [running.enter_context(start_helper(each)) for each in others]
         mine = share.do(lambda rows: progress(rows * jobs), in_order.put)
-        others = [helper.result() for helper in helpers]
+        made = [helper.result() for helper in helpers]
         in_order.write_what_is_there()
-    for other in others:
+    for other in made:
         mine.accounts.update(other.accounts)
         mine.tally.join(other.tally)
     if in_order.written < len(mine.accounts):
