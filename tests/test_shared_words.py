@@ -44,18 +44,18 @@ def by_bytes(words: list[str]) -> list[list[int]]:
 
 def test_words_that_another_process_found_out_are_not_encoded_again(tmp_path: Path) -> None:
     one, other = Process(tmp_path), Process(tmp_path)
-    assert one.ids(words(0, 1400)) == by_bytes(words(0, 1400))
-    assert other.ids(words(400, 2448)) == by_bytes(words(400, 2448))
-    assert sorted(other.asked) == words(1400, 2448)
-    assert one.ids(words(1300, 2449)) == by_bytes(words(1300, 2449))
-    assert sorted(one.asked) == [*words(1300, 1400), *words(2448, 2449)]  # its own are its caller's to keep
+    assert one.ids(words(0, 2400)) == by_bytes(words(0, 2400))
+    assert other.ids(words(400, 4500)) == by_bytes(words(400, 4500))
+    assert sorted(other.asked) == words(2400, 4500)
+    assert one.ids(words(2300, 4501)) == by_bytes(words(2300, 4501))
+    assert sorted(one.asked) == [*words(2300, 2400), *words(4500, 4501)]  # its own are its caller's to keep
 
 
 def test_words_that_another_process_finds_out_meanwhile_are_left_out(tmp_path: Path) -> None:
     one, other = Process(tmp_path), Process(tmp_path)
-    one.next, one.meanwhile = other, words(0, 10_000)
-    assert one.ids(words(0, 10_000)) == by_bytes(words(0, 10_000))
-    assert len(one.asked) == len(set(one.asked)) == 2_048
+    one.next, one.meanwhile = other, words(0, 12_288)
+    assert one.ids(words(0, 12_288)) == by_bytes(words(0, 12_288))
+    assert len(one.asked) == len(set(one.asked)) == 4_096
 
 
 def test_each_process_begins_with_words_of_its_own_and_goes_back_through_those_of_another(tmp_path: Path) -> None:
@@ -72,18 +72,18 @@ def test_each_process_begins_with_words_of_its_own_and_goes_back_through_those_o
 
 def test_words_that_are_few_each_time_are_told_together(tmp_path: Path) -> None:
     one, other = Process(tmp_path), Process(tmp_path)
-    one.ids(words(0, 600))
-    one.ids(words(600, 1200))
-    assert other.ids(words(0, 1200)) == by_bytes(words(0, 1200))
+    one.ids(words(0, 1200))
+    one.ids(words(1200, 2400))
+    assert other.ids(words(0, 2400)) == by_bytes(words(0, 2400))
     assert other.asked == []
 
 
 def test_few_words_are_not_told(tmp_path: Path) -> None:
     one, other = Process(tmp_path), Process(tmp_path)
-    one.ids(words(0, 999))
+    one.ids(words(0, 1999))
     assert list(tmp_path.iterdir()) == []
-    other.ids(words(0, 999))
-    assert len(other.asked) == 999
+    other.ids(words(0, 1999))
+    assert len(other.asked) == 1999
 
 
 def test_what_is_told_has_an_end(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ import pyarrow as pa
 from weft.data.arrow_arrays import number_array, text_array, values_of
 from weft.data.flat_ids import EncodeWords, FlatIds
 
-_AT_ONCE = 2_048
+_AT_ONCE = 4_096
 """Words that are found out before the others are told of them and listened to."""
-_WORTH_TELLING = 1_000
+_WORTH_TELLING = 2_000
 """Words; to tell fewer takes longer than to find out their ids."""
 _ENOUGH = 2**15
 """Words that a process tells in all: the common ones are among them, and the memory stays bounded."""
