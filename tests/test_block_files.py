@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,15 @@ def test_a_free_file_that_another_process_took_is_no_harm(tmp_path: Path, monkey
     files = BlockFiles(tmp_path, ["some.jsonl"])
     files.put(0, a_block(1))
     assert lines(files, 0) == [1]
+
+
+def test_a_block_that_cannot_be_written_whole_is_not_there(tmp_path: Path) -> None:
+    files = BlockFiles(tmp_path, ["some.jsonl"])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            files.put(0, a_block(500))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files.take(0) is None

@@ -32,7 +32,7 @@ class BlockFiles:
         """Write the examples of a block; a file that bears a number is complete."""
         unfinished = self._folder / f"{number}.unfinished"
         self._make(unfinished)
-        with unfinished.open("r+b", buffering=0) as file, pa.ipc.new_stream(file, EXAMPLES) as writer:
+        with unfinished.open("r+b") as file, pa.ipc.new_stream(file, EXAMPLES) as writer:
             if len(columns):
                 writer.write_batch(batch_of(columns, self._numbers))
         unfinished.rename(self._folder / str(number))
