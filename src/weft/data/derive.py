@@ -21,8 +21,9 @@ from typing import Protocol
 
 from weft.data.control import Span
 from weft.data.generation_tag import generation_blocks, select
+from weft.data.not_printed import not_printed
 from weft.data.pieces import REASONING_TAGS
-from weft.data.printer import Variant, not_printed
+from weft.data.printer import Variant
 from weft.data.runs import Runs, Stretch, stretches_of
 from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, answers_within, close, goes_on_behind_stop, span_within

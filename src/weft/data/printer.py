@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
+from weft.data.answer_header import AnswerHeaders
 from weft.data.call_ids import NAMING
 from weft.data.jinja import NO_MARKS, JinjaTemplate, Marks, TemplateFailure
-from weft.data.messages import REASONING
-from weft.data.pieces import shared_length, unused_marks
-from weft.data.said import is_text_only
-from weft.data.taken_for_given import STAND_INS, lack_of, placeholder_tool, variables
-from weft.data.tools import as_openai
+from weft.data.message_form import CALL_FORMS, MessageForm
+from weft.data.not_printed import not_printed
+from weft.data.pieces import shared_length
+from weft.data.placeholders import placeholder, placeholder_call, placeholder_tool
+from weft.data.taken_for_given import STAND_INS, lack_of, variables
 from weft.errors import TemplateError
-from weft.types import Message, Role, Setting, ToolCall
+from weft.types import Message, Setting, ToolCall
 
 Variant = tuple[tuple[str, bool], ...]
 """Further arguments of the template under which it prints another generation prompt."""
@@ -30,79 +29,6 @@ VARIANTS: tuple[Variant, ...] = (
     (("thinking", True),),
 )
 """The arguments that reasoning templates are known to take; tried in this order."""
-
-PLACEHOLDER = re.compile(r"Qz(\d+)zQ")
-"""What :func:`placeholder` puts into a message; the group is its number."""
-
-
-_WITHIN_WORD, _LAST_WORD, _OPENED = re.compile(r"(?<=\w)\w"), re.compile(r"\w+$"), re.compile(r"[<\[][^\s<>\[\]]*$")
-
-
-def placeholder(role: Role, number: int = 0) -> Message:
-    """A message whose content is a plain word that occurs nowhere else."""
-    return Message(role=role, content=f"Qz{number}zQ")
-
-
-def placeholder_call(number: int) -> ToolCall:
-    """A call whose name, whose argument and whose value are the placeholders of that number and of the next two.
-
-    Its id has nine digits, as Mistral's templates ask for.
-    """
-    name, key, value = (placeholder("assistant", number + more).content for more in range(3))
-    return ToolCall(name=name, arguments={key: value}, id=str(123456789 + number))
-
-
-def question_before(messages: Sequence[Message]) -> Message:
-    """A question that could open the conversation in place of ``messages``: with their tools and template arguments."""
-    return replace(placeholder("user"), setting=messages[0].setting if messages else None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
-    """What a template that ignores ``add_generation_prompt`` prints between the messages and an answer."""
-
-    text: str | None
-    """None where an answer does not simply follow the messages, so that only what stands before it can be told."""
-    space: int
-    """Characters of white space at its end that are the model's to say, not what servers feed as the end of the messages."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """How messages are handed to a template, where templates differ in what they expect."""
-
-    contents_as_parts: bool = False
-    no_content: str | None = ""
-    """The content of a message that only calls tools."""
-    arguments_as_text: bool = False
-    """Whether the arguments of a call are JSON text instead of an object."""
-
-    def variables(self, message: Message, as_json: Callable[[object], str]) -> Mapping[str, object]:
-        """The message as the template sees it; fields that hold nothing are left out."""
-        content: object = message.content
-        if self.contents_as_parts:
-            content = [{"type": "text", "text": message.content}]
-        elif message.tool_calls and not message.content:
-            content = self.no_content
-        variables: dict[str, object] = {"role": message.role, "content": content}
-        if message.reasoning:
-            variables |= dict.fromkeys(REASONING, message.reasoning)
-        if message.tool_calls:
-            variables["tool_calls"] = [
-                as_openai(call, as_json(call.arguments) if self.arguments_as_text else call.arguments)
-                for call in message.tool_calls
-            ]
-        if message.tool_call_id is not None:
-            variables["tool_call_id"] = message.tool_call_id
-        if message.name is not None:
-            variables["name"] = message.name
-        return variables
-
-
-_CALL_FORMS = tuple(
-    _Form(no_content=nothing, arguments_as_text=as_text) for nothing in ("", None) for as_text in (False, True)
-)
-"""Tried in this order."""
 
 
 class Printer:
@@ -122,7 +48,6 @@ class Printer:
         """Whether the template prints the variables ``system``, ``user``, ``assistant`` instead of ``messages``."""
         self._prompt_only = self._names_roles and "assistant" not in names
         """… and leaves it to the caller to put the answer behind the prompt."""
-        self._headers: dict[tuple[tuple[Role, bool], ...], _Header] = {}
         self._taken_ids: dict[str | None, bool] = {}
 
     def dialogue(self, messages: Sequence[Message], generation_marks: Marks = NO_MARKS) -> str:
@@ -146,8 +71,8 @@ class Printer:
         """
         if not self.ignores_generation_prompt or self.standing_prompt:
             return self._print(messages, NO_MARKS, add_generation_prompt=True, **dict(variant))
-        header = self._header(messages)
-        text = self._before_answer(messages) if header.text is None else self.dialogue(messages) + header.text
+        header = self._headers.behind(messages)
+        text = self._headers.before_answer(messages) if header.text is None else self.dialogue(messages) + header.text
         return text[: len(text) - header.space]
 
     @cached_property
@@ -183,65 +108,12 @@ class Printer:
         """Whether servers that use the template alone stop short of the prompt, before words that announce the answer."""
         if not self.ignores_generation_prompt or self.standing_prompt:
             return False
-        header = self._header(messages).text
+        header = self._headers.behind(messages).text
         return header is None or header.strip() != ""
 
-    def _before_answer(self, messages: Sequence[Message]) -> str:
-        (mark,) = unused_marks(messages, 1)
-        answer = f"0{mark}0"  # digits, which no filter turns into others
-        text = self.dialogue([*messages, Message(role="assistant", content=answer)])
-        before, found, _ = text.partition(answer)
-        if not found:
-            raise not_printed("assistant")
-        return before
-
-    def _header(self, messages: Sequence[Message]) -> _Header:
-        """The header behind such messages: read off placeholders, for a content may end in white space of its own."""
-        if not all(map(is_text_only, messages)):
-            return self._read_header(messages)
-        shape = tuple((message.role, message.content != "") for message in messages)
-        if shape not in self._headers:
-            self._headers[shape] = self._read_header(messages)
-        return self._headers[shape]
-
-    def _read_header(self, messages: Sequence[Message]) -> _Header:
-        stand_ins = [
-            replace(message, content=message.content and placeholder(message.role, number).content)
-            for number, message in enumerate(messages)
-        ]
-        text = self._header_text(stand_ins)
-        if text is None:  # a history may be printed in two ways, and a single question in one
-            text = self._header_text([question_before(messages)])
-        whole = text is None or self._names_roles  # no server prints templates of single variables
-        prompt = self._before_answer(stand_ins) if whole else text or ""
-        return _Header(text=text, space=len(prompt) - len(prompt.rstrip()))
-
-    def _header_text(self, messages: Sequence[Message]) -> str | None:
-        try:
-            history, before_answer = self.dialogue(messages), self._before_answer(messages)
-        except TemplateError:
-            return None
-        if not before_answer.startswith(history):
-            return None
-        return self._before_every_answer(messages, before_answer, len(history))[len(history) :]
-
-    def _before_every_answer(self, messages: Sequence[Message], before_plain: str, least: int) -> str:
-        """As much of what stands before a plain answer, the ``least`` behind which it follows aside, as stands before any answer.
-
-        What one that reasons or calls a tool begins with otherwise, the model itself says: it chooses among them.
-        """
-        plain = placeholder("assistant", len(messages))
-        call = placeholder_call(len(messages) + 1)
-        for answer, told in (
-            (replace(plain, reasoning=plain.content, content=call.name), plain.content),
-            (replace(plain, content="", tool_calls=(call,)), call.name),
-        ):
-            with suppress(TemplateError):
-                text = self.dialogue([*messages, answer])
-                shared = shared_length(before_plain, text)
-                if told in text and least <= shared < len(before_plain):
-                    before_plain = before_plain[: max(least, _whole(before_plain, shared))]
-        return before_plain
+    @cached_property
+    def _headers(self) -> AnswerHeaders:
+        return AnswerHeaders(self.dialogue, prints_variables=self._names_roles)
 
     def _print(self, messages: Sequence[Message], marks: Marks = NO_MARKS, **arguments: bool) -> str:
         if not self._names_roles:
@@ -260,7 +132,9 @@ class Printer:
             return self._render({**by_role, "add_generation_prompt": True}, marks) + by_role["assistant"]
         return self._render({**by_role, **arguments}, marks)
 
-    def _print_list(self, messages: Sequence[Message], form: _Form, marks: Marks = NO_MARKS, **arguments: bool) -> str:
+    def _print_list(
+        self, messages: Sequence[Message], form: MessageForm, marks: Marks = NO_MARKS, **arguments: bool
+    ) -> str:
         setting = (messages[0].setting if messages else None) or Setting()
         given = {"messages": [form.variables(message, self._as_json) for message in messages], **variables(setting)}
         try:
@@ -278,7 +152,7 @@ class Printer:
         return json.dumps(arguments, ensure_ascii=False)
 
     @cached_property
-    def _form(self) -> _Form:
+    def _form(self) -> MessageForm:
         """The form in which the template prints calls of tools, their arguments as JSON; the usual one where it prints none.
 
         Contents are handed over as without calls, if calls can be printed so: some templates look into the first part of a
@@ -287,7 +161,7 @@ class Printer:
         as_usual = self._call_form(contents_as_parts=self._wraps_contents)
         return as_usual or self._call_form(contents_as_parts=not self._wraps_contents) or self._text_form
 
-    def _call_form(self, *, contents_as_parts: bool) -> _Form | None:
+    def _call_form(self, *, contents_as_parts: bool) -> MessageForm | None:
         """The form of calls with these contents; None where the template prints none so.
 
         Of forms that print the same up to the call, that which prints the least behind it: some templates print an empty answer
@@ -296,9 +170,9 @@ class Printer:
         call = placeholder_call(1)
         name, ((key, value),) = call.name, call.arguments.items()
         told = replace(call, id=NAMING.replace("{name}", name))
-        printed: list[tuple[str, _Form]] = []
+        printed: list[tuple[str, MessageForm]] = []
         not_json = (f"{{'{key}'", "'type'", f'\\"{key}\\"')
-        for form in (replace(each, contents_as_parts=contents_as_parts) for each in _CALL_FORMS):
+        for form in (replace(each, contents_as_parts=contents_as_parts) for each in CALL_FORMS):
             for each in (call, told):
                 answer = Message(role="assistant", content="", tool_calls=(each,))
                 text = self._tried([placeholder("user"), answer], form)
@@ -329,9 +203,9 @@ class Printer:
         return self._taken_ids[ident]
 
     @cached_property
-    def _text_form(self) -> _Form:
+    def _text_form(self) -> MessageForm:
         """The form in which the template prints contents."""
-        return _Form(contents_as_parts=self._wraps_contents)
+        return MessageForm(contents_as_parts=self._wraps_contents)
 
     @cached_property
     def _wraps_contents(self) -> bool:
@@ -339,7 +213,7 @@ class Printer:
         exchange = [placeholder("user"), placeholder("assistant", 1)]
         for messages in (exchange, [placeholder("system", 2), *exchange]):
             for as_parts in (False, True):
-                text = self._tried(messages, _Form(contents_as_parts=as_parts))
+                text = self._tried(messages, MessageForm(contents_as_parts=as_parts))
                 printed = all(message.content in text for message in exchange)
                 if printed and "'type'" not in text and '"type"' not in text:  # not a list printed as Python or JSON
                     return as_parts
@@ -366,13 +240,13 @@ class Printer:
             between.append(text[min(places, default=0) : max(places, default=0)])
         return "".join(between)
 
-    def _tried(self, messages: Sequence[Message], form: _Form) -> str:
+    def _tried(self, messages: Sequence[Message], form: MessageForm) -> str:
         """What the template prints, if need be with tools or documents that stand in for some; nothing where it refuses."""
         if messages[0].setting is None:
             messages = self._with_what_is_needed(messages)
         return self._tried_as_given(messages, form)
 
-    def _tried_as_given(self, messages: Sequence[Message], form: _Form) -> str:
+    def _tried_as_given(self, messages: Sequence[Message], form: MessageForm) -> str:
         try:
             return self._print_list(messages, form, add_generation_prompt=False)
         except TemplateError:
@@ -387,7 +261,7 @@ class Printer:
         for setting in () if self._names_roles else (None, *STAND_INS):
             for opening in ([placeholder("user")], [placeholder("system"), placeholder("user", 1)]):
                 opening[0] = replace(opening[0], setting=setting)
-                if any(self._tried_as_given(opening, _Form(contents_as_parts=parts)) for parts in (False, True)):
+                if any(self._tried_as_given(opening, MessageForm(contents_as_parts=parts)) for parts in (False, True)):
                     return setting
         return None
 
@@ -401,25 +275,3 @@ class Printer:
             name in self._tried([replace(messages[0], setting=setting), *messages[1:]], self._form)
             for messages in (exchange[:1], exchange, [placeholder("system", 3), *exchange])
         )
-
-
-def _whole(text: str, end: int) -> int:
-    """How many of the first ``end`` characters of a text there are before the word or the tag that would be cut there."""
-    if _WITHIN_WORD.match(text, end):
-        end = _LAST_WORD.search(text, 0, end).start()  # type: ignore[union-attr]  # there is one
-    opened = _OPENED.search(text, 0, end)
-    return opened.start() if opened else end
-
-
-def not_printed(role: Role, number: int | None = None, *, calls: bool = False) -> TemplateError:
-    """The error for a message that the template leaves out, or whose ``calls`` of tools it does."""
-    which = "" if number is None else f" (message {number})"
-    if calls:
-        return TemplateError(
-            f"the chat template does not print calls of tools (`tool_calls`){which}",
-            fix="choose a template that does with data.template_path, or write the calls into the contents",
-        )
-    return TemplateError(
-        f"the chat template does not print the {role} message{which}, or not as it was given",
-        fix="print `message['content']` for every role, or choose another template with data.template_path",
-    )

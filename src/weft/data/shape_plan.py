@@ -19,7 +19,8 @@ from weft.config.data_schema import PromptMismatch
 from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
-from weft.data.printer import Printer, Variant, placeholder
+from weft.data.placeholders import placeholder
+from weft.data.printer import Printer, Variant
 from weft.data.runs import Runs, Stretch
 from weft.data.said import is_text_only
 from weft.data.shape import Depth, examples, shape_of, stand_ins, without_place

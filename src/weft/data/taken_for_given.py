@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from weft.data.placeholders import placeholder_tool
 from weft.errors import TemplateError
 from weft.types import Setting
-
-
-def placeholder_tool(name: str) -> Setting:
-    """A setting with the definition of one tool."""
-    function = {"name": name, "description": name, "parameters": {"type": "object", "properties": {}}}
-    return Setting(tools=({"type": "function", "function": function},))
-
 
 _OR_ANOTHER_TEMPLATE = "or choose a template for records without them with data.template_path"
 _TAKEN_FOR_GIVEN: Mapping[str, tuple[Setting, str]] = {

@@ -21,9 +21,10 @@ from weft.data.control import ControlTokens, Span
 from weft.data.derive import Printed, Rendered
 from weft.data.jinja import JinjaTemplate, Places
 from weft.data.own_template import TemplatePart
-from weft.data.printer import PLACEHOLDER, Printer, placeholder, placeholder_call
+from weft.data.placeholders import PLACEHOLDER, placeholder, placeholder_call, placeholder_tool
+from weft.data.printer import Printer
 from weft.data.shape_plan import Planner
-from weft.data.taken_for_given import STAND_INS, placeholder_tool
+from weft.data.taken_for_given import STAND_INS
 from weft.errors import TemplateError, TemplateTooSlow
 from weft.types import Conversation, Message, Role, Segment
 

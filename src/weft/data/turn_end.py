@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from weft.data.control import ControlTokens, Span
+from weft.data.not_printed import not_printed
 from weft.data.pieces import REASONING_TAGS, shared_length
-from weft.data.printer import not_printed, placeholder, question_before
+from weft.data.placeholders import placeholder, question_before
 from weft.data.turn_start import TAG, PlacedTurn, parting
 from weft.data.turns import Chat, Turn, is_out_of_reach
 from weft.errors import TemplateError

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from weft.data.control import Span
 from weft.data.pieces import Piece, shared_length
-from weft.data.printer import VARIANTS, Variant, placeholder, question_before
+from weft.data.placeholders import placeholder, question_before
+from weft.data.printer import VARIANTS, Variant
 from weft.data.turns import Chat, Contents, Turn, find_turns, is_out_of_reach
 from weft.errors import TemplateError
 

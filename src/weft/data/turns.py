@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from weft.data.control import ControlTokens
 from weft.data.equal_messages import locate_with_equals
 from weft.data.pieces import REASONING_TAGS, Printed
-from weft.data.printer import VARIANTS, Printer, Variant, placeholder
+from weft.data.placeholders import placeholder
+from weft.data.printer import VARIANTS, Printer, Variant
 from weft.errors import TemplateError
 from weft.types import Message
 

@@ -34,7 +34,8 @@ class RecordingPrinter(Printer):
     """
 
     def __init__(self, printer: Printer) -> None:
-        self.__dict__ |= printer.__dict__ | {"_headers": {}}  # those read here are no others'
+        # Headers that are read here are no others'.
+        self.__dict__ |= {name: value for name, value in printer.__dict__.items() if name != "_headers"}
         self.printed: dict[str, None] = {}
 
     def dialogue(self, messages: Sequence[Message], generation_marks: Marks = NO_MARKS) -> str:
