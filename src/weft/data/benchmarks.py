@@ -9,7 +9,7 @@ from weft.config.schema import Config
 from weft.data.answered import answered
 from weft.data.formats import RowError, parse_record
 from weft.data.leaks import Question, question_of
-from weft.data.places import find_parts, named
+from weft.data.places import Part, find_parts, named
 from weft.data.reading import reading_of
 from weft.data.rows import BadRow
 from weft.data.sources import read_part
@@ -17,6 +17,16 @@ from weft.errors import DataError, Problems
 from weft.types import Record
 
 _SHOWN = 20
+
+
+def benchmark_parts(config: Config) -> dict[str, tuple[Part, ...]]:
+    """Where each path in ``data.benchmarks`` leads.
+
+    Raises:
+        DataError: one is missing or unreadable.
+    """
+    paths = named(config.data.benchmarks) if config.data.benchmarks else ()
+    return {path: find_parts(path, seed=config.seed, fix="correct data.benchmarks") for path in paths}
 
 
 def read_benchmarks(config: Config) -> tuple[dict[str, list[Question]], list[str]]:
@@ -30,10 +40,10 @@ def read_benchmarks(config: Config) -> tuple[dict[str, list[Question]], list[str
     """
     found: dict[str, list[Question]] = {}
     notices: list[str] = []
-    for path in named(config.data.benchmarks) if config.data.benchmarks else ():
+    for path, parts in benchmark_parts(config).items():
         questions: list[Question] = []
         bad: list[BadRow] = []
-        for part in find_parts(path, seed=config.seed, fix="correct data.benchmarks"):
+        for part in parts:
             rows, more = read_part(part, config.seed)
             for row in rows:
                 try:

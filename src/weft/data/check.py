@@ -10,10 +10,8 @@ from typing import Any
 
 from weft.config.data_schema import MixBy
 from weft.config.schema import Config, ModelConfig, PackingMethod
-from weft.data.benchmarks import read_benchmarks
-from weft.data.conversations import ConversationFile
+from weft.data.check_records import SourceRecords, check_records
 from weft.data.documents import require_both_kinds
-from weft.data.groups import asked, said
 from weft.data.inputs import (
     HELD_OUT,
     held_out_files,
@@ -23,17 +21,16 @@ from weft.data.inputs import (
     split_notices,
     training_files,
 )
-from weft.data.leaks import Leaks, find_leaks, questions_held_out
+from weft.data.leaks import Leaks
 from weft.data.mixture import Share
 from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
-from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport, read_source
+from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport
 from weft.data.store_account import TOO_LONG
-from weft.data.style import effective_system_prompt
 from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
-from weft.types import Location, Material
+from weft.types import Location
 
 NOTES = {
     "prompt": "the template opens an answer differently under another argument, and was asked with it",
@@ -189,20 +186,13 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
             notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
     notices += renderer.tokenizer.notices if renderer else ()
-    benchmarks, unread = read_benchmarks(config)
-    found = {name: [_read(config, file) for file in group] for name, group in files.items()}
+    records = check_records(config, files, jobs=jobs)
     stores, lacking = open_examples(config, files, renderer, progress) if renderer else ({}, ())
-    notices += [*lacking, *(notice for parts in found.values() for part in parts for notice in part.notices)]
-    talks = {name: [talk for part in parts for talk in part.conversations] for name, parts in found.items()}
-    sets: list[SetCheck] = []
-    trained: _Heard | None = None
-    for name, group in files.items():
-        heard = _Heard.of(
-            [(file.name, talk) for file, part in zip(group, found[name], strict=True) for talk in part.conversations]
-        )
-        encoded = stores[name].report if name in stores else None
-        sets.append(_summary(name, group, found[name], heard, trained, encoded))
-        trained = trained or heard  # the training set is the first
+    notices += [*lacking, *(notice for parts in records.sets.values() for part in parts for notice in part.notices)]
+    sets = [
+        _summary(name, group, records.sets[name], stores[name].report if name in stores else None)
+        for name, group in files.items()
+    ]
     model = _model(config, renderer) if renderer else None
     planned: Packing | None = None
     unmixed: list[Warn] = []
@@ -213,16 +203,16 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
     packing = _packing(planned, stores["train"]) if planned else None
-    held_out = find_leaks(questions_held_out(talks), talks["train"], quotations=False)
-    in_benchmarks = find_leaks(benchmarks, talks["train"], jobs=jobs)
     return CheckReport(
         sets=tuple(sets),
         model=model,
         mixture=_mixture(planned) if planned else None,
         packing=packing,
-        leaks=(*held_out, *in_benchmarks),
-        warnings=ranked([*unmixed, *benchmark_warnings(in_benchmarks), *data_warnings(config, sets, model, packing)]),
-        notices=(*notices, *unread),
+        leaks=(*records.held_out, *records.benchmarks),
+        warnings=ranked(
+            [*unmixed, *benchmark_warnings(records.benchmarks), *data_warnings(config, sets, model, packing)]
+        ),
+        notices=(*notices, *records.notices),
         epochs=planned,
     )
 
@@ -234,61 +224,31 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
     return model.local_dir is None and model.name == ModelConfig().name and not Path(model.name).exists()
 
 
-def _read(config: Config, file: SourceFile) -> ConversationFile:
-    return read_source(file, on_bad_row=config.on_bad_row, system_prompt=effective_system_prompt(config))
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What each conversation of a set says and asks, as digests, and its source."""
-
-    sources: tuple[str, ...]
-    said: tuple[str, ...]
-    asked: tuple[str, ...]
-
-    @classmethod
-    def of(cls, conversations: Sequence[tuple[str, Material]]) -> _Heard:
-        talks = [talk for _, talk in conversations]
-        return cls(tuple(name for name, _ in conversations), tuple(map(said, talks)), tuple(map(asked, talks)))
-
-    def counted(self, trained: _Heard | None, left_out: Mapping[str, int]) -> dict[str, SourceCheck]:
-        """By source: what an earlier conversation says too, what one of ``trained`` says, and what one of them asks only."""
-        said, asked = (set(trained.said), set(trained.asked)) if trained else (set(), set())
-        seen: set[str] = set()
-        found: dict[str, Counter[str]] = {name: Counter(repeated=0, leaked=0, asked=0) for name in left_out}
-        for source, says, asks in zip(self.sources, self.said, self.asked, strict=True):
-            found[source].update(repeated=says in seen, leaked=says in said, asked=asks in asked and says not in said)
-            seen.add(says)
-        return {name: SourceCheck(left_out=left_out[name], **counts) for name, counts in found.items()}
-
-
 def _summary(
-    name: str,
-    files: Sequence[SourceFile],
-    found: Sequence[ConversationFile],
-    heard: _Heard,
-    trained: _Heard | None,
-    encoded: StoreReport | None,
+    name: str, files: Sequence[SourceFile], found: Sequence[SourceRecords], encoded: StoreReport | None
 ) -> SetCheck:
-    dropped: dict[str, list[Location]] = {}
-    for row in (row for part in found for row in part.bad_rows):
-        dropped.setdefault(row.reason, []).append(row.location)
-    bad = set(dropped)
-    if encoded:
-        dropped = encoded.dropped
+    bad: dict[str, list[Location]] = {}
     formats: Counter[str] = Counter()
     mappings: dict[str, Counter[str]] = {}
     left_out: Counter[str] = Counter()
     for part in found:
+        for reason, places in part.bad.items():
+            bad.setdefault(reason, []).extend(places)
         formats.update(part.formats)
         left_out.update(part.left_out)
         for format, counts in part.mappings.items():
             mappings.setdefault(format, Counter()).update(counts)
+    dropped = encoded.dropped if encoded else bad
     gone = Counter(place.path for place in {place for places in dropped.values() for place in places})
-    sources = heard.counted(
-        trained,
-        {file.name: sum(gone[path] for path in part.files) for file, part in zip(files, found, strict=True)},
-    )
+    sources = {
+        file.name: SourceCheck(
+            left_out=sum(gone[path] for path in part.files),
+            repeated=part.repeated,
+            leaked=part.leaked,
+            asked=part.asked,
+        )
+        for file, part in zip(files, found, strict=True)
+    }
     unprinted = sum(
         len(set(places)) for reason, places in dropped.items() if reason not in bad and not reason.startswith(TOO_LONG)
     )
@@ -296,7 +256,7 @@ def _summary(
         name=name,
         paths=tuple(path for file in files for path in named(file.path)),
         files={file: count for part in found for file, count in part.files.items()},
-        skipped=tuple(str(path) for part in found for path in part.skipped),
+        skipped=tuple(path for part in found for path in part.skipped),
         records=sum(sum(part.files.values()) for part in found),
         formats=dict(formats),
         mappings={format: dict(counts) for format, counts in mappings.items()},
@@ -306,7 +266,7 @@ def _summary(
         leaked=sum(source.leaked for source in sources.values()),
         asked=sum(source.asked for source in sources.values()),
         sources=sources,
-        printed=len(heard.said) - unprinted if encoded else None,
+        printed=sum(part.conversations for part in found) - unprinted if encoded else None,
         encoded=encoded,
     )
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
-from weft.data.content import check_unchanged, code_digest, content
+from weft.data.content import check_unchanged, content
 from weft.data.conversation_reader import ConversationReader
-from weft.data.files import StagedFiles
 from weft.data.groups import grouped
+from weft.data.kept import Kept
 from weft.data.split import held_out
 from weft.data.store import SourceFile, read_as
-from weft.disk import value_digest
-from weft.errors import DataError
 from weft.garbage import collecting_seldom
 from weft.types import Material
 
@@ -49,11 +45,9 @@ def _found(
     """As it is kept, or else found by reading; ``contents`` are digests of each source's files."""
     readers = [_reader(source) for source in sources]
     how = [read_as(source, reader.parts) for source, reader in zip(sources, readers, strict=True)]
-    kept = cache_dir / value_digest([_NAME, code_digest(), contents, how, ratio, seed]) / _NAME
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):  # damaged, it is found anew
-        sealed = json.loads(kept.read_bytes())
-        if sealed["sha256"] == value_digest(sealed["held_out"]):
-            return tuple(map(tuple, sealed["held_out"]))
+    kept = Kept(cache_dir, _NAME, [contents, how, ratio, seed])
+    if (known := kept.read()) is not None:
+        return tuple(map(tuple, known))
     blocks: list[list[int]] = [[] for _ in readers]
     with collecting_seldom():
         groups = [grouped(_conversations(reader, sizes), seed) for reader, sizes in zip(readers, blocks, strict=True)]
@@ -62,9 +56,7 @@ def _found(
         zip(map(Path, reader.files), digests, strict=True) for reader, digests in zip(readers, contents, strict=True)
     )
     check_unchanged(chain.from_iterable(files))
-    with suppress(DataError), StagedFiles() as staged:  # where nothing can be kept, it is found anew each time
-        staged.write(kept, [json.dumps({"sha256": value_digest(found), "held_out": found}).encode()])
-        staged.commit()
+    kept.write(found)
     return found
 
 
