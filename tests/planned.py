@@ -54,7 +54,7 @@ class Compared:
 
     def goes_by_plan(self, messages: Sequence[Message]) -> bool:
         """Whether this record does, which is not the first of its kind."""
-        for _ in range(4):
+        for _ in range(6):
             self.planner.examples(messages)
         self.in_full = 0
         self.planner.examples(messages)

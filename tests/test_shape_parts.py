@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from mask_pairs import SHAPES, A, U
+from mask_pairs import SHAPES, A, U, with_a_telling_id
+from weft.data.control import ControlTokens
 from weft.data.shape import Depth, examples, shape_of, stand_ins
 from weft.data.shape_pattern import word
 from weft.data.shape_proof import Edges, Partings
@@ -32,8 +35,23 @@ def test_edges_of_control_tokens() -> None:
     assert Edges(["<{>"]).may_cross([], [{"a": 1}], [])
 
 
+def test_control_tokens_in_json() -> None:
+    control = ControlTokens(['<|"|>', "<|end|>"], [])
+    assert control.occur_in_json('{"a": "x<|end|>"}')
+    assert control.occur_in_json(json.dumps({"a": 'x<|"|>y'}))
+    assert control.occur_in_json(json.dumps({'<|"|>': 1}))
+    assert not control.occur_in_json(json.dumps({"a": '<|" |>'}))
+
+
+@pytest.mark.parametrize("ident", ["weather-weather", "functions. weather:0"])
+def test_an_id_that_names_its_tool_otherwise_has_no_shape(ident: str) -> None:
+    name = " weather" if " " in ident else "weather"
+    assert shape_of([U("Q"), A("", ToolCall(name=name, arguments={"a": 1}, id=ident))], Depth()) is None
+
+
 CONVERSATIONS = SHAPES | {
     "call without an id": [U("Q"), A("", ToolCall(name="weather", arguments={"city": "Rome"}))],
+    "a telling id": list(map(with_a_telling_id, SHAPES["call after call"])),
     "a definition of another form": [U("Q", setting=Setting(tools=({"name": "weather"},))), A("A")],
 }
 

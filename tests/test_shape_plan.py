@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from random import Random
 
@@ -10,7 +11,7 @@ import pytest
 from mask_pairs import PAIRS, READY, SHAPES, TEXT_ONLY, TEXT_SHAPES, A, S, T, U, shaped
 from planned import Compared, Tried, campaign
 from random_templates import RecordTemplateMaker
-from varied_records import varied
+from varied_records import in_its_place, varied
 from weft.data.control import ControlTokens
 from weft.data.jinja import JinjaTemplate
 from weft.data.printer import Printer
@@ -55,31 +56,111 @@ RECORDS: dict[str, list[Message]] = {
     "call": [U("Rain?", setting=Setting(tools=(TOOL,))), A("", FUNCTION), T("21", 1), A("No.")],
     "call and words": [U("Rain?"), A("I look.", FUNCTION), T("21\n", 1), A("No.\n")],
 }
-BY_PLAN = {
-    "chatml_tools": set(RECORDS),
-    "qwen3": set(RECORDS) - {"call and words"},  # it trims the last answer
-    "qwen3_thinking": set(RECORDS) - {"call and words"},
-    "llama31": set(RECORDS) - {"call and words"},
-    "deepseek": set(RECORDS),
-    "deepseek_r1": set(RECORDS),
-    "mistral_tools": set(RECORDS),
-    "mistral_v3": set(RECORDS),
-    "glm4": set(RECORDS),
-    "glm45": set(RECORDS) - {"call and words"},
-    "gpt_oss_tools": set(RECORDS) - {"call and words"},  # it prints the result as JSON
-    "granite": set(RECORDS),
-    "cohere": set(RECORDS),
-    "apertus": set(RECORDS),
-    "exaone4": set(RECORDS),
-}
+BY_PLAN = (
+    *(
+        "chatml_tools",
+        "qwen3",
+        "qwen3_thinking",
+        "llama31",
+        "deepseek",
+        "deepseek_r1",
+        "deepseek32",
+        "mistral_tools",
+        "mistral_v3",
+    ),
+    *("glm4", "glm45", "gpt_oss_tools", "granite", "cohere", "apertus", "exaone4", "gemma4", "kimi", "kimi_k3"),
+)
 
 
 @pytest.mark.parametrize(("family", "record"), [(family, record) for family in BY_PLAN for record in RECORDS])
 def test_records_with_more_than_contents_go_by_plan(family: str, record: str) -> None:
     pair = READY[family]
     compared = Compared(pair.plain, pair.control)
-    assert compared.goes_by_plan(RECORDS[record]) is (record in BY_PLAN[family])
+    assert compared.goes_by_plan(RECORDS[record])
     assert compared.agrees(RECORDS[record])
+
+
+@pytest.mark.parametrize("family", PAIRS)
+def test_plans_for_white_space_reasoning_and_equal_contents_are_the_derivation(family: str) -> None:
+    pair = READY[family]
+    compared = Compared(pair.plain, pair.control)
+    by_plan = {}
+    for name in TEXT_SHAPES if family in TEXT_ONLY else SHAPES:
+        random = Random(name)
+        for _ in range(6):
+            compared.in_full = 0
+            messages = in_its_place(shaped(family, name), random)
+            assert compared.agrees(messages), messages
+        by_plan[name] = not compared.in_full
+    assert compared.planner.disproved is None
+    if family != "compared":
+        closely = (
+            "edge white space",
+            "edge line breaks",
+            "reasoning in the contents",
+            "unopened reasoning",
+            "one letter",
+        )
+        assert [name for name in closely if not by_plan[name]] == []
+
+
+def always_asking(family: str) -> Printer:
+    """That family's template, which prints its generation prompt behind every conversation."""
+    source = re.sub(r"\badd_generation_prompt\b(?! is)", "true", READY[family].plain.template.source)
+    return Printer(JinjaTemplate(source, family), bos=PAIRS[family].bos, eos=PAIRS[family].eos)
+
+
+ALWAYS_ASKING = {family: printer for family in PAIRS if (printer := always_asking(family)).standing_prompt}
+
+
+@pytest.mark.parametrize("family", ALWAYS_ASKING)
+def test_plans_of_templates_that_always_ask_are_the_derivation(family: str) -> None:
+    compared, random = Compared(ALWAYS_ASKING[family], READY[family].control), Random(family)
+    for name in random.sample(list(TEXT_SHAPES if family in TEXT_ONLY else SHAPES), 12):
+        for vary in (in_its_place, varied) * 3:
+            messages = vary(shaped(family, name), random)
+            assert compared.agrees(messages), messages
+    assert compared.planner.disproved is None
+
+
+@pytest.mark.parametrize("space", [" ", "\n\n", "\t \n", "\u3000", "\u2003\u00a0"])
+def test_white_space_that_a_template_trims_is_no_shape_of_its_own(space: str) -> None:
+    pair = READY["llama31"]
+    compared = Compared(pair.plain, pair.control)
+    assert compared.goes_by_plan([U("q"), A("a"), U("r"), A("b")])
+    for contents in ((f"q{space}", "a", "r", "b"), ("q", f"{space}a{space}", f"{space}r", f"b{space}")):
+        assert compared.agrees(list(map(message_of, zip(contents, "uaua", strict=True))))
+    assert compared.in_full == 0
+    assert len(compared.planner._plans) == 1
+    assert compared.agrees([U(space), A("a"), U("r"), A("b")])
+    assert compared.agrees([U("q"), A("a"), U("r"), A(space)])
+
+
+def message_of(said: tuple[str, str]) -> Message:
+    content, role = said
+    return U(content) if role == "u" else A(content)
+
+
+TRIMMED_IN_PART = {
+    "one end": "{{ m.content.rstrip() }}",
+    "line breaks": "{{ m.content.strip('\n') }}",
+    "where there is none": "{{ m.content.strip() if m.content.startswith('a') else m.content }}",
+    "where there is some": "{{ m.content.strip() if m.content.endswith(' ') else m.content }}",
+    "and not": "{{ m.content }}{{ m.content.strip() }}",
+    "without the first": "{{ m.content[1:] if m.content.strip() == 'x' else m.content }}",
+    "where a text with a space is absent": "{{ m.content.strip() if ' b' not in m.content else '' }}",
+    "as JSON": "{{ (m.content | tojson)[1:-1] if m.content.strip() }}",
+}
+
+
+@pytest.mark.parametrize("content", TRIMMED_IN_PART.values(), ids=TRIMMED_IN_PART)
+def test_white_space_that_is_trimmed_in_part_is_looked_at(content: str) -> None:
+    compared = planner_of(USUAL.replace("{{ m.content }}", content))
+    for question in ("q", "q ", " q", "ab ", "a b ", "\nq\n", " b"):
+        for answer in ("x", "x ", "a\n", " b", " a b"):
+            for _ in range(2):
+                assert compared.agrees([U(question), A(answer)])
+    assert compared.planner.disproved is None
 
 
 # ---- what templates may ask ---------------------------------------------------------------------------------------------

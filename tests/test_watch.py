@@ -53,15 +53,23 @@ class Proved:
 
     pattern: Pattern
     proof: Proof
+    contents: Sequence[str]
+    """Of the messages, with ``@`` for each value."""
 
-    def is_wrong(self, printer: Printer, contents: Sequence[str]) -> bool:
-        """Whether it is proved for these contents, and they are printed otherwise."""
-        if not self.proof.covers(contents):
+    def is_wrong(self, printer: Printer, values: Sequence[str]) -> bool:
+        """Whether it is proved for these values, and they are printed otherwise."""
+        if not self.proof.covers(values):
             return False
         try:
-            return printer.dialogue(chat(*contents)) != self.pattern.fill(contents)
+            return printer.dialogue(chat(*filled(self.contents, values))) != self.pattern.fill(values)
         except TemplateError:
             return True
+
+
+def filled(contents: Sequence[str], values: Sequence[str]) -> list[str]:
+    """The contents with a value for each ``@``."""
+    rest = iter(values)
+    return [re.sub("@", lambda _: next(rest), content) for content in contents]
 
 
 def watching(printer: Printer, watch: Watch, examples: Mapping[int, Any] | None = None) -> WatchingPrinter:
@@ -69,18 +77,19 @@ def watching(printer: Printer, watch: Watch, examples: Mapping[int, Any] | None 
     return WatchingPrinter(printer, WatchingTemplate(template.source, template.name), watch, examples or {})
 
 
-def proved(printer: Printer, count: int = 2) -> Proved | None:
-    """What is printed for ``count`` messages, if it is proved."""
+def proved(printer: Printer, contents: Sequence[str] = ("@", "@")) -> Proved | None:
+    """What is printed for messages with these contents, with a value for each ``@``, if it is proved."""
+    count = "".join(contents).count("@")
     words = list(map(word, range(count)))
     others = list(map(str.swapcase, words))
-    pattern, watch = Pattern(printer.dialogue(chat(*words))), Watch()
+    pattern, watch = Pattern(printer.dialogue(chat(*filled(contents, words)))), Watch()
     try:
-        text = watching(printer, watch).dialogue(chat(*others))
+        text = watching(printer, watch).dialogue(chat(*filled(contents, others)))
     except (TemplateError, LookedInto):
         return None
     if watch.looked_into or any(number >= count for number in pattern.numbers) or pattern.fill(others) != text:
         return None
-    return Proved(pattern, Proof.of(watch))
+    return Proved(pattern, Proof.of(watch), contents)
 
 
 def disagreements(plan: Proved, printer: Printer, contents: Sequence[Sequence[str]]) -> list[Sequence[str]]:
@@ -188,10 +197,8 @@ def _sources() -> dict[str, str]:
 
 
 SOURCES = _sources()
-NOT_PROVED = (
-    *("pairs/standing_prompt", "pairs/deepseek32"),  # texts are compared beside their white space there
-    "pairs/compared",  # it looks into what is said
-)
+NOT_PROVED = "pairs/compared"
+"""It looks into what is said."""
 
 
 @pytest.mark.usefixtures("hardly_any_trial")
@@ -209,7 +216,7 @@ def test_real_templates_are_proved_and_plans_are_the_derivation(name: str) -> No
         plans = compared.planner._plans.items()
         is_proved.append(any(plan and plan.proof for (_, shape), plan in plans if shape == roles))
     assert compared.planner.disproved is None
-    assert is_proved[0] is (name not in NOT_PROVED)
+    assert is_proved[0] is (name != NOT_PROVED)
 
 
 FORCED = (
@@ -254,19 +261,104 @@ def test_a_proof_that_a_sample_disproves_is_used_no_more(monkeypatch: pytest.Mon
     assert "".join(segment.text for segment in examples[0].segments).startswith("<|im_start|>user\nab<|im_end|>")
 
 
+# ---- values among words ------------------------------------------------------------------------------------------------
+
+AMONG_WORDS = {
+    "{{ m.content }}": "{}",
+    "{{ m.content.strip() }}": "<think>\n{0}\n</think>\n\n{1}",
+    "{{ m.content | trim }}": "<think>\n{0}\n</think>\n\n{1}",
+    "{{ m.content.lstrip('\n') }}": " <think>\n{0}\n</think>\n\n{1}\n",
+    "{{ m.content.rstrip() }}": " <think>\n{0}\n</think>\n\n{1}",
+    "{{ m.content.split('</think>')[-1].lstrip('\n') }}": "{1}\n",
+    "{{ m.content.split('</think>')[0].split('<think>')[-1] | trim }}": "{0}",
+    "{{ m.content.rsplit('</think>', 1)[0] }}": " <think>\n{0}\n",
+    "{{ m.content.replace('<think>', '[').replace('</think>', ']') }}": " [\n{0}\n]\n\n{1}\n",
+    "{{ m.content | replace('<think>', '') }}": " \n{0}\n</think>\n\n{1}\n",
+    "{{ m.content[1:-1] }}": "<think>\n{0}\n</think>\n\n{1}",
+    "{{ m.content[8:] }}": "\n{0}\n</think>\n\n{1}\n",
+    "{{ 'yes' if '<think>' in m.content and '</think>' in m.content and 'a' not in m.content }}": "yes",
+    "{{ 'yes' if m.content.startswith(' <think>') and not m.content.startswith(' <think>\nx') }}": "yes",
+    "{{ 'yes' if m.content.endswith('\n') and not m.content.endswith(('z\n', ' ')) }}": "yes",
+    "{{ 'yes' if m.content != ' <think>' and m.content != 'x' and m.content == m.content }}": "yes",
+    "{{ 'yes' if m.content | length > 0 and 1 <= m.content | length and m.content | length }}": "yes",
+    "{{ 'no' if m.content | length == 0 or m.content | length < 1 or m.content | length <= 0 }}": "",
+    "{% for part in [m] | map(attribute='content') | list %}{{ part.strip('\n ') }}{% endfor %}": (
+        "<think>\n{0}\n</think>\n\n{1}"
+    ),
+    "{% for key, part in {'B': m.content, 'a': m.role} | dictsort %}{{ key }}{{ part }}{% endfor %}": (
+        "auserB <think>\n{0}\n</think>\n\n{1}\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), AMONG_WORDS.items(), ids=AMONG_WORDS)
+def test_words_around_values_are_what_templates_find(content: str, expected: str) -> None:
+    given = " <think>\n@\n</think>\n\n@\n"
+    printer = printer_of("{% for m in messages %}" + content + "{% endfor %}")
+    plan = proved(printer, (given,))
+    assert plan is not None
+    expected = expected.replace("{}", given.replace("@", "{0}", 1).replace("@", "{1}"))
+    for values in (["why", "so"], ["y", "b\n\nd"], ["because of\nit", "x" * 99]):
+        if plan.proof.covers(values):
+            assert plan.pattern.fill(values) == printer.dialogue(chat(*filled((given,), values)))
+            assert plan.pattern.fill(values) == expected.format(*values)
+    assert plan.proof.covers(["why", "so"])
+
+
+NOT_KNOWN = {
+    "a word that may begin in the words": ("{{ 'X' if '\nw' in m.content }}", "<think>\n@"),
+    "… or end there": ("{{ m.content.split('y\n')[0] }}", "@\n</think>"),
+    "… or both": ("{{ m.content.replace('k>a</', '') }}", "<think>@</think>"),
+    "… or stand between values": ("{{ 'X' if 'a</think>b' in m.content }}", "@</think>@"),
+    "the beginning of a value and what follows": ("{{ 'X' if m.content.startswith('a</') }}", "@</think>"),
+    "what comes before and the end of a value": ("{{ 'X' if m.content.endswith('>a') }}", "@<think>@"),
+    "equality of two values": ("{{ 'X' if m.content == 'a</think>b' }}", "@</think>@"),
+    "a part of a value": ("{{ m.content[9:] }}", "<think>\n@"),
+    "letters": ("{{ m.content.lstrip('<thinkA>') }}", "<think>@"),
+    "a place": ("{{ m.content.find('</think>') }}", "@</think>"),
+    "more than any length": ("{{ 'X' if m.content | length > 1 }}", "@"),
+    "a length": ("{{ m.content | length }}", "@"),
+    "a length as JSON": ("{{ [m.content | length, m.content] | tojson }}", "@"),
+    "the kind of a length": ("{{ 'X' if m.content | length is sameas 5 }}", "@"),
+    "the text of attributes": ("{{ [m] | map(attribute='content') | join }}", "@"),
+    "sorted by values": ("{{ {'a': m.content, 'b': 'm'} | dictsort(by='value') }}", "@"),
+}
+
+
+@pytest.mark.parametrize(("content", "given"), NOT_KNOWN.values(), ids=NOT_KNOWN)
+def test_what_words_around_values_do_not_tell(content: str, given: str) -> None:
+    assert proved(printer_of("{% for m in messages %}" + content + "{% endfor %}"), (given,)) is None
+
+
 # ---- templates that nobody would write ---------------------------------------------------------------------------------
+
+GIVEN = (
+    "@",
+    "@",
+    "@\n",
+    " @",
+    "\n\n@ ",
+    "<think>\n@\n</think>\n\n@",
+    "@</think>@",
+    "<think>@</think>\n@\n",
+    "<think></think>@",
+)
 
 
 def try_seed(seed: int) -> Tried:
     source, random = TemplateMaker(seed).template(), Random(seed)
+    given = random.choices(GIVEN, k=2)
     try:
         printer = printer_of(source)
-        plan = proved(printer)
+        plan = proved(printer, given)
     except TemplateError:
         return 0, None
     if plan is None:
         return 0, None
-    contents = [(one, random.choice(CONTENTS)) for one in CONTENTS]
+    count = "".join(given).count("@")
+    contents = [[one, *random.choices(CONTENTS, k=count - 1)] for one in CONTENTS]
+    if given != ["@", "@"]:
+        contents = [each for each in contents if not any(value[:1].isspace() or value[-1:].isspace() for value in each)]
     wrong = disagreements(plan, printer, contents)
     return sum(map(plan.proof.covers, contents)), f"{wrong[0]} in {source}" if wrong else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from dataclasses import replace
@@ -71,3 +72,21 @@ def varied(messages: Sequence[Message], random: Random, more: Sequence[str] = ()
         )
 
     return list(map(message, messages))
+
+
+def in_its_place(messages: Sequence[Message], random: Random) -> list[Message]:
+    """The messages with other words in their contents, but for white space at ends, tags, and what is said twice."""
+    said: dict[str, str] = {}
+
+    def other(given: re.Match[str]) -> str:
+        choice = f"{random.choice(string.ascii_letters)} {len(said)} words"
+        return said.setdefault(given[0], choice if random.random() < 0.9 else random.choice(WORDS))
+
+    return [
+        replace(each, content=_CORE.sub(other, each.content), reasoning=_CORE.sub(other, each.reasoning))
+        for each in messages
+    ]
+
+
+_CORE = re.compile(r"(?!</?think>)\S(?:(?!</?think>).)*(?<!\s)", re.DOTALL)
+"""What stands between white space and tags."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 
@@ -20,8 +21,8 @@ class ControlTokens:
     def __init__(self, control: Iterable[str], stops: Iterable[str]) -> None:
         self.stops = frozenset(filter(None, stops))
         self.control = self.stops.union(filter(None, control))
-        longest_first = sorted(self.control, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # (?!) never matches
+        self._pattern = _any_of(self.control)
+        self._pattern_in_json = _any_of({json.dumps(token, ensure_ascii=False)[1:-1] for token in self.control})
 
     def find(self, text: str, start: int = 0, end: int | None = None) -> list[Span]:
         """The control strings that lie wholly within ``text[start:end]``, in order; of overlapping ones the longest."""
@@ -30,6 +31,10 @@ class ControlTokens:
     def occur_in(self, text: str) -> bool:
         """Whether the text holds a control string."""
         return self._pattern.search(text) is not None
+
+    def occur_in_json(self, text: str) -> bool:
+        """Whether there is a control string in JSON, or in a string that it holds."""
+        return self.occur_in(text) or self._pattern_in_json.search(text) is not None
 
     def closing(self, text: str, start: int, *, within: str = "", by_stop: bool = False) -> int | None:
         """The end of the token that closes the turn whose content ends at ``start``; None where no token closes it.
@@ -64,3 +69,8 @@ class ControlTokens:
                 found += self.find(text, position, start)
             position = max(position, end)
         return found + self.find(text, position)
+
+
+def _any_of(strings: Collection[str]) -> re.Pattern[str]:
+    longest_first = sorted(strings, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # (?!) never matches

@@ -20,7 +20,8 @@ from weft.errors import TemplateError
 from weft.types import Message
 
 _MARKS = range(0xF0000, 0xFFFFE)  # private use: no text has a meaning for them
-_ANY_MARK = re.compile(f"[{chr(_MARKS[0])}-{chr(_MARKS[-1])}]")
+ANY_MARK = re.compile(f"[{chr(_MARKS[0])}-{chr(_MARKS[-1])}]")
+"""A private-use character."""
 _TAG = re.compile(r"<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\]|(?:^|\s+)/\w{1,60}(?!\S)")  # the last as in /no_think
 _NEAR = 64
 REASONING_TAGS = _REASONING_BEGIN, _REASONING_END = "<think>", "</think>"
@@ -55,7 +56,7 @@ def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
     Raises:
         TemplateError: the messages hold too many of them.
     """
-    used = {mark for message in messages for text in every_string(message) for mark in _ANY_MARK.findall(text)}
+    used = {mark for message in messages for text in every_string(message) for mark in ANY_MARK.findall(text)}
     unused = tuple(islice((chr(code) for code in _MARKS if chr(code) not in used), count))
     if len(unused) < count:
         raise TemplateError(
@@ -67,7 +68,7 @@ def unused_marks(messages: Sequence[Message], count: int) -> tuple[str, ...]:
 
 def without_marks(text: str) -> str:
     """The text without any private-use character."""
-    return _ANY_MARK.sub("", text)
+    return ANY_MARK.sub("", text)
 
 
 def locate(
@@ -94,7 +95,7 @@ def locate(
     in_part: dict[int, Printed] = {}
     wanted = range(len(messages)) if indices is None else indices
     rewritten = {index for index in wanted if tags and _writes_tags(print_messages, messages, index)}
-    for usual, other in ((_undivided, _reasoning_apart), (_reasoning_apart, _undivided)):
+    for usual, other in ((_undivided, reasoning_apart), (reasoning_apart, _undivided)):
         missing = [index for index in wanted if index not in located]
         strings = []
         for index in missing:
@@ -157,7 +158,7 @@ def _undivided(message: Message) -> tuple[Span, ...]:
     return _core(message.content, 0, len(message.content))
 
 
-def _reasoning_apart(message: Message) -> tuple[Span, ...]:
+def reasoning_apart(message: Message) -> tuple[Span, ...]:
     """An answer's reasoning and what follows it: templates move, wrap or drop the former."""
     content = message.content
     close = content.rfind(_REASONING_END)
@@ -175,7 +176,7 @@ def _writes_tags(print_messages: Callable[[Sequence[Message]], str], messages: S
     It does if white space around the tags makes no difference.
     """
     message = messages[index]
-    parts = _reasoning_apart(message)
+    parts = reasoning_apart(message)
     if message.role != "assistant" or _REASONING_END not in message.content or len(parts) < 2:
         return False
     reasoning, answer = (message.content[start:end] for start, end in parts)

@@ -14,7 +14,8 @@ from itertools import count
 from typing import Any
 
 from weft.data.said import is_text_only
-from weft.data.shape_pattern import word
+from weft.data.shape_details import Details
+from weft.data.shape_pattern import PLACE, number_at, word
 from weft.data.watching import StandIn
 from weft.types import Message, Setting, ToolCall
 
@@ -57,10 +58,11 @@ def _fields(message: Message, depth: Depth, values: list[Any]) -> Hashable:
     if message.reasoning:
         values.append(message.reasoning)
     for call in message.tool_calls:
-        if not call.name or call.id == "" or call.name in (call.id or ""):  # such an id may stand for the name
+        if not call.name or call.id == "":
             raise _HasNone
-        values += [call.name] if call.id is None else [call.name, call.id]
-        fields.append((call.id is not None, _arguments(call, depth, values)))
+        around = _around_name(call)
+        values += [call.name] if call.id is None or around else [call.name, call.id]
+        fields.append((around or call.id is not None, _arguments(call, depth, values)))
     for text in (message.tool_call_id, message.name):
         fields.append(text and True)
         if text:
@@ -68,6 +70,16 @@ def _fields(message: Message, depth: Depth, values: list[Any]) -> Hashable:
     if message.setting:
         fields.append(_setting(message.setting, depth, values))
     return tuple(fields)
+
+
+def _around_name(call: ToolCall) -> tuple[str, str] | None:
+    """What stands around the name in the id of a call, which may then stand for the name; None where there is no name."""
+    if call.id is None or call.name not in call.id:
+        return None
+    before, _, behind = call.id.partition(call.name)
+    if call.name in behind or call.name != call.name.strip():
+        raise _HasNone
+    return before, behind
 
 
 def _arguments(call: ToolCall, depth: Depth, values: list[Any]) -> Hashable:
@@ -127,7 +139,12 @@ def _is_value(value: Any) -> bool:
 
 
 def stand_ins(
-    messages: Sequence[Message], depth: Depth, word: Callable[[int], str], *, have_strings: bool = True
+    messages: Sequence[Message],
+    depth: Depth,
+    word: Callable[[int], str],
+    *,
+    details: Details | None = None,
+    have_strings: bool = True,
 ) -> list[Message]:
     """A conversation of the same shape.
 
@@ -135,18 +152,22 @@ def stand_ins(
         messages: a conversation that has a shape.
         depth: of the shape.
         word: the text that stands for the value of each number.
+        details: those that it has in common with this one, too.
         have_strings: whether arguments that are one value are to be taken for what holds a string, or for what holds none.
     """
     numbers = count(len(messages))
 
+    def word_for(number: int) -> str:
+        return word(details.same[number] if details else number)
+
     def text() -> str:
-        return word(next(numbers))
+        return word_for(next(numbers))
 
     def thing() -> Any:
         return text() if have_strings else StandIn(text())
 
     def in_place_of(message: Message, number: int) -> Message:
-        content = message.content and word(number)
+        content = details.content(number, word_for) if details else message.content and word(number)
         if is_text_only(message):
             return Message(role=message.role, content=content)
         setting = message.setting
@@ -162,7 +183,8 @@ def stand_ins(
 
     def call_in_place_of(call: ToolCall) -> ToolCall:
         name = text()
-        ident = text() if call.id is not None else None
+        around = _around_name(call)
+        ident = name.join(around) if around else call.id and text()
         arguments: Any = call.arguments
         if depth.argument_names:
             arguments = {
@@ -193,11 +215,11 @@ def examples(values: Sequence[Any]) -> dict[int, Any]:
     }
 
 
-def without_place(messages: Sequence[Message], depth: Depth) -> list[int]:
+def without_place(messages: Sequence[Message], depth: Depth, details: Details | None = None) -> list[int]:
     """The numbers of those texts that a derivation does not look for: the ids of calls, and who speaks."""
     return [
-        int(text[2:-2])
-        for message in stand_ins(messages, depth, word)
+        number_at(place)
+        for message in stand_ins(messages, depth, word, details=details)
         for text in (message.tool_call_id, message.name, *(call.id for call in message.tool_calls))
-        if text
+        for place in PLACE.findall(text or "")
     ]

@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Any
 
 from weft.data.control import ControlTokens
-from weft.data.derive import Derived, Rendered
+from weft.data.derive import Derived
+from weft.data.example_plan import ExamplePlan, Filled, outcome
 from weft.data.jinja import to_json
 from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
-from weft.data.shape_pattern import Pattern, RunsPattern, SegmentPattern, StretchPattern
+from weft.data.shape_pattern import Pattern
 from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
 from weft.data.watched import Written
 from weft.errors import TemplateError
@@ -54,7 +55,7 @@ class Plan:
     proof: Proof | None = None
     """None where nothing is proved."""
     trials: tuple[Trial, ...] = ()
-    """By which contents that it is not proved for may be tried; none where there is more than contents."""
+    """By which contents that it is not proved for may be tried; none where there is more than contents, or words in these."""
     uses: int = 0
 
     @classmethod
@@ -94,6 +95,12 @@ class Plan:
             ending=spoken if any(one.append_eos for one in rendered) else (),
         )
 
+    def is_alike(self, first: Sequence[Derived], again: Sequence[Derived], words: Sequence[str]) -> bool:
+        """Whether the plan, which was made of what was derived ``first``, is with these words what was derived ``again``."""
+        return [(one.count, one.prompts) for one in first] == [(one.count, one.prompts) for one in again] and [
+            outcome(Filled(one, words, None)) for one in self.examples
+        ] == [outcome(one.rendered) for one in again]
+
     @property
     def size(self) -> int:
         """Characters that it keeps."""
@@ -115,6 +122,10 @@ class Plan:
         for number in self.ending:
             if has_space_at_ends(texts[number]):
                 return None
+        for number in self.proof.without_space:
+            texts[number] = texts[number].strip()
+            if not texts[number]:
+                return None
         return texts if self.partings.hold(texts) and self.proof.covers(texts) else None
 
     def _write(self, values: list[Any], control: ControlTokens) -> bool:
@@ -123,10 +134,10 @@ class Plan:
             for number in self.objects:
                 value = values[number]
                 values[number] = to_json(value)
+                if control.occur_in_json(values[number]):
+                    return False
                 how = self._written.get(number, _AS_IT_IS)
                 if how != _AS_IT_IS:
-                    if control.occur_in(values[number]):  # what is written otherwise may hide it
-                        return False
                     values[number] = written(value, how)
         except (TypeError, ValueError, RecursionError):  # an error of the template's, too
             return False
@@ -157,33 +168,3 @@ class Plan:
             )
         except TemplateError:
             return False
-
-
-@dataclass(frozen=True, slots=True)
-class ExamplePlan:
-    """One example of a plan."""
-
-    segments: tuple[SegmentPattern, ...]
-    stretches: tuple[StretchPattern, ...]
-    runs: RunsPattern
-    """The same as the stretches."""
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, rendered: Rendered) -> ExamplePlan:
-        """The plan of what is rendered for stand-ins."""
-        return cls(
-            tuple(map(SegmentPattern, rendered.segments)),
-            tuple(map(StretchPattern, rendered.stretches)),
-            RunsPattern(rendered.stretches, append_eos=rendered.append_eos),
-            rendered.notes,
-        )
-
-    @property
-    def size(self) -> int:
-        """Characters of its segments; their stretches and runs hold them, too."""
-        return 3 * sum(segment.size for segment in self.segments)
-
-    def is_turn(self, number: int) -> bool:
-        """Whether a message is a turn of its own that is trained."""
-        return any(segment.is_turn(number) for segment in self.segments)

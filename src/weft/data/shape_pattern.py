@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from weft.data.chunk_cache import ControlToken
 from weft.data.encoding import Run
+from weft.data.pieces import ANY_MARK
 from weft.data.runs import Frame, Runs, Stretch
 from weft.types import Segment
 
@@ -17,6 +18,20 @@ WORD = re.compile(r"Qz([0-9]{5})zQ")
 def word(number: int) -> str:
     """The text that stands for a value: as long as the ids that Mistral's templates ask for."""
     return f"Qz{number:05}zQ"
+
+
+_MARKS = f"{ANY_MARK.pattern}*"
+PLACE = re.compile("|".join(_MARKS.join((*start, *["[0-9]"] * 5, *end)) for start, end in (("Qz", "zQ"), ("qZ", "Zq"))))
+"""A word, which may have marks in it (:mod:`weft.data.pieces`), or in which capitals are small and small letters capitals."""
+
+
+SPACE = "\u3000"
+"""Beside a word: any white space, or none."""
+
+
+def number_at(place: str) -> int:
+    """The number in such a word."""
+    return int("".join(character for character in place if character in "0123456789"))
 
 
 Weights = Sequence[float | None] | None

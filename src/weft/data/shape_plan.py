@@ -9,31 +9,29 @@ runs in full. The results are the same.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from weft.config.data_schema import PromptMismatch
 from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
+from weft.data.example_plan import Filled, outcome
 from weft.data.placeholders import placeholder
+from weft.data.plan_making import PlanMaker
 from weft.data.printer import Printer, Variant
-from weft.data.runs import Runs, Stretch
 from weft.data.said import is_text_only
-from weft.data.shape import Depth, examples, shape_of, stand_ins, without_place
-from weft.data.shape_examples import ExamplePlan, Plan, trials_of
-from weft.data.shape_pattern import Weights, word
-from weft.data.shape_proof import Edges, Proof
+from weft.data.shape import Depth, shape_of
+from weft.data.shape_details import Details, details_of
+from weft.data.shape_examples import Plan
+from weft.data.shape_proof import Edges
 from weft.data.turns import Chat
 from weft.data.watch import WatchingTemplate
-from weft.data.watched import LookedInto, Watch
-from weft.data.watching import RecordingPrinter, WatchingPrinter
-from weft.data.weighing import weighing_notes
 from weft.errors import TemplateError
-from weft.types import Message, Role, Segment
+from weft.types import Message, Role
 
 _TRIED_FIRST, _TRIED_OF = 16, 1024
 """Of the uses of proofs, the first ones and then one of so many are tried."""
@@ -118,16 +116,28 @@ class Planner:
         if found is None:
             return ()
         shape, values = found
-        plan = self._plan_for((notes, shape), messages)
+        plan = self._plan_for((notes, shape), messages, values)
         if plan is None or not _weigh_turns(messages, plan):
             return ()
+        filled = self._filled(plan, messages, values, notes)
+        closer = None if filled or not plan.proof else details_of(messages, values)
+        if closer is None or any(message.weight is not None for message in messages):
+            return filled
+        details, values = closer
+        plan = self._plan_for((notes, (shape, details)), messages, values, details)
+        return self._filled(plan, messages, values, notes) if plan else ()
+
+    def _filled(
+        self, plan: Plan, messages: Sequence[Message], values: Sequence[Any], notes: tuple[str, ...]
+    ) -> tuple[Printed, ...]:
+        """The examples by this plan; nothing where it does not hold for these values."""
         weights = [message.weight for message in messages]
         given = weights if any(weight is not None for weight in weights) else None
         texts = plan.covered(values, self._control)
         if texts is None:
             holds = plan.holds_on_trial(self._printer, messages, values, self._control)
-            return tuple(_Filled(one, values, given) for one in plan.examples) if holds else ()
-        filled = tuple(_Filled(one, texts, given) for one in plan.examples)
+            return tuple(Filled(one, values, given) for one in plan.examples) if holds else ()
+        filled = tuple(Filled(one, texts, given) for one in plan.examples)
         self._uses += 1
         plan.uses += 1
         if plan.uses > 1 and self._uses > _TRIED_FIRST and self._uses % _TRIED_OF:
@@ -138,22 +148,25 @@ class Planner:
             self.disproved = _DISPROVED
             return ()
         in_full = self._in_full(messages, notes)
-        if list(map(_outcome, in_full)) != list(map(_outcome, filled)):
+        if list(map(outcome, in_full)) != list(map(outcome, filled)):
             self.disproved = _DISPROVED
         return in_full
 
-    def _plan_for(self, key: _Key, messages: Sequence[Message]) -> Plan | None:
+    def _plan_for(
+        self, key: _Key, messages: Sequence[Message], values: Sequence[Any], details: Details | None = None
+    ) -> Plan | None:
         """The plan for conversations such as this one: of few contents at once, of more where it seems to be worth the while."""
         if key in self._plans:
             return self._plans[key]
         if len(self._sighted) >= _MOST_SIGHTED:
             self._sighted.clear()
         self._sighted[key] = self._sighted.get(key, 0) + 1
-        is_simple = self._sights == _SIGHTS and all(map(is_text_only, messages))
-        if self._sighted[key] < (1 if is_simple else self._sights) + len(messages) // _MESSAGES_A_SIGHT:
+        is_simple = self._sights == _SIGHTS and not details and all(map(is_text_only, messages))
+        sights = 1 if is_simple else self._sights * (2 if details else 1)
+        if self._sighted[key] < sights + len(messages) // _MESSAGES_A_SIGHT:
             return None
         del self._sighted[key]
-        plan = self._plans[key] = self._make_plan(messages, key[0])
+        plan = self._plans[key] = self._make_plan(messages, values, key[0], details)
         self._characters += plan.size if plan else 0
         while len(self._plans) > _MOST_PLANS or (self._characters > _MOST_CHARACTERS and len(self._plans) > 1):
             oldest = self._plans.pop(next(iter(self._plans)))
@@ -170,46 +183,27 @@ class Planner:
         template = self._printer.template
         return WatchingTemplate(template.source, template.name, template.moment, template.places, template.pace)
 
-    def _make_plan(self, messages: Sequence[Message], notes: tuple[str, ...]) -> Plan | None:
-        found = shape_of(messages, self._depth)
-        assert found, "what has a key has a shape"
-        values, is_plain = found[1], all(map(is_text_only, messages))
-        kinds = examples(values)
-        if kinds and any(map(_JSON_HIDES.search, self._control.control)):
-            return None
-        if self._printer.standing_prompt:  # texts are compared beside their white space then, which no proof covers
-            return None
-        watch = Watch()
-        words = list(map(word, range(len(values))))
-        others = list(map(str.swapcase, words))  # not those that the template may have of its own
+    def _make_plan(
+        self, messages: Sequence[Message], values: Sequence[Any], notes: tuple[str, ...], details: Details | None
+    ) -> Plan | None:
         usual = self._usual(tuple(message.role for message in messages))
 
-        def derived(printer: Printer, words: Sequence[str], *, have_strings: bool) -> list[Derived]:
-            stand_for = stand_ins(messages, self._depth, words.__getitem__, have_strings=have_strings)
-            return [replace(one, rendered=_noted(one, usual, notes)) for one in self._derive(printer, stand_for)]
+        def derived(printer: Printer, messages: Sequence[Message]) -> list[Derived]:
+            return [replace(one, rendered=_noted(one, usual, notes)) for one in self._derive(printer, messages)]
 
-        def watching() -> WatchingPrinter:
-            return WatchingPrinter(self._printer, self._watching, watch, kinds)
-
-        plan = None
-        try:
-            printer = RecordingPrinter(self._printer) if is_plain else watching()
-            first = derived(printer, words, have_strings=True)
-            if self._edges.may_cross(printer.printed, values, without_place(messages, self._depth)):
-                return None
-            plan = Plan.of(first, printer.printed, values, messages)
-            if plan and is_plain:
-                plan.trials = tuple(trials_of(printer, first, stand_ins(messages, self._depth, words.__getitem__)))
-            again = derived(watching(), others, have_strings=False)
-        except (
-            TemplateError,
-            LookedInto,
-        ):  # the template may still print real values; and if not, the error names the record
-            self._go_deeper(watch.opened, values, messages)
-        else:
-            if plan and not watch.looked_into and _are_alike(plan, first, again, others):
-                plan.proof = Proof.of(watch)
-        return plan if plan and (plan.proof or is_plain) else None
+        maker = PlanMaker(
+            printer=self._printer,
+            template=self._watching,
+            edges=self._edges,
+            derive=derived,
+            messages=messages,
+            values=values,
+            depth=self._depth,
+            details=details,
+        )
+        plan = maker.make()
+        self._go_deeper(maker.opened, values, messages)
+        return plan
 
     def _go_deeper(self, opened: Iterable[int], values: Sequence[object], messages: Sequence[Message]) -> None:
         """Know conversations from now on by what the template looks into, where that may be the same in many."""
@@ -220,9 +214,6 @@ class Planner:
             deeper = {"definitions": True} if is_definition else {"argument_names": True}
             self._depth = replace(self._depth, **deeper)
 
-
-_JSON_HIDES = re.compile(r'["\\\x00-\x1f]')
-"""What JSON writes otherwise: control tokens with it in them could not be seen there."""
 
 _Start = tuple[Variant, bool]
 """Where a turn begins: behind the prompt of this variant, or (True) where that and what is printed part."""
@@ -242,17 +233,6 @@ def _noted(derived: Derived, usual: Mapping[int, _Start], notes: tuple[str, ...]
     return replace(rendered, notes=(*rendered.notes, *(("prompt-varies",) if varies else ()), *notes))
 
 
-def _outcome(example: Printed) -> tuple[object, ...]:
-    return tuple(example.segments), example.append_eos, frozenset(example.notes)
-
-
-def _are_alike(plan: Plan, first: Sequence[Derived], again: Sequence[Derived], words: Sequence[str]) -> bool:
-    """Whether the plan, with these words, is what was derived ``again`` with them."""
-    return [(one.count, one.prompts) for one in first] == [(one.count, one.prompts) for one in again] and [
-        _outcome(_Filled(one, words, None)) for one in plan.examples
-    ] == [_outcome(one.rendered) for one in again]
-
-
 def _weigh_turns(messages: Sequence[Message], plan: Plan) -> bool:
     """Whether each weight that a message gives is that of a whole turn in the one example that there is, if there are any."""
     weighted = [number for number, message in enumerate(messages) if message.weight is not None]
@@ -260,35 +240,3 @@ def _weigh_turns(messages: Sequence[Message], plan: Plan) -> bool:
         return True
     is_plain = all(map(is_text_only, messages))
     return is_plain and len(plan.examples) == 1 and all(plan.examples[0].is_turn(number) for number in weighted)
-
-
-@dataclass(slots=True)
-class _Filled:
-    """An example by plan (:class:`weft.data.derive.Printed`), put together when it is asked for."""
-
-    plan: ExamplePlan
-    contents: Sequence[str]
-    weights: Weights
-    """What each message says that it counts; None where none says anything."""
-
-    @property
-    def append_eos(self) -> bool:
-        return self.plan.runs.frame.append_eos
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.plan.notes if self.weights is None else (*self.plan.notes, *weighing_notes(self.segments))
-
-    @property
-    def segments(self) -> tuple[Segment, ...]:
-        return tuple(segment.fill(self.contents, self.weights) for segment in self.plan.segments)
-
-    @property
-    def stretches(self) -> list[Stretch]:
-        return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
-
-    def runs(self) -> Runs:
-        """As :meth:`weft.data.derive.Rendered.runs`."""
-        if self.weights is not None:
-            return Runs.of(self.stretches, append_eos=self.append_eos)
-        return self.plan.runs.fill(self.contents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ class Proof:
     """Values that JSON writes as they are; and whether in ASCII."""
     written: tuple[tuple[int, Written], ...]
     """How objects are written."""
+    without_space: tuple[int, ...] = ()
+    """Values that are printed without the white space at their ends."""
 
     @classmethod
     def of(cls, watch: Watch) -> Proof:
@@ -41,6 +43,20 @@ class Proof:
             plain=tuple(sorted((number, in_ascii) for number, in_ascii in watch.plain.items() if number >= 0)),
             written=tuple(sorted(watch.written.items())),
         )
+
+    def with_space(self, beside_space: Proof, contents: int) -> Proof:
+        """For values with white space at their ends, too, where the template learns nothing else ``beside_space``.
+
+        Args:
+            beside_space: for values that have such space beside them.
+            contents: how many values do, of those that had none.
+        """
+        known, unknown = (
+            tuple(each for each in self.trimmed if (each < contents) is is_one) for is_one in (True, False)
+        )
+        if replace(beside_space, trimmed=()) != replace(self, trimmed=()):
+            return self
+        return replace(self, trimmed=unknown, without_space=known)
 
     def covers(self, texts: Sequence[str]) -> bool:
         """Whether these are such values; objects as they are written."""

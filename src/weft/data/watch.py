@@ -16,7 +16,7 @@ that are compared or joined by rules of their own (HTML markup), or to other wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -28,7 +28,9 @@ from markupsafe import Markup
 
 from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
-from weft.data.watched import LookedInto, Watch, Watched, WatchedObject, Written, unwatched
+from weft.data.watched import LookedInto, Written
+from weft.data.watched_object import WatchedObject, watch_of, write_watched
+from weft.data.watched_text import Watched, WatchedLength, unwatched
 from weft.errors import TemplateError
 
 
@@ -71,8 +73,18 @@ _OF_JINJA = frozenset({"_loop_vars", "_block_vars"})
 """What compiled templates hand to every call."""
 _HOLDERS = (list, tuple, dict, LoopContext, Macro)
 """Their methods, and calls of them, do nothing with texts but to hold, return and compare them."""
+_OF_TEXTS: dict[str, Callable[..., Any]] = {
+    "count": Watched.measured,
+    "length": Watched.measured,
+    "replace": Watched.replace,
+    "string": Watched.__str__,
+    "trim": Watched.strip,
+}
+"""Filters of a text that it sees itself."""
 _OF_LISTS = frozenset({"count", "first", "last", "length", "list", "reverse"})
 """Filters that do nothing with the items of a list."""
+_OF_DICTS = frozenset({"dictsort", "items"})
+"""Filters that do nothing with the values of a dict."""
 _OF_KINDS = frozenset(
     {"boolean", "callable", "defined", "false", "float", "integer", "iterable", "mapping", "none", "number"}
 )
@@ -80,6 +92,16 @@ _OF_KINDS |= {"sequence", "string", "true", "undefined"}
 """Tests of what a value is, whatever it says."""
 _SEEN = frozenset({"!=", "==", "eq", "equalto", "in", "ne"})
 """Tests that a text under watch sees itself."""
+
+
+class _Attributes(Iterator[Any]):
+    """What the filter ``map`` makes of a list: an attribute of each of its items."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._items = iter(items)
+
+    def __next__(self) -> Any:
+        return next(self._items)
 
 
 class WatchingSandbox(ChatSandbox):
@@ -106,7 +128,7 @@ class WatchingSandbox(ChatSandbox):
         parts = list(chunks)
         text = super().concat(map(unwatched, parts))
         watched = next((part for part in parts if isinstance(part, Watched)), None)
-        return text if watched is None else Watched(text, watched.watch)
+        return text if watched is None else Watched(text, watched.watch, is_joined=True)
 
     def charge(self, value: Any) -> Any:
         """Count a value, without asking one under watch for its length."""
@@ -150,19 +172,21 @@ class WatchingSandbox(ChatSandbox):
 
         def watching(*args: Any, **kwargs: Any) -> Any:
             value, *others = args[hasattr(function, "jinja_pass_arg") :] or (None,)
-            if name == "trim" and isinstance(value, Watched) and not kwargs:
-                return value.strip(*others)
+            if isinstance(value, Watched) and name in _OF_TEXTS and not kwargs:
+                return _OF_TEXTS[name](value, *others)
             if name in ("default", "d") and isinstance(value, Watched | WatchedObject):
                 return value
-            if name == "string" and isinstance(value, Watched):
-                return value
-            if name in ("count", "length") and isinstance(value, Watched):
-                return value.watch.measures(value)
+            if name == "map" and isinstance(value, list | tuple) and not others and kwargs.keys() == {"attribute"}:
+                return _Attributes(limited(*args, **kwargs))
+            if name == "list" and isinstance(value, _Attributes):
+                return list(value)
             if name == "tojson" and (watch := watch_of(value)):
                 _look_for_watched((others, kwargs))
                 how = Written(tuple(others), tuple(sorted(kwargs.items())))
-                return watch.writes(value, how, lambda each: limited(each, *others, **kwargs))
-            if not (name in _OF_LISTS and isinstance(value, list | tuple | dict)):
+                return write_watched(watch, value, how, lambda each: limited(each, *others, **kwargs))
+            of_list = name in _OF_LISTS and isinstance(value, list | tuple | dict)
+            of_dict = name in _OF_DICTS and isinstance(value, dict) and not (others or kwargs)
+            if not (of_list or of_dict):
                 _look_for_watched((value, others, kwargs))
             result = limited(*args, **kwargs)
             if name == "random" or isinstance(result, Markup):
@@ -180,7 +204,7 @@ def _tested(name: str, test: Callable[..., bool], *args: Any) -> bool:
         return test(unwatched(args[0]))
     if name in _OF_KINDS and isinstance(args[0], WatchedObject):
         return test(args[0].example)
-    if name not in _OF_KINDS | _SEEN:
+    if name not in _OF_KINDS | _SEEN or isinstance(args[0], WatchedLength | _Attributes):
         _look_for_watched(args)
     return test(*args)
 
@@ -190,14 +214,6 @@ def _counted(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [unwatched(item) if isinstance(item, Watched) else item for item in value]
     return value
-
-
-def watch_of(value: Any) -> Watch | None:
-    """The watch under which something in a value stands that may become JSON."""
-    if isinstance(value, Watched | WatchedObject):
-        return value.watch
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return next(filter(None, map(watch_of, items)), None)
 
 
 def _look_for_watched(value: Any) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 from weft.data.jinja import NO_MARKS, Marks
 from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
-from weft.data.shape_pattern import WORD
-from weft.data.watch import WatchingTemplate, watch_of
-from weft.data.watched import Watch, Watched, WatchedObject, Written, unwatched
+from weft.data.shape_pattern import PLACE, number_at
+from weft.data.watch import WatchingTemplate
+from weft.data.watched import Watch, Written
+from weft.data.watched_object import WatchedObject, watch_of, write_watched
+from weft.data.watched_text import Watched, unwatched
 from weft.types import Message, ToolCall
 
 
@@ -76,7 +78,7 @@ class WatchingPrinter(RecordingPrinter):
         if not watch_of(arguments):
             return super()._as_json(arguments)
         how = Written(named=(("ensure_ascii", False),))
-        return self._watch.writes(arguments, how, lambda value: json.dumps(value, ensure_ascii=False))
+        return write_watched(self._watch, arguments, how, lambda value: json.dumps(value, ensure_ascii=False))
 
     def _watched(self, message: Message) -> Message:
         setting = message.setting
@@ -97,23 +99,16 @@ class WatchingPrinter(RecordingPrinter):
         return replace(call, name=self._text(call.name), arguments=arguments, id=self._id(call.id))
 
     def _text(self, text: str) -> str:
-        return Watched(text, self._watch, _number(text)) if text else text
+        return Watched(text, self._watch) if PLACE.search(text) else text
 
     def _id(self, text: str | None) -> str | None:
-        return text and Watched(text, self._watch, _number(text), is_id=True)
+        return text and (Watched(text, self._watch, is_id=True) if PLACE.fullmatch(text) else self._text(text))
 
     def _value(self, value: Any) -> Any:
         """Stand-ins under watch, wherever they are; everything else as it is."""
         word = value.word if isinstance(value, StandIn) else value
-        if isinstance(word, str) and (number := _number(word)) in self._examples:
+        if isinstance(word, str) and PLACE.fullmatch(word) and (number := number_at(word)) in self._examples:
             return WatchedObject(word, self._watch, number, self._examples[number])
         if isinstance(value, Mapping):
             return {name: self._value(item) for name, item in value.items()}
         return value
-
-
-def _number(text: str) -> int:
-    """The number of the value that a text, with marks or without, stands for; -1 for a text that is no stand-in."""
-    plain = without_marks(text)
-    word = WORD.fullmatch(plain) or WORD.fullmatch(plain.swapcase())  # the second time they are written so
-    return int(word[1]) if word else -1

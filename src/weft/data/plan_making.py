@@ -1,0 +1,118 @@
+"""Making a plan (:mod:`weft.data.shape_plan`): the derivation of stand-ins, and the proof of what it holds for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from weft.data.derive import Derived
+from weft.data.printer import Printer
+from weft.data.said import is_text_only
+from weft.data.shape import Depth, examples, stand_ins, without_place
+from weft.data.shape_details import Details, beside_space
+from weft.data.shape_examples import Plan, trials_of
+from weft.data.shape_pattern import word
+from weft.data.shape_proof import Edges, Proof
+from weft.data.watch import WatchingTemplate
+from weft.data.watched import LookedInto, Watch
+from weft.data.watching import RecordingPrinter, WatchingPrinter
+from weft.errors import TemplateError
+from weft.types import Message
+
+_PARTED = frozenset({"closed-within", "prompt-mismatch", "spliced"})
+"""Notes of answers that were found by comparing texts beside their white space, which no proof covers."""
+
+
+@dataclass(kw_only=True)
+class PlanMaker:
+    """Makes the plan for conversations such as one.
+
+    Args:
+        printer: the template.
+        template: the same, watching.
+        edges: those of the tokenizer's control tokens.
+        derive: the examples of a conversation as a printer prints it.
+        messages: the conversation.
+        values: its values.
+        depth: how far its shape goes.
+        details: what further makes a conversation such as this one, if anything does.
+
+    Attributes:
+        opened: objects that the template looked into.
+    """
+
+    printer: Printer
+    template: WatchingTemplate
+    edges: Edges
+    derive: Callable[[Printer, Sequence[Message]], Sequence[Derived]]
+    messages: Sequence[Message]
+    values: Sequence[Any]
+    depth: Depth
+    details: Details | None
+    opened: set[int] = field(default_factory=set)
+
+    def make(self) -> Plan | None:
+        """The plan; None where nothing is proved, and trying each record would not do either."""
+        watch = Watch()
+        is_plain = all(map(is_text_only, self.messages))
+        printer = RecordingPrinter(self.printer) if is_plain else self._watching(watch)
+        plan = None
+        try:
+            first_chat = self._stand_ins(self._words, self.details, have_strings=True)
+            first = self.derive(printer, first_chat)
+            if self.printer.standing_prompt and any(_PARTED.intersection(one.rendered.notes) for one in first):
+                return None
+            if self.edges.may_cross(printer.printed, self.values, self._without_place()):
+                return None
+            plan = Plan.of(first, printer.printed, self.values, self.messages)
+            if plan and is_plain and not self.details:
+                plan.trials = tuple(trials_of(printer, first, first_chat))
+            if plan and self._is_proved(plan, first, watch, self.details):
+                plan.proof = self._with_space(plan, first, Proof.of(watch))
+        except (
+            TemplateError,
+            LookedInto,
+        ):  # the template may still print real values; and if not, the error names the record
+            self.opened |= watch.opened
+        return plan if plan and (plan.proof or plan.trials) else None
+
+    def _is_proved(self, plan: Plan, first: Sequence[Derived], watch: Watch, details: Details | None) -> bool:
+        """Whether the same is derived from other stand-ins under ``watch``."""
+        chat = self._stand_ins(self._others, details, have_strings=False)
+        again = self.derive(self._watching(watch), chat)
+        return not watch.looked_into and plan.is_alike(first, again, self._others)
+
+    def _with_space(self, plan: Plan, first: Sequence[Derived], proof: Proof) -> Proof:
+        """The proof, also for contents with white space at their ends, where the template leaves that out."""
+        details = None if self.details else beside_space(self.messages, len(self.values), proof.trimmed)
+        watch = Watch()
+        with suppress(TemplateError, LookedInto):
+            if details and self._is_proved(plan, first, watch, details):
+                return proof.with_space(Proof.of(watch), len(self.messages))
+        return proof
+
+    # The others are not those that the template may have of its own.
+
+    @cached_property
+    def _words(self) -> list[str]:
+        return list(map(word, range(len(self.values))))
+
+    @cached_property
+    def _others(self) -> list[str]:
+        return list(map(str.swapcase, self._words))
+
+    @cached_property
+    def _kinds(self) -> Mapping[int, Any]:
+        return examples(self.values)
+
+    def _stand_ins(self, words: Sequence[str], details: Details | None, *, have_strings: bool) -> list[Message]:
+        return stand_ins(self.messages, self.depth, words.__getitem__, details=details, have_strings=have_strings)
+
+    def _watching(self, watch: Watch) -> WatchingPrinter:
+        return WatchingPrinter(self.printer, self.template, watch, self._kinds)
+
+    def _without_place(self) -> list[int]:
+        return without_place(self.messages, self.depth, self.details)

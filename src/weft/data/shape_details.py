@@ -1,0 +1,90 @@
+"""What tells conversations of one shape (:mod:`weft.data.shape`) further apart, where a plan for the shape does not hold.
+
+Contents begin and end with white space, hold reasoning in its tags, or say the same: templates trim, divide and compare them. So
+a closer look takes white space and tags for words that many conversations share, and what stands between them for values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from weft.data.pieces import REASONING_TAGS, reasoning_apart
+from weft.data.shape_pattern import SPACE
+from weft.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a shape leaves open."""
+
+    contents: tuple[tuple[str | int, ...], ...]
+    """For each message: the words and the numbers of the values that its content consists of."""
+    same: tuple[int, ...]
+    """For each value: the first that is equal."""
+
+    def content(self, number: int, word: Callable[[int], str]) -> str:
+        """The content of a message of this ``number``, with a word for each value."""
+        return "".join(part if isinstance(part, str) else word(part) for part in self.contents[number])
+
+
+def details_of(messages: Sequence[Message], values: Sequence[Any]) -> tuple[Details, list[Any]] | None:
+    """The details of a conversation, and its values as they leave them; None where there are none.
+
+    Args:
+        messages: a conversation that has a shape.
+        values: those of that shape.
+    """
+    found = list(values)
+    contents = tuple(_parts(message, number, found) for number, message in enumerate(messages))
+    first: dict[str, int] = {}
+    same = tuple(
+        first.setdefault(value, number) if isinstance(value, str) and value else number
+        for number, value in enumerate(found)
+    )
+    are_whole = all(parts in ((), (number,)) for number, parts in enumerate(contents))
+    return None if are_whole and same == tuple(range(len(found))) else (Details(contents, same), found)
+
+
+def _parts(message: Message, number: int, values: list[Any]) -> tuple[str | int, ...]:
+    """Of what the content of a message of this ``number`` consists, whose values are put to the others."""
+    content, spans = message.content, reasoning_apart(message)
+    if content and not spans and message.role != "assistant":  # of an answer of white space no place is found
+        values[number] = ""
+        return (content,)
+    ends, starts = [0, *(end for _, end in spans)], [*(start for start, _ in spans), len(content)]
+    words = [content[end:start] for end, start in zip(ends, starts, strict=True)]
+    said = [content[start:end] for start, end in spans]
+    if not said or not _are_usual(words, said):
+        return (number,) if content else ()
+    numbers = [*range(len(values), len(values) + len(said) - 1), number]
+    values[number] = said.pop()
+    values += said
+    parts = chain(words[:1], *zip(numbers, words[1:], strict=True))
+    return tuple(part for part in parts if part != "")
+
+
+def _are_usual(words: Sequence[str], values: Sequence[str]) -> bool:
+    """Whether the words are but white space and the tags of reasoning, and the values hold none of these."""
+    rest = "".join(words)
+    for tag in REASONING_TAGS:
+        rest = rest.replace(tag, "", 1)
+    return not rest.strip() and not any(tag in value for tag in REASONING_TAGS for value in values)
+
+
+def beside_space(messages: Sequence[Message], count: int, trimmed: Collection[int]) -> Details | None:
+    """Details of a conversation that has white space (:data:`weft.data.shape_pattern.SPACE`) beside some contents; None if none.
+
+    Args:
+        messages: a conversation that has a shape.
+        count: how many values it has.
+        trimmed: the numbers of values.
+    """
+
+    def content(number: int) -> tuple[str | int, ...]:
+        return (SPACE, number, SPACE) if number in trimmed else (number,)
+
+    contents = tuple(content(number) if message.content else () for number, message in enumerate(messages))
+    return Details(contents, tuple(range(count))) if any(len(parts) > 1 for parts in contents) else None

@@ -1,0 +1,96 @@
+"""Objects under watch (:mod:`weft.data.watch`), and how a template writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from weft.data.watched import Watch, Written
+from weft.data.watched_text import Watched
+
+
+class WatchedObject(Mapping[str, Any]):
+    """An object under watch, or a list or a number: all that a template may do is to write it as JSON.
+
+    Args:
+        text: what stands for it in JSON.
+        watch: is told of everything else.
+        number: its number.
+        example: another one of its kind, which tells no more than that.
+    """
+
+    def __init__(self, text: str, watch: Watch, number: int, example: Any) -> None:
+        self.text, self.watch, self.number, self.example = text, watch, number, example
+
+    def open(self, *_: Any, **__: Any) -> NoReturn:
+        """The template looks into it."""
+        self.watch.opened.add(self.number)
+        self.watch.look()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, _: str) -> Any:
+        self.open()
+
+    def __iter__(self) -> Iterator[str]:
+        self.open()
+
+    def __len__(self) -> int:
+        self.open()
+
+
+for _name in (
+    "get",
+    "items",
+    "keys",
+    "values",
+    "__contains__",
+    "__eq__",
+    "__format__",
+    "__hash__",
+    "__repr__",
+    "__str__",
+):
+    setattr(WatchedObject, _name, WatchedObject.open)
+for _name in dir(int):  # it may be a number
+    if _name not in WatchedObject.__dict__ and _name not in dir(Mapping):
+        setattr(WatchedObject, _name, WatchedObject.open)
+for _name in ("__ge__", "__gt__", "__le__", "__lt__"):
+    setattr(WatchedObject, _name, WatchedObject.open)
+
+
+def write_watched(watch: Watch, value: Any, how: Written, write: Callable[[Any], str]) -> Watched:
+    """``value``, in which there is something under watch, as the template writes it as JSON with ``write``."""
+    in_ascii = write("\u00e9") != '"\u00e9"'
+    objects: list[WatchedObject] = []
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Watched):
+            return item.quoted(in_ascii=in_ascii)
+        if isinstance(item, WatchedObject):
+            objects.append(item)
+            return item.text
+        if isinstance(item, dict):
+            return {key: plain(each) for key, each in item.items()}
+        return list(map(plain, item)) if isinstance(item, list | tuple) else item
+
+    text = write(plain(value))
+    for each in objects:
+        inner = write(each.text)
+        before, found, after = text.partition(inner)
+        line = before.rpartition("\n")[2]
+        indent = line[: len(line) - len(line.lstrip())] if len(line) < len(before) else ""
+        if not found:
+            watch.look()
+        watch.writes(each.number, how._replace(indent=indent))
+        text = before + inner[1:-1] + after
+    return Watched(text, watch, is_joined=True)
+
+
+def watch_of(value: Any) -> Watch | None:
+    """The watch under which something in a value stands that may become JSON."""
+    if isinstance(value, Watched | WatchedObject):
+        return value.watch
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return next(filter(None, map(watch_of, items)), None)

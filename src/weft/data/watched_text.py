@@ -1,0 +1,287 @@
+"""Texts under watch (:mod:`weft.data.watch`): they know where values stand in them, and what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, SupportsIndex
+
+from weft.data.shape_pattern import PLACE, SPACE, number_at
+from weft.data.watched import Watch
+
+
+class Watched(str):
+    """A text under watch: what a message says, or what a template puts together.
+
+    It is made of words that are the same in every record, and of stand-ins for values. What is asked of it is answered by the
+    former where they decide, and else by what is noted of the values.
+    """
+
+    watch: Watch
+    is_joined: bool
+    is_id: bool
+
+    def __new__(cls, text: str, watch: Watch, *, is_joined: bool = False, is_id: bool = False) -> Watched:
+        """``text``, under ``watch``.
+
+        Args:
+            text: with stand-ins for values in it, of which none is empty. Beside words there is no white space at their ends.
+            watch: is told what the template learns of them.
+            is_joined: whether a template put it together: then all that it may do with the text is to print it, or to leave out
+                characters at its ends.
+            is_id: whether it is a value whose length many records have.
+        """
+        made = super().__new__(cls, text)
+        made.watch, made.is_joined, made.is_id = watch, is_joined, is_id
+        return made
+
+    def __str__(self) -> str:
+        return self
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __add__(self, other: str) -> str:
+        return Watched(unwatched(self) + unwatched(other), self.watch, is_joined=True)
+
+    def __radd__(self, other: str) -> str:
+        return Watched(unwatched(other) + unwatched(self), self.watch, is_joined=True)
+
+    def __contains__(self, text: object) -> bool:
+        return self._holds(text)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Watched):
+            if unwatched(self) != unwatched(other):
+                self.watch.look()
+            return True
+        if isinstance(other, str) and other != "":
+            self._is_not(other)
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return int(self.watch.look())
+
+    def __getitem__(self, part: Any) -> str:
+        """What is left of a text without some of the words at its ends."""
+        text = unwatched(self)
+        words, _ = self._words_and_values()
+        start, stop, step = (part.start or 0, part.stop, part.step) if isinstance(part, slice) else (-1, 0, 0)
+        if step is None and type(start) is int and (stop is None or _is_negative(stop)):
+            end = len(text) + (stop or 0)
+            if SPACE not in words and 0 <= start <= len(words[0]) and end >= len(text) - len(words[-1]):
+                return self._part(text[start:end])
+        return str(self.watch.look())
+
+    def startswith(self, prefix: Any, *places: Any) -> bool:
+        """Whether it begins so."""
+        return any(map(self._begins, self._alternatives(prefix, places)))
+
+    def endswith(self, suffix: Any, *places: Any) -> bool:
+        """Whether it ends so."""
+        return any(self._begins(text, backwards=True) for text in self._alternatives(suffix, places))
+
+    def strip(self, characters: str | None = None, /) -> str:
+        """The text without white space at its ends."""
+        return self._part(self._trimmed(characters, 0, -1).strip(characters))
+
+    def lstrip(self, characters: str | None = None, /) -> str:
+        """The text without white space at its beginning."""
+        return self._part(self._trimmed(characters, 0).lstrip(characters))
+
+    def rstrip(self, characters: str | None = None, /) -> str:
+        """The text without white space at its end."""
+        return self._part(self._trimmed(characters, -1).rstrip(characters))
+
+    def split(self, separator: str | None = None, limit: SupportsIndex = -1) -> list[str]:
+        """The parts between the separators among its words."""
+        self._holds(separator)
+        return list(map(self._part, unwatched(self).split(separator, limit)))
+
+    def rsplit(self, separator: str | None = None, limit: SupportsIndex = -1) -> list[str]:
+        """The same, from behind."""
+        self._holds(separator)
+        return list(map(self._part, unwatched(self).rsplit(separator, limit)))
+
+    def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
+        """The text with some of its words replaced."""
+        if type(new) is not str:
+            self.watch.look()
+        self._holds(old)
+        return self._part(unwatched(self).replace(old, new, count))
+
+    def measured(self) -> int | WatchedLength:
+        """Its length."""
+        if not self.is_id:
+            return WatchedLength(self.watch)
+        length = str.__len__(self)
+        self.watch.measures(number_at(unwatched(self)), length)
+        return length
+
+    def quoted(self, *, in_ascii: bool) -> str:
+        """The plain text, which is written as JSON."""
+        if self.is_joined:
+            self.watch.look()
+        _, values = self._words_and_values()
+        for number in values:
+            self.watch.quotes(number, in_ascii=in_ascii)
+        return unwatched(self)
+
+    def _words_and_values(self, compared: str | None = None) -> tuple[list[str], list[int]]:
+        """The words before, between and behind the values, and the numbers of these.
+
+        Args:
+            compared: a text with which it is compared. That is no matter of white space that may be beside a value.
+        """
+        words = PLACE.split(unwatched(self))
+        if compared is not None and SPACE in words:
+            if compared != compared.strip():
+                self.watch.look()
+            words = [each.strip(SPACE) for each in words]
+        return words, [number_at(place[0]) for place in PLACE.finditer(unwatched(self))]
+
+    def _part(self, text: str) -> str:
+        """A part of it: under watch where there is a value in it."""
+        if text == unwatched(self):
+            return self
+        return Watched(text, self.watch, is_joined=self.is_joined) if PLACE.search(text) else text
+
+    def _holds(self, text: object) -> bool:
+        """Whether ``text`` is among its words: elsewhere it is not, which is noted."""
+        if self.is_joined or type(text) is not str or not text:
+            self.watch.look()
+        words, values = self._words_and_values(text)
+        found = sum(each.count(text) for each in words)
+        if found != unwatched(self).count(text) or _may_cross(text, words):
+            self.watch.look()
+        for number in values:
+            self.watch.lacks(number, text)
+        return found > 0
+
+    def _is_not(self, other: str) -> None:
+        """It is no such text."""
+        if self.is_joined or type(other) is not str:
+            self.watch.look()
+        words, values = self._words_and_values(other)
+        inner = other[len(words[0]) : len(other) - len(words[-1])]
+        if not inner or words[0] + inner + words[-1] != other:
+            return
+        if len(values) > 1 or inner in unwatched(self):
+            self.watch.look()
+        self.watch.lacks(values[0], inner)
+
+    def _begins(self, text: str, *, backwards: bool = False) -> bool:
+        """Whether it begins so, or (``backwards``) ends so."""
+        plain, (words, values) = unwatched(self).strip(SPACE), self._words_and_values(text)
+        if backwards:
+            text, plain = text[::-1], plain[::-1]
+            words, values = [each[::-1] for each in words[::-1]], values[::-1]
+        rest = text[len(words[0]) :]
+        if not rest:
+            return words[0].startswith(text)
+        if not text.startswith(words[0]):
+            return False
+        if rest[0].isspace():
+            self.watch.trims(values[0])
+        elif plain.startswith(text) or _may_cross(rest, ["", *words[1:]]):
+            self.watch.look()
+        else:
+            self.watch.lacks(values[0], rest[::-1] if backwards else rest)
+        return False
+
+    def _alternatives(self, texts: Any, places: tuple[Any, ...]) -> tuple[str, ...]:
+        found = texts if isinstance(texts, tuple) else (texts,)
+        if places or self.is_joined or any(type(text) is not str for text in found):
+            self.watch.look()
+        return found
+
+    def _trimmed(self, characters: str | None, *ends: int) -> str:
+        """The plain text, which is trimmed at these ends: nothing of a value."""
+        if self.is_joined or (characters is not None and not characters.isspace()):
+            self.watch.look()
+        words, values = self._words_and_values()
+        if SPACE in words and characters is not None:
+            self.watch.look()
+        for end in ends:
+            if not words[end].strip(characters):
+                self.watch.trims(values[end])
+        return unwatched(self)
+
+
+def _looking(self: Watched, *_: Any, **__: Any) -> Any:
+    return self.watch.look()
+
+
+for _name in dir(str):
+    if _name not in Watched.__dict__ and _name not in dir(object):
+        setattr(Watched, _name, _looking)
+for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
+    setattr(Watched, _name, _looking)
+
+
+class WatchedLength:
+    """The length of a text under watch, of which a template may ask whether there is any."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return int(self._watch.look())
+
+    def __str__(self) -> str:
+        return str(self._watch.look())
+
+    def __format__(self, _: str) -> str:
+        return str(self._watch.look())
+
+    def __eq__(self, other: object) -> bool:
+        return not self._is_more_than(other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._is_more_than(other)
+
+    def __le__(self, other: object) -> bool:
+        return not self._is_more_than(other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._is_more_than(other, but=1)
+
+    def __lt__(self, other: object) -> bool:
+        return not self._is_more_than(other, but=1)
+
+    def _is_more_than(self, other: object, *, but: int = 0) -> bool:
+        """It is more than 0, and not less than 1. More is not known."""
+        if type(other) is not int or other not in (0, but):
+            self._watch.look()
+        return True
+
+
+def _is_negative(number: object) -> bool:
+    return type(number) is int and number < 0
+
+
+def _may_cross(text: str, words: Sequence[str]) -> bool:
+    """Whether ``text`` may stand in part in these words, and in part in a value between them."""
+    last = len(words) - 2
+
+    def borders() -> Iterator[bool]:
+        for number, (before, behind) in enumerate(pairwise(words)):
+            for cut in range(1, len(text)):
+                start, rest = text[:cut], text[cut:]
+                yield not rest[0].isspace() and (before.endswith(start) or (number > 0 and start.endswith(before)))
+                yield not start[-1].isspace() and (
+                    behind.startswith(rest) or (number < last and rest.startswith(behind))
+                )
+
+    return any(borders())
+
+
+def unwatched(text: str) -> str:
+    """The plain string."""
+    return str.__getitem__(text, slice(None))
