@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mask_pairs import TEXT_SHAPES, A, U
+from mask_pairs import TEXT_SHAPES, A, S, U
 from weft.data.shape import Depth, shape_of, stand_ins
 from weft.data.shape_details import Details, details_of
 from weft.data.shape_pattern import word
@@ -59,6 +59,17 @@ def test_equal_values_are_the_first_of_them() -> None:
         Details(((0,), (1,), (2,), (3, "\n")), (0, 1, 0, 0, 1, 5, 6)),
         ["x", "y", "x", "x", "y", {"a": 1}, {"a": 1}],
     )
+
+
+def test_a_system_message_that_is_looked_at_is_words() -> None:
+    messages = [S("Hi. /no_think"), U("/no_think"), A("a")]
+    values = [message.content for message in messages]
+    assert details_of(messages, values) is None
+    assert details_of(messages, values, {0, 1}) == (
+        Details((("Hi. /no_think",), (1,), (2,)), (0, 1, 2)),
+        ["", *values[1:]],
+    )
+    assert details_of([S("/no_think" * 200), *messages[1:]], ["/no_think" * 200, *values[1:]], {0, 1}) is None
 
 
 def is_put_together(messages: list[Message]) -> bool:

@@ -141,6 +141,17 @@ def message_of(said: tuple[str, str]) -> Message:
     return U(content) if role == "u" else A(content)
 
 
+@pytest.mark.parametrize("family", ["nemotron", "nemotron_v2", "switches"])
+@pytest.mark.parametrize("system", ["/no_think", "Be brief. /no_think", "/think"])
+def test_system_messages_that_a_template_looks_into_are_a_shape_each(family: str, system: str) -> None:
+    compared = Compared(READY[family].plain, READY[family].control)
+    assert compared.goes_by_plan([S(system), U("q"), A("a")])
+    assert compared.agrees([S(system), U("another"), A("answer")])
+    assert compared.in_full == 0
+    assert compared.agrees([S(f"{system}!"), U("another"), A("answer")])
+    assert compared.agrees([S(system), U(system), A("answer")])
+
+
 TRIMMED_IN_PART = {
     "one end": "{{ m.content.rstrip() }}",
     "line breaks": "{{ m.content.strip('\n') }}",

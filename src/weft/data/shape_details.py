@@ -15,6 +15,9 @@ from weft.data.pieces import REASONING_TAGS, reasoning_apart
 from weft.data.shape_pattern import SPACE
 from weft.types import Message
 
+_LONGEST = 2**10
+"""Characters of a system message that is known as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Details:
@@ -30,15 +33,18 @@ class Details:
         return "".join(part if isinstance(part, str) else word(part) for part in self.contents[number])
 
 
-def details_of(messages: Sequence[Message], values: Sequence[Any]) -> tuple[Details, list[Any]] | None:
+def details_of(
+    messages: Sequence[Message], values: Sequence[Any], looked_at: Collection[int] = ()
+) -> tuple[Details, list[Any]] | None:
     """The details of a conversation, and its values as they leave them; None where there are none.
 
     Args:
         messages: a conversation that has a shape.
         values: those of that shape.
+        looked_at: the numbers of values that hold what a template looks for. System messages are among the details then.
     """
     found = list(values)
-    contents = tuple(_parts(message, number, found) for number, message in enumerate(messages))
+    contents = tuple(_parts(message, number, found, looked_at) for number, message in enumerate(messages))
     first: dict[str, int] = {}
     same = tuple(
         first.setdefault(value, number) if isinstance(value, str) and value else number
@@ -48,10 +54,12 @@ def details_of(messages: Sequence[Message], values: Sequence[Any]) -> tuple[Deta
     return None if are_whole and same == tuple(range(len(found))) else (Details(contents, same), found)
 
 
-def _parts(message: Message, number: int, values: list[Any]) -> tuple[str | int, ...]:
+def _parts(message: Message, number: int, values: list[Any], looked_at: Collection[int]) -> tuple[str | int, ...]:
     """Of what the content of a message of this ``number`` consists, whose values are put to the others."""
     content, spans = message.content, reasoning_apart(message)
-    if content and not spans and message.role != "assistant":  # of an answer of white space no place is found
+    is_space = content and not spans and message.role != "assistant"  # of an answer of white space no place is found
+    is_switch = number in looked_at and message.role == "system" and len(content) <= _LONGEST
+    if is_space or is_switch:
         values[number] = ""
         return (content,)
     ends, starts = [0, *(end for _, end in spans)], [*(start for start, _ in spans), len(content)]

@@ -120,7 +120,7 @@ class Planner:
         if plan is None or not _weigh_turns(messages, plan):
             return ()
         filled = self._filled(plan, messages, values, notes)
-        closer = None if filled or not plan.proof else details_of(messages, values)
+        closer = None if filled or not plan.proof else details_of(messages, values, plan.proof.looked_for_in(values))
         if closer is None or any(message.weight is not None for message in messages):
             return filled
         details, values = closer

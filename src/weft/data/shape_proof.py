@@ -58,6 +58,14 @@ class Proof:
             return self
         return replace(self, trimmed=unknown, without_space=known)
 
+    def looked_for_in(self, values: Sequence[Any]) -> set[int]:
+        """The numbers of texts that hold what they should not."""
+        return {
+            number
+            for number, absent in self.absent
+            if isinstance(values[number], str) and any(text in values[number] for text in absent)
+        }
+
     def covers(self, texts: Sequence[str]) -> bool:
         """Whether these are such values; objects as they are written."""
         for number, absent in self.absent:
