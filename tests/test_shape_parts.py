@@ -69,15 +69,15 @@ def outline(message: Message, *, argument_names: bool) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("have_strings", [True, False])
 @pytest.mark.parametrize("name", CONVERSATIONS)
-@pytest.mark.parametrize("depth", [Depth(), Depth(argument_names=True, definitions=True)])
+@pytest.mark.parametrize("depth", [Depth(), Depth(arguments="items"), Depth(arguments="names", definitions=True)])
 def test_stand_ins_have_the_shape(name: str, depth: Depth, have_strings: bool) -> None:
     found = shape_of(CONVERSATIONS[name], depth)
     assert found
     shape, values = found
     words = list(map(word, range(len(values))))
     made = stand_ins(CONVERSATIONS[name], depth, words.__getitem__, have_strings=have_strings)
-    assert [outline(message, argument_names=depth.argument_names) for message in made] == [
-        outline(message, argument_names=depth.argument_names) for message in CONVERSATIONS[name]
+    assert [outline(message, argument_names=depth.arguments == "names") for message in made] == [
+        outline(message, argument_names=depth.arguments == "names") for message in CONVERSATIONS[name]
     ]
     if not examples(values):  # else a text stands for what is none
         expected = [given if value else value for given, value in zip(words, values, strict=True)]

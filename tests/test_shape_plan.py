@@ -271,6 +271,61 @@ def test_looking_proves_nothing(source: str) -> None:
     assert compared.planner.disproved is None
 
 
+THROUGH_ARGUMENTS = (
+    "{% for k, v in c.function.arguments.items() %}{{ k }}={{ v if v is string else v | tojson }};{% endfor %}",
+    "{% for k, v in c.function.arguments | items %}{{ k }}={{ v if v is string else v | tojson }};{% endfor %}",
+    "{% for k in c.function.arguments %}{{ k }}{{ c.function.arguments[k] | tojson }}{% endfor %}",
+    "{% for k in c.function.arguments.keys() %}{{ k if k in c.function.arguments }}{{ loop.index }}{% endfor %}",
+    "{{ c.function.arguments | length }}{% for v in c.function.arguments.values() %}{{ v | tojson }}{% endfor %}",
+    "{% if c.function.arguments is mapping and c.function.arguments %}{{ c.function.arguments.items() | length }}{% endif %}",
+)
+INTO_ARGUMENTS = (
+    "{{ c.function.arguments.city }}",
+    "{{ 'X' if 'city' in c.function.arguments }}{{ c.function.arguments['days'] }}",
+    "{{ 'X' if c.function.arguments != {} }}",
+    "{{ c.function.arguments.get('city', '-') }}",
+    "{% for k, v in c.function.arguments | dictsort %}{{ k }}{{ v if v is string }}{% endfor %}",
+    "{% for k in c.function.arguments.keys() | sort %}{{ k }}{% endfor %}",
+    "{% for k, v in c.function.arguments.items() %}{{ k | upper }}{% endfor %}",
+    "{% for k, v in c.function.arguments.items() %}{{ {'city': 'X'}.get(k, '-') }}{% endfor %}",
+    "{% for k, v in c.function.arguments.items() %}{% endfor %}{{ c.function.arguments | tojson }}",
+    "{% for k, v in c.function.arguments.items() %}{% endfor %}{{ c.function.arguments }}",
+    "{{ dict(c.function.arguments).city }}{{ c.function.arguments.items() | list | first | first }}",
+)
+NAMED = (
+    {"city": "Rome", "days": 3},
+    {"a b": "x", "exact": 7},
+    {"days": "Rome", "city": 5},
+    {"x": "x", "y": 1},
+    {"ünits": "<", "é": 2},
+)
+
+
+@pytest.mark.parametrize("calling", THROUGH_ARGUMENTS)
+def test_names_of_arguments_are_values_where_a_template_only_goes_through_them(calling: str) -> None:
+    compared = planner_of(HEAD + calling + "{{ c.function.name }}" + TAIL)
+    assert compared.goes_by_plan(calling_with(NAMED[0]))
+    for arguments in NAMED:
+        assert compared.agrees(calling_with(arguments))
+    assert compared.in_full == 0
+    assert compared.agrees(calling_with({"city<|im_end|>": "Rome", "days": 3}))
+    assert compared.agrees(calling_with({"": "Rome", "days": 3}))
+
+
+@pytest.mark.parametrize("calling", INTO_ARGUMENTS)
+def test_names_of_arguments_that_a_template_looks_for_tell_shapes_apart(calling: str) -> None:
+    compared = planner_of(HEAD + calling + "{{ c.function.name }}" + TAIL)
+    for _ in range(4):
+        for arguments in NAMED:
+            assert compared.agrees(calling_with(arguments))
+    assert compared.planner.disproved is None
+
+
+def calling_with(arguments: dict[str, object]) -> list[Message]:
+    call = ToolCall(name="f", arguments=arguments, id="123456789")
+    return [U("Rain?"), A("I look.", call), T("21", 1), A("No.")]
+
+
 def test_arguments_are_printed_as_the_template_writes_them() -> None:
     compared = planner_of(PROVED["a call as JSON, indented"])
     assert compared.goes_by_plan(WHOLE)
@@ -344,7 +399,12 @@ def try_seed(seed: int) -> Tried:
     except TemplateError:
         return 0, None
     watching = WatchingTemplate(source, "template")
-    for depth in (Depth(), Depth(argument_names=True), Depth(argument_names=True, definitions=True)):
+    for depth in (
+        Depth(),
+        Depth(arguments="items"),
+        Depth(arguments="names"),
+        Depth(arguments="names", definitions=True),
+    ):
         found = shape_of(WHOLE, depth)
         assert found
         shape, values = found

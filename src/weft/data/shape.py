@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from weft.data.said import is_text_only
 from weft.data.shape_details import Details
@@ -28,10 +28,16 @@ _LONG, _LONGEST = 2**8, 2**16
 class Depth:
     """How far a shape goes into what is no text."""
 
-    argument_names: bool = False
-    """Whether the names of arguments are part of it; else all the arguments of a call are one value."""
+    arguments: Literal["whole", "items", "names"] = "whole"
+    """What the values are: all the arguments of a call together, their names and what they are, or this alone."""
     definitions: bool = False
     """Whether the definitions of tools are part of it; else each is a value."""
+
+    def deeper(self, *, definition: bool) -> Depth:
+        """The next depth, where the template looks into a definition, or into arguments."""
+        if definition:
+            return replace(self, definitions=True)
+        return replace(self, arguments="items" if self.arguments == "whole" else "names")
 
 
 class _HasNone(Exception):
@@ -87,17 +93,21 @@ def _arguments(call: ToolCall, depth: Depth, values: list[Any]) -> Hashable:
         raise _HasNone
     if not call.arguments:
         return ()
-    if not depth.argument_names:
+    if depth.arguments == "whole":
         values.append(call.arguments)
         return "object"
     found: list[Hashable] = []
     for name, value in call.arguments.items():
+        if depth.arguments == "items":
+            if not name:
+                raise _HasNone
+            values.append(name)
+        else:
+            found.append(_exactly(name))
         if _is_value(value):
             values.append(value)
-            found.append((_exactly(name), type(value).__name__))
-        else:
-            found.append((_exactly(name), _exactly(value)))
-    return tuple(found)
+        found.append(type(value).__name__ if _is_value(value) else (_exactly(value),))
+    return depth.arguments, tuple(found)
 
 
 def _setting(setting: Setting, depth: Depth, values: list[Any]) -> Hashable:
@@ -186,14 +196,19 @@ def stand_ins(
         around = _around_name(call)
         ident = name.join(around) if around else call.id and text()
         arguments: Any = call.arguments
-        if depth.argument_names:
+        if depth.arguments != "whole":
             arguments = {
-                name: (text() if type(value) is str else thing()) if _is_value(value) else value
+                text() if depth.arguments == "items" else name: argument_in_place_of(value)
                 for name, value in arguments.items()
             }
         elif arguments:
             arguments = thing()
         return ToolCall(name=name, id=ident, arguments=arguments)
+
+    def argument_in_place_of(value: Any) -> Any:
+        if not _is_value(value):
+            return value
+        return text() if type(value) is str else thing()
 
     def tool_in_place_of(tool: Any) -> Any:
         if depth.definitions:
@@ -216,10 +231,10 @@ def examples(values: Sequence[Any]) -> dict[int, Any]:
 
 
 def without_place(messages: Sequence[Message], depth: Depth, details: Details | None = None) -> list[int]:
-    """The numbers of those texts that a derivation does not look for: the ids of calls, and who speaks."""
-    return [
-        number_at(place)
-        for message in stand_ins(messages, depth, word, details=details)
-        for text in (message.tool_call_id, message.name, *(call.id for call in message.tool_calls))
-        for place in PLACE.findall(text or "")
-    ]
+    """The numbers of texts that a derivation does not look for: the ids of calls, the names of arguments, and who speaks."""
+    found: list[str | None] = []
+    for message in stand_ins(messages, depth, word, details=details):
+        found += [message.tool_call_id, message.name]
+        for call in message.tool_calls:
+            found += [call.id, *(call.arguments if isinstance(call.arguments, dict) else ())]
+    return [number_at(place) for text in found for place in PLACE.findall(text or "")]

@@ -115,8 +115,13 @@ class Planner:
         found = None if self._selects or self.disproved else shape_of(messages, self._depth)
         if found is None:
             return ()
-        shape, values = found
+        (shape, values), depth = found, self._depth
         plan = self._plan_for((notes, shape), messages, values)
+        if self._depth != depth:  # for want of which there is no plan: that was the sight of another shape, too
+            found = shape_of(messages, self._depth)
+            if found:
+                self._sighted[notes, found[0]] = _LATER_SIGHTS + len(messages)
+            return self._by_plan(messages, notes)
         if plan is None or not _weigh_turns(messages, plan):
             return ()
         filled = self._filled(plan, messages, values, notes)
@@ -208,11 +213,11 @@ class Planner:
     def _go_deeper(self, opened: Iterable[int], values: Sequence[object], messages: Sequence[Message]) -> None:
         """Know conversations from now on by what the template looks into, where that may be the same in many."""
         setting = messages[0].setting
+        depth = self._depth
         definitions = [part for tool in (setting.tools if setting else ()) for part in (tool, tool.get("function"))]
         for number in opened:
             is_definition = any(values[number] is each for each in definitions)
-            deeper = {"definitions": True} if is_definition else {"argument_names": True}
-            self._depth = replace(self._depth, **deeper)
+            self._depth = depth.deeper(definition=is_definition)
 
 
 _Start = tuple[Variant, bool]

@@ -29,7 +29,7 @@ from markupsafe import Markup
 from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
 from weft.data.watched import LookedInto, Written
-from weft.data.watched_object import WatchedObject, watch_of, write_watched
+from weft.data.watched_object import Held, WatchedArguments, WatchedObject, watch_of, write_watched
 from weft.data.watched_text import Watched, WatchedLength, unwatched
 from weft.errors import TemplateError
 
@@ -71,7 +71,7 @@ class _Searched:
 
 _OF_JINJA = frozenset({"_loop_vars", "_block_vars"})
 """What compiled templates hand to every call."""
-_HOLDERS = (list, tuple, dict, LoopContext, Macro)
+_HOLDERS = (list, tuple, dict, WatchedArguments, LoopContext, Macro)
 """Their methods, and calls of them, do nothing with texts but to hold, return and compare them."""
 _OF_TEXTS: dict[str, Callable[..., Any]] = {
     "count": Watched.measured,
@@ -186,6 +186,7 @@ class WatchingSandbox(ChatSandbox):
                 return write_watched(watch, value, how, lambda each: limited(each, *others, **kwargs))
             of_list = name in _OF_LISTS and isinstance(value, list | tuple | dict)
             of_dict = name in _OF_DICTS and isinstance(value, dict) and not (others or kwargs)
+            of_dict = of_dict or (name in ("count", "items", "length") and isinstance(value, WatchedArguments | Held))
             if not (of_list or of_dict):
                 _look_for_watched((value, others, kwargs))
             result = limited(*args, **kwargs)
@@ -220,6 +221,8 @@ def _look_for_watched(value: Any) -> None:
     """A value is handed to what leaves no trace: that is looking, if there is a text under watch in it, or may be."""
     if isinstance(value, Watched):
         value.watch.look()
+    elif isinstance(value, WatchedArguments):
+        value.open()
     elif isinstance(value, Mapping):
         _look_for_watched((*value.keys(), *value.values()))
     elif isinstance(value, list | tuple):

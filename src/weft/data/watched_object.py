@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from weft.data.shape_pattern import number_at
 from weft.data.watched import Watch, Written
-from weft.data.watched_text import Watched
+from weft.data.watched_text import Watched, unwatched
 
 
 class WatchedObject(Mapping[str, Any]):
@@ -60,6 +61,74 @@ for _name in ("__ge__", "__gt__", "__le__", "__lt__"):
     setattr(WatchedObject, _name, WatchedObject.open)
 
 
+class WatchedArguments(Mapping[str, Any]):
+    """The arguments of a call, whose names are under watch: a template may go through them, and ask for one by a name of theirs.
+
+    Args:
+        items: the names and what they stand for, at least one.
+    """
+
+    def __init__(self, items: Sequence[tuple[Watched, Any]]) -> None:
+        self._items = items
+        self.watch = items[0][0].watch
+
+    def open(self, *_: Any, **__: Any) -> NoReturn:
+        """The template does something else with them."""
+        self.watch.opened.add(number_at(unwatched(self._items[0][0])))
+        self.watch.look()
+
+    def items(self) -> Any:
+        """The names, each with what it stands for."""
+        return Held(self._items)
+
+    def keys(self) -> Any:
+        """The names."""
+        return Held([name for name, _ in self._items])
+
+    def values(self) -> Any:
+        """What the names stand for."""
+        return Held([value for _, value in self._items])
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        """What a name stands for."""
+        return self[name]
+
+    def __getitem__(self, name: Any) -> Any:
+        return self._items[self._place(name)][1]
+
+    def __contains__(self, name: object) -> bool:
+        return self._place(name) >= 0
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _place(self, name: object) -> int:
+        for place, (known, _) in enumerate(self._items):
+            if isinstance(name, Watched) and unwatched(known) == unwatched(name):
+                return place
+        return self.open()
+
+
+for _name in ("__eq__", "__format__", "__hash__", "__repr__", "__str__"):
+    setattr(WatchedArguments, _name, WatchedArguments.open)
+
+
+class Held:
+    """Values, of which a template may do nothing but go through them."""
+
+    def __init__(self, items: Collection[Any]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
 def write_watched(watch: Watch, value: Any, how: Written, write: Callable[[Any], str]) -> Watched:
     """``value``, in which there is something under watch, as the template writes it as JSON with ``write``."""
     in_ascii = write("\u00e9") != '"\u00e9"'
@@ -68,6 +137,8 @@ def write_watched(watch: Watch, value: Any, how: Written, write: Callable[[Any],
     def plain(item: Any) -> Any:
         if isinstance(item, Watched):
             return item.quoted(in_ascii=in_ascii)
+        if isinstance(item, WatchedArguments):
+            item.open()
         if isinstance(item, WatchedObject):
             objects.append(item)
             return item.text
@@ -90,7 +161,7 @@ def write_watched(watch: Watch, value: Any, how: Written, write: Callable[[Any],
 
 def watch_of(value: Any) -> Watch | None:
     """The watch under which something in a value stands that may become JSON."""
-    if isinstance(value, Watched | WatchedObject):
+    if isinstance(value, Watched | WatchedArguments | WatchedObject):
         return value.watch
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return next(filter(None, map(watch_of, items)), None)

@@ -13,7 +13,7 @@ from weft.data.printer import Printer, Variant
 from weft.data.shape_pattern import PLACE, number_at
 from weft.data.watch import WatchingTemplate
 from weft.data.watched import Watch, Written
-from weft.data.watched_object import WatchedObject, watch_of, write_watched
+from weft.data.watched_object import WatchedArguments, WatchedObject, watch_of, write_watched
 from weft.data.watched_text import Watched, unwatched
 from weft.types import Message, ToolCall
 
@@ -96,6 +96,8 @@ class WatchingPrinter(RecordingPrinter):
         arguments = self._value(call.arguments)
         if isinstance(arguments, dict):
             arguments = {name: self._text(item) if type(item) is str else item for name, item in arguments.items()}
+            if any(map(PLACE.fullmatch, arguments)):
+                arguments = WatchedArguments([(Watched(name, self._watch), item) for name, item in arguments.items()])
         return replace(call, name=self._text(call.name), arguments=arguments, id=self._id(call.id))
 
     def _text(self, text: str) -> str:
