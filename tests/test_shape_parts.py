@@ -69,7 +69,9 @@ def outline(message: Message, *, argument_names: bool) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("have_strings", [True, False])
 @pytest.mark.parametrize("name", CONVERSATIONS)
-@pytest.mark.parametrize("depth", [Depth(), Depth(arguments="items"), Depth(arguments="names", definitions=True)])
+@pytest.mark.parametrize(
+    "depth", [Depth(), Depth(arguments="items", definitions="fields"), Depth(arguments="names", definitions="exact")]
+)
 def test_stand_ins_have_the_shape(name: str, depth: Depth, have_strings: bool) -> None:
     found = shape_of(CONVERSATIONS[name], depth)
     assert found

@@ -403,7 +403,8 @@ def try_seed(seed: int) -> Tried:
         Depth(),
         Depth(arguments="items"),
         Depth(arguments="names"),
-        Depth(arguments="names", definitions=True),
+        Depth(arguments="names", definitions="fields"),
+        Depth(arguments="names", definitions="exact"),
     ):
         found = shape_of(WHOLE, depth)
         assert found

@@ -17,7 +17,7 @@ from weft.data.shape_examples import Plan, trials_of
 from weft.data.shape_pattern import word
 from weft.data.shape_proof import Edges, Proof
 from weft.data.watch import WatchingTemplate
-from weft.data.watched import LookedInto, Watch
+from weft.data.watched import LookedInto, Part, Watch
 from weft.data.watching import RecordingPrinter, WatchingPrinter
 from weft.errors import TemplateError
 from weft.types import Message
@@ -41,7 +41,7 @@ class PlanMaker:
         details: what further makes a conversation such as this one, if anything does.
 
     Attributes:
-        opened: objects that the template looked into.
+        opened: what of conversations the template looked into.
     """
 
     printer: Printer
@@ -52,7 +52,7 @@ class PlanMaker:
     values: Sequence[Any]
     depth: Depth
     details: Details | None
-    opened: set[int] = field(default_factory=set)
+    opened: set[Part] = field(default_factory=set)
 
     def make(self) -> Plan | None:
         """The plan; None where nothing is proved, and trying each record would not do either."""

@@ -7,7 +7,7 @@ Conversations of one shape are the same but for their values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from weft.data.said import is_text_only
 from weft.data.shape_details import Details
 from weft.data.shape_pattern import PLACE, number_at, word
+from weft.data.watched import Part
 from weft.data.watching import StandIn
 from weft.types import Message, Setting, ToolCall
 
@@ -30,14 +31,17 @@ class Depth:
 
     arguments: Literal["whole", "items", "names"] = "whole"
     """What the values are: all the arguments of a call together, their names and what they are, or this alone."""
-    definitions: bool = False
-    """Whether the definitions of tools are part of it; else each is a value."""
+    definitions: Literal["whole", "fields", "exact"] = "whole"
+    """What the values are: each definition of a tool, what its fields hold, or nothing of it."""
 
-    def deeper(self, *, definition: bool) -> Depth:
-        """The next depth, where the template looks into a definition, or into arguments."""
-        if definition:
-            return replace(self, definitions=True)
-        return replace(self, arguments="items" if self.arguments == "whole" else "names")
+    def deeper(self, opened: Collection[Part]) -> Depth:
+        """The next depth, where the template looks into these."""
+        given: dict[str, Any] = {"arguments": self.arguments, "definitions": self.definitions}
+        next_of = {"whole": "items", "items": "names"}, {"whole": "fields", "fields": "exact"}
+        for part, steps in zip(given, next_of, strict=True):
+            if part in opened:
+                given[part] = steps.get(given[part], given[part])
+        return Depth(**given)
 
 
 class _HasNone(Exception):
@@ -112,16 +116,22 @@ def _arguments(call: ToolCall, depth: Depth, values: list[Any]) -> Hashable:
 
 def _setting(setting: Setting, depth: Depth, values: list[Any]) -> Hashable:
     arguments = _exactly(setting.arguments) if setting.arguments else ""
-    if depth.definitions:
+    if depth.definitions == "exact":
         return arguments, _exactly(setting.tools)
-    found = []
+    found: list[Hashable] = []
     for tool in setting.tools:
         if not isinstance(tool, dict) or not tool:
             raise _HasNone
         inner = _function(tool)
-        values.append(tool if inner is None else inner)
-        found.append(inner is None)
-    return arguments, tuple(found)
+        if inner is None or depth.definitions == "whole":
+            values.append(inner or tool)
+            found.append(inner is None)
+            continue
+        for name, value in inner.items():
+            if _is_value(value):
+                values.append(value)
+            found.append((_exactly(name), type(value).__name__ if _is_value(value) else (_exactly(value),)))
+    return depth.definitions, arguments, tuple(found)
 
 
 def _exactly(value: Any) -> str | bytes:
@@ -198,22 +208,29 @@ def stand_ins(
         arguments: Any = call.arguments
         if depth.arguments != "whole":
             arguments = {
-                text() if depth.arguments == "items" else name: argument_in_place_of(value)
+                text() if depth.arguments == "items" else name: value_in_place_of(value)
                 for name, value in arguments.items()
             }
         elif arguments:
             arguments = thing()
         return ToolCall(name=name, id=ident, arguments=arguments)
 
-    def argument_in_place_of(value: Any) -> Any:
+    def value_in_place_of(value: Any) -> Any:
         if not _is_value(value):
             return value
         return text() if type(value) is str else thing()
 
     def tool_in_place_of(tool: Any) -> Any:
-        if depth.definitions:
+        if depth.definitions == "exact":
             return tool
-        return StandIn(text()) if _function(tool) is None else {"type": "function", "function": StandIn(text())}
+        inner = _function(tool)
+        if inner is None:
+            return StandIn(text())
+        fields: Any = StandIn(text()) if depth.definitions == "whole" else None
+        return {
+            "type": "function",
+            "function": fields or {name: value_in_place_of(value) for name, value in inner.items()},
+        }
 
     return [in_place_of(message, number) for number, message in enumerate(messages)]
 
@@ -231,10 +248,10 @@ def examples(values: Sequence[Any]) -> dict[int, Any]:
 
 
 def without_place(messages: Sequence[Message], depth: Depth, details: Details | None = None) -> list[int]:
-    """The numbers of texts that a derivation does not look for: the ids of calls, the names of arguments, and who speaks."""
+    """The numbers of texts that a derivation does not look for: ids of calls, names of arguments, definitions, and who speaks."""
     found: list[str | None] = []
     for message in stand_ins(messages, depth, word, details=details):
-        found += [message.tool_call_id, message.name]
+        found += [message.tool_call_id, message.name, repr(message.setting and message.setting.tools)]
         for call in message.tool_calls:
             found += [call.id, *(call.arguments if isinstance(call.arguments, dict) else ())]
     return [number_at(place) for text in found for place in PLACE.findall(text or "")]

@@ -9,7 +9,7 @@ runs in full. The results are the same.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -207,17 +207,8 @@ class Planner:
             details=details,
         )
         plan = maker.make()
-        self._go_deeper(maker.opened, values, messages)
+        self._depth = self._depth.deeper(maker.opened)  # know conversations from now on by what the template looks into
         return plan
-
-    def _go_deeper(self, opened: Iterable[int], values: Sequence[object], messages: Sequence[Message]) -> None:
-        """Know conversations from now on by what the template looks into, where that may be the same in many."""
-        setting = messages[0].setting
-        depth = self._depth
-        definitions = [part for tool in (setting.tools if setting else ()) for part in (tool, tool.get("function"))]
-        for number in opened:
-            is_definition = any(values[number] is each for each in definitions)
-            self._depth = depth.deeper(definition=is_definition)
 
 
 _Start = tuple[Variant, bool]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
+
+Part = Literal["arguments", "definitions"]
+"""What of a conversation a shape may know more or less of (:class:`weft.data.shape.Depth`)."""
 
 
 class LookedInto(Exception):
@@ -34,7 +37,7 @@ class Watch:
         lengths: values of which it was told the length.
         plain: values that it wrote as JSON and that look the same there; and whether that is JSON in ASCII.
         written: how it writes each object as JSON: in one way only.
-        opened: objects that it looked into.
+        opened: what it looked into of which a shape may know more.
         looked_into: whether it learnt more than that of anything.
     """
 
@@ -44,7 +47,7 @@ class Watch:
         self.lengths: dict[int, int] = {}
         self.plain: dict[int, bool] = {}
         self.written: dict[int, Written] = {}
-        self.opened: set[int] = set()
+        self.opened: set[Part] = set()
         self.looked_into = False
 
     def look(self) -> NoReturn:
@@ -73,3 +76,21 @@ class Watch:
         """The template writes an object as JSON."""
         if not how.only_indents or self.written.setdefault(number, how) != how:
             self.look()
+
+
+class Opening(Watch):
+    """The same watch, for a text that tells shapes apart once a template looks into it: a name of an argument, a field.
+
+    Args:
+        watch: the watch.
+        part: to which the text belongs.
+    """
+
+    def __init__(self, watch: Watch, part: Part) -> None:
+        self.__dict__.update(watch.__dict__)  # what is noted here, is noted there
+        self._watch, self._part = watch, part
+
+    def look(self) -> NoReturn:
+        """The template looks into the text."""
+        self.opened.add(self._part)
+        self._watch.look()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from weft.data.shape_pattern import number_at
-from weft.data.watched import Watch, Written
+from weft.data.watched import Part, Watch, Written
 from weft.data.watched_text import Watched, unwatched
 
 
@@ -17,15 +16,16 @@ class WatchedObject(Mapping[str, Any]):
         text: what stands for it in JSON.
         watch: is told of everything else.
         number: its number.
+        part: to which it belongs.
         example: another one of its kind, which tells no more than that.
     """
 
-    def __init__(self, text: str, watch: Watch, number: int, example: Any) -> None:
-        self.text, self.watch, self.number, self.example = text, watch, number, example
+    def __init__(self, text: str, watch: Watch, number: int, part: Part, example: Any) -> None:
+        self.text, self.watch, self.number, self.part, self.example = text, watch, number, part, example
 
     def open(self, *_: Any, **__: Any) -> NoReturn:
         """The template looks into it."""
-        self.watch.opened.add(self.number)
+        self.watch.opened.add(self.part)
         self.watch.look()
 
     def __bool__(self) -> bool:
@@ -74,7 +74,7 @@ class WatchedArguments(Mapping[str, Any]):
 
     def open(self, *_: Any, **__: Any) -> NoReturn:
         """The template does something else with them."""
-        self.watch.opened.add(number_at(unwatched(self._items[0][0])))
+        self.watch.opened.add("arguments")
         self.watch.look()
 
     def items(self) -> Any:

@@ -12,7 +12,7 @@ from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
 from weft.data.shape_pattern import PLACE, number_at
 from weft.data.watch import WatchingTemplate
-from weft.data.watched import Watch, Written
+from weft.data.watched import Opening, Part, Watch, Written
 from weft.data.watched_object import WatchedArguments, WatchedObject, watch_of, write_watched
 from weft.data.watched_text import Watched, unwatched
 from weft.types import Message, ToolCall
@@ -89,15 +89,17 @@ class WatchingPrinter(RecordingPrinter):
             tool_calls=tuple(map(self._watched_call, message.tool_calls)),
             tool_call_id=self._id(message.tool_call_id),
             name=message.name and self._text(message.name),
-            setting=setting and replace(setting, tools=tuple(map(self._value, setting.tools))),
+            setting=setting and replace(setting, tools=tuple(map(self._definition, setting.tools))),
         )
 
     def _watched_call(self, call: ToolCall) -> ToolCall:
-        arguments = self._value(call.arguments)
+        arguments = self._value(call.arguments, "arguments")
         if isinstance(arguments, dict):
             arguments = {name: self._text(item) if type(item) is str else item for name, item in arguments.items()}
             if any(map(PLACE.fullmatch, arguments)):
-                arguments = WatchedArguments([(Watched(name, self._watch), item) for name, item in arguments.items()])
+                arguments = WatchedArguments(
+                    [(self._opening(name, "arguments"), item) for name, item in arguments.items()]
+                )
         return replace(call, name=self._text(call.name), arguments=arguments, id=self._id(call.id))
 
     def _text(self, text: str) -> str:
@@ -106,11 +108,29 @@ class WatchingPrinter(RecordingPrinter):
     def _id(self, text: str | None) -> str | None:
         return text and (Watched(text, self._watch, is_id=True) if PLACE.fullmatch(text) else self._text(text))
 
-    def _value(self, value: Any) -> Any:
+    def _opening(self, word: str, part: Part) -> Watched:
+        return Watched(word, Opening(self._watch, part))
+
+    def _definition(self, tool: Any) -> Any:
+        """A stand-in for a definition; what its fields hold are texts under watch, too."""
+        tool = self._value(tool, "definitions")
+        fields = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(fields, dict):
+            return tool
+        watched = {
+            name: self._opening(item, "definitions") if _is_word(item) else item for name, item in fields.items()
+        }
+        return {**tool, "function": watched}
+
+    def _value(self, value: Any, part: Part) -> Any:
         """Stand-ins under watch, wherever they are; everything else as it is."""
         word = value.word if isinstance(value, StandIn) else value
-        if isinstance(word, str) and PLACE.fullmatch(word) and (number := number_at(word)) in self._examples:
-            return WatchedObject(word, self._watch, number, self._examples[number])
+        if _is_word(word) and (number := number_at(word)) in self._examples:
+            return WatchedObject(word, self._watch, number, part, self._examples[number])
         if isinstance(value, Mapping):
-            return {name: self._value(item) for name, item in value.items()}
+            return {name: self._value(item, part) for name, item in value.items()}
         return value
+
+
+def _is_word(value: Any) -> bool:
+    return type(value) is str and PLACE.fullmatch(value) is not None
