@@ -36,12 +36,12 @@ class Depth:
 
     def deeper(self, opened: Collection[Part]) -> Depth:
         """The next depth, where the template looks into these."""
-        given: dict[str, Any] = {"arguments": self.arguments, "definitions": self.definitions}
-        next_of = {"whole": "items", "items": "names"}, {"whole": "fields", "fields": "exact"}
-        for part, steps in zip(given, next_of, strict=True):
-            if part in opened:
-                given[part] = steps.get(given[part], given[part])
-        return Depth(**given)
+        arguments, definitions = self.arguments, self.definitions
+        if "arguments" in opened:
+            arguments = "items" if arguments == "whole" else "names"
+        if "definitions" in opened:
+            definitions = "fields" if definitions == "whole" else "exact"
+        return Depth(arguments=arguments, definitions=definitions)
 
 
 class _HasNone(Exception):
@@ -108,9 +108,7 @@ def _arguments(call: ToolCall, depth: Depth, values: list[Any]) -> Hashable:
             values.append(name)
         else:
             found.append(_exactly(name))
-        if _is_value(value):
-            values.append(value)
-        found.append(type(value).__name__ if _is_value(value) else (_exactly(value),))
+        found.append(_kind(value, values))
     return depth.arguments, tuple(found)
 
 
@@ -126,12 +124,17 @@ def _setting(setting: Setting, depth: Depth, values: list[Any]) -> Hashable:
         if inner is None or depth.definitions == "whole":
             values.append(inner or tool)
             found.append(inner is None)
-            continue
-        for name, value in inner.items():
-            if _is_value(value):
-                values.append(value)
-            found.append((_exactly(name), type(value).__name__ if _is_value(value) else (_exactly(value),)))
+        else:
+            found.append(tuple((_exactly(name), _kind(value, values)) for name, value in inner.items()))
     return depth.definitions, arguments, tuple(found)
+
+
+def _kind(value: Any, values: list[Any]) -> Hashable:
+    """What a shape knows of something that is put to the values; or all of it."""
+    if not _is_value(value):
+        return (_exactly(value),)
+    values.append(value)
+    return type(value).__name__
 
 
 def _exactly(value: Any) -> str | bytes:
