@@ -128,7 +128,7 @@ class WatchingSandbox(ChatSandbox):
         parts = list(chunks)
         text = super().concat(map(unwatched, parts))
         watched = next((part for part in parts if isinstance(part, Watched)), None)
-        return text if watched is None else Watched(text, watched.watch, is_joined=True)
+        return text if watched is None else watched.within(text)
 
     def charge(self, value: Any) -> Any:
         """Count a value, without asking one under watch for its length."""
