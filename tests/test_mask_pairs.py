@@ -26,6 +26,7 @@ from mask_pairs import (
     shaped,
     with_a_telling_id,
 )
+from planned import Compared
 from weft.data.control import ControlTokens, Span
 from weft.data.derive import derive
 from weft.data.jinja import JinjaTemplate
@@ -205,3 +206,6 @@ def test_an_answer_that_opens_the_conversation_where_no_prompt_can_be_printed() 
         ("A<|im_end|>", True),
     ]
     assert second.rendered.segments[-1].text == "B<|im_end|>"
+    compared = Compared(printer, pair.control)
+    assert compared.goes_by_plan([A("why"), U("R"), A("so")])
+    assert compared.agrees([A("why"), U("R"), A("so")])
