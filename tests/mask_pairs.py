@@ -14,6 +14,11 @@ from weft.data.printer import Printer
 from weft.data.turns import Chat
 from weft.types import Message, Setting, ToolCall
 
+KIMI = tokens(
+    "<|im_end|> [EOS]",
+    "<|im_system|> <|im_user|> <|im_assistant|> <|im_middle|> <|tool_calls_section_begin|> <|tool_calls_section_end|> "
+    "<|tool_call_begin|> <|tool_call_end|> <|tool_call_argument_begin|>",
+)
 PAIRS: dict[str, FakeTokenizer] = {
     "chatml_tools": tokens("<|im_end|> <|endoftext|>", "<|im_start|>"),
     "llama31": tokens(
@@ -85,11 +90,8 @@ PAIRS: dict[str, FakeTokenizer] = {
         "<|inner_prefix|> <|inner_suffix|>",
         bos="<s>",
     ),
-    "kimi": tokens(
-        "<|im_end|> [EOS]",
-        "<|im_system|> <|im_user|> <|im_assistant|> <|im_middle|> <|tool_calls_section_begin|> <|tool_calls_section_end|> "
-        "<|tool_call_begin|> <|tool_call_end|> <|tool_call_argument_begin|>",
-    ),
+    "kimi": KIMI,
+    "kimi_thinking": KIMI,
     "standing_prompt": tokens(
         "<|/turn|>",
         "<|turn|> <|bot|> <|user|> <|system|> <|plan|> <|/plan|> <|say|> <|/say|> <|act|> <|/act|> <|result|> <|/result|>",
@@ -134,10 +136,15 @@ PAIRS: dict[str, FakeTokenizer] = {
     "words_put_in": tokens("</s>"),
     "words_left_out": tokens("</s>"),
     "gemma4": tokens("<turn|> <eos>", '<|turn> <|channel> <channel|> <|tool_call> <tool_call|> <|"|>', bos="<bos>"),
+    "minimax_m2": tokens("[e~[", "]~!b[ ]~b]"),
+    "nemotron3": tokens("<|im_end|> </s>", "<|im_start|>"),
+    "llava": tokens("</s>", "<image>", bos="<s>"),
+    "dbrx": tokens("<|im_end|> <|endoftext|>", "<|im_start|>"),
+    "longcat": tokens("</longcat_s>", "<longcat_think> </longcat_think> <longcat_tool_call> </longcat_tool_call>"),
 }
 TEXT_ONLY = {
     *("gemma3", "phi4", "idefics", "command_a", "olmo2", "falcon", "minicpm"),
-    *("last_open", "question_asks", "orion"),
+    *("last_open", "question_asks", "orion", "llava", "dbrx"),
 }
 """Which print no calls of tools."""
 
@@ -271,7 +278,7 @@ READY = {family: _pair(family) for family in PAIRS}
 
 def shaped(family: str, shape: str) -> list[Message]:
     """A conversation of that shape; the ids of its calls name their tools where the family prints those alone."""
-    return list(map(with_a_telling_id, SHAPES[shape])) if family == "kimi" else SHAPES[shape]
+    return list(map(with_a_telling_id, SHAPES[shape])) if PAIRS[family] is KIMI else SHAPES[shape]
 
 
 def with_a_telling_id(message: Message) -> Message:

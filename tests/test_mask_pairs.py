@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from mask_pairs import (
+    KIMI,
     PAIRS,
     READY,
     SHAPES,
@@ -25,8 +26,12 @@ from mask_pairs import (
     shaped,
     with_a_telling_id,
 )
+from planned import Compared
 from weft.data.control import ControlTokens, Span
-from weft.data.printer import Variant
+from weft.data.derive import derive
+from weft.data.jinja import JinjaTemplate
+from weft.data.printer import Printer, Variant
+from weft.data.turns import Chat
 from weft.errors import TemplateError
 from weft.types import Message
 
@@ -101,7 +106,11 @@ def _end_of_stop(pair: Pair, text: str, end: int) -> int:
 
 def _end_of_prompt(pair: Pair, before: list[Message], text: str, tagged: Span, variants: dict[int, Variant]) -> int:
     """Where the model takes over in a tagged turn, whose first part the prompt may print (a block of reasoning, or its tag)."""
-    prompt = pair.plain.prompt(before, variants.get(len(before), ()))
+    try:
+        prompt = pair.plain.prompt(before, variants.get(len(before), ()))
+    except TemplateError:
+        assert not before
+        return tagged[0]
     return len(prompt) if text.startswith(prompt) and tagged[0] < len(prompt) <= tagged[1] else tagged[0]
 
 
@@ -156,7 +165,7 @@ def test_every_pair_is_tried_on_enough_shapes(family: str) -> None:
 def test_delimiters_in_what_is_said(family: str, place: str) -> None:
     for delimiter in sorted(PAIRS[family].control):
         messages = WITH_DELIMITERS[place](delimiter)
-        if family == "kimi":
+        if PAIRS[family] is KIMI:
             messages = list(map(with_a_telling_id, messages))
         if family in TEXT_ONLY and any(message.tool_calls for message in messages):
             continue
@@ -171,3 +180,32 @@ def test_answers_in_a_row_are_two_where_their_closing_token_is_no_stop(family: s
     bare = replace(pair, control=ControlTokens(pair.control.control, {"<other>"}))
     segments = [example.rendered.segments for example in bare.derived(messages)]
     assert segments == [example.rendered.segments for example in pair.derived(messages)]
+
+
+OPENED = {
+    "an answer first": [A("A"), U("Q"), A("B")],
+    "an answer behind the system message": [S("S"), A("A"), U("Q"), A("B")],
+}
+
+
+@pytest.mark.parametrize("shape", OPENED)
+@pytest.mark.parametrize("family", ["dbrx", "chatml_tools", "llava"])
+def test_an_answer_to_no_question(family: str, shape: str) -> None:
+    """Some templates print their prompt behind questions only, or fail where there is no message."""
+    check(family, OPENED[shape])
+
+
+def test_an_answer_that_opens_the_conversation_where_no_prompt_can_be_printed() -> None:
+    pair = READY["chatml_tools"]
+    source = "{%- if messages[0]['role'] == 'other' %}{% endif %}" + pair.plain.template.source
+    printer = Printer(JinjaTemplate(source, "asks for the first message"), bos="", eos="")
+    (first, second) = derive(Chat(printer, pair.control, [A("A"), U("Q"), A("B")]))
+    assert first.rendered.notes == ("prompt-mismatch",)
+    assert [(segment.text, segment.trained) for segment in first.rendered.segments] == [
+        ("<|im_start|>assistant\n", False),
+        ("A<|im_end|>", True),
+    ]
+    assert second.rendered.segments[-1].text == "B<|im_end|>"
+    compared = Compared(printer, pair.control)
+    assert compared.goes_by_plan([A("why"), U("R"), A("so")])
+    assert compared.agrees([A("why"), U("R"), A("so")])

@@ -32,7 +32,10 @@ def test_edges_of_control_tokens() -> None:
     assert not edges.may_cross([f"<|a|>{word(0)}<|a|>"], ["x"], [0])
     assert edges.may_cross([f"[{word(0)}"], [5], [])
     assert not edges.may_cross([f"[{word(0)}"], [{"a": 1}], [])
-    assert Edges(["<{>"]).may_cross([], [{"a": 1}], [])
+    brackets = Edges(["<{>", "]~b]"])
+    assert brackets.may_cross([f"<{word(0)}"], [{"a": 1}], [])
+    assert brackets.may_cross([f" {word(0)}~b] "], [[1]], [])
+    assert not brackets.may_cross([f"<t>{word(0)}</t>"], [{"a": 1}], [])
 
 
 def test_control_tokens_in_json() -> None:

@@ -69,6 +69,7 @@ BY_PLAN = (
         "mistral_v3",
     ),
     *("glm4", "glm45", "gpt_oss_tools", "granite", "cohere", "apertus", "exaone4", "gemma4", "kimi", "kimi_k3"),
+    *("kimi_thinking", "minimax_m2"),
 )
 
 

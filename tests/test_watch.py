@@ -129,11 +129,16 @@ LOOKING = {
     "a key": "{{ {'hello': 'X'}[m.content] }}{{ m.content }}",
     "an attribute's name": "{{ [][m.content] }}{{ m.content }}",
     "numbers": "{{ 'X' if m.content|int }}{{ m.content }}",
+    "an attribute that begins so": "{{ 'X' if [m]|selectattr('content', 'lower')|list }}{{ m.content }}",
+    "a part of an attribute": "{{ 'X' if [m]|selectattr('content.0', 'eq', 'h')|list }}{{ m.content }}",
+    "attributes that are chosen by a value": "{{ [m]|selectattr(m.content)|list|length }}{{ m.content }}",
     "groups": "{% for _, each in messages|groupby('content') %}{{ each[0].content }}{% endfor %}",
     "equal contents": "{{ 'X' if loop.changed(m.content) }}{{ m.content }}",
     "trimming more than white space": "{{ m.content.strip('.') }}",
-    "joined texts": "{{ 'X' if (m.role ~ m.content) == 'userhello' }}{{ m.content }}",
-    "a block": "{% set x %}{{ m.content }}{% endset %}{{ 'X' if 'b' in x }}{{ x }}",
+    "white space where two texts are joined": "{% set x = m.role ~ m.content %}{{ 'X' if 'r\n' in x }}{{ x }}",
+    "… at the end": "{% set x = m.content ~ m.role %}{{ x.replace(' u', '') }}",
+    "both of two values that are joined": "{% set x = m.content ~ m.content %}{{ 'X' if 'ab' in x }}{{ x }}",
+    "a joined text as JSON": "{{ (m.role ~ m.content) | tojson }}",
     "unpacking": "{% set a, b = m.content, 1 %}{{ a|upper|lower }}",
 }
 
@@ -154,7 +159,14 @@ ASKING = {
     "{% if m.content is not none and m.content %}{{ m.content }}{% endif %}": (),
     "{% set x = namespace(y=m.content) %}{{ x.y }}": (),
     "{% call(x) say() %}{{ x }}{% endcall %}": (),
+    "{% for x in [m] | selectattr('role', 'equalto', 'user') %}{{ x.content }}{% endfor %}": (),
+    "{% for x in [m] | rejectattr('content', 'in', ['a b']) | map(attribute='content') %}{{ x }}{% endfor %}": ("a b",),
     "{% set x %}{{ m.content }}{% endset %}{{ x }}": (),
+    "{% set x %}{{ m.content }}{% endset %}{{ 'X' if 'b' in x }}{{ x }}": ("b",),
+    "{% set x = '' %}{% set x = x + m.content + '' %}{{ (x ~ '').endswith('/no') }}{{ x }}": ("/no",),
+    "{% set x = '<t></t>' ~ m.content %}{{ x.split('</t>')[-1] | trim if '</t>' in x }}": ("</t>",),
+    "{% set x = m.role ~ m.content %}{{ x.startswith('user<t>') }}{{ x.strip('\n') }}": ("<t>",),
+    "{{ 'X' if (m.role ~ m.content) == 'userhello' }}{{ m.content }}": ("hello",),
     "{{ m.content.split('</think>')[-1].lstrip('\n') }}": ("</think>",),
     "{{ m.content.replace('<s>', '') }}": ("<s>",),
     "{{ 'X' if '<' in m.content }}{{ m.content }}": ("<",),
@@ -197,8 +209,6 @@ def _sources() -> dict[str, str]:
 
 
 SOURCES = _sources()
-NOT_PROVED = "pairs/compared"
-"""It looks into what is said."""
 
 
 @pytest.mark.usefixtures("hardly_any_trial")
@@ -216,7 +226,7 @@ def test_real_templates_are_proved_and_plans_are_the_derivation(name: str) -> No
         plans = compared.planner._plans.items()
         is_proved.append(any(plan and plan.proof for (_, shape), plan in plans if shape == roles))
     assert compared.planner.disproved is None
-    assert is_proved[0] is (name != NOT_PROVED)
+    assert is_proved[0]
 
 
 FORCED = (

@@ -37,7 +37,8 @@ def trials_of(printer: Printer, derived: Sequence[Derived], messages: Sequence[M
         if message.role == "assistant":
             yield number, None, Pattern(printer.dialogue(messages[:number]))
     for count, variant in dict.fromkeys(prompt for one in derived for prompt in one.prompts):
-        yield count, variant, Pattern(printer.prompt(messages[:count], variant))
+        if count:  # nothing that is said stands before an answer that opens the conversation
+            yield count, variant, Pattern(printer.prompt(messages[:count], variant))
 
 
 @dataclass(kw_only=True)

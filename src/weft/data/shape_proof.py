@@ -196,9 +196,8 @@ class Edges:
             values: of a conversation of the same shape.
             without_place: the numbers of texts that the derivation does not look for.
         """
-        if self._has_brackets and any(isinstance(value, list | dict) for value in values):
-            return True
-        numbers = {*without_place, *(n for n, value in enumerate(values) if isinstance(value, int | float))}
+        kinds = (int, float, list, dict) if self._has_brackets else (int, float)
+        numbers = {*without_place, *(n for n, value in enumerate(values) if isinstance(value, kinds))}
         return any(
             text[max(0, place.start() - end) : place.start()] in self._begun
             or text[place.end() : place.end() + end] in self._ended

@@ -62,11 +62,30 @@ def place(chat: Chat, turn: Turn) -> PlacedTurn:
         if start is None or start <= placed.start:
             return placed
         return _mismatched(chat, turn, turn.prompt, replace(placed, start=start, variant=()))
+    if turn.first == 0 and (opening := _opening(chat, turn)):
+        return opening
     spliced = _splice(chat, turn) or _splice_behind_trailer(chat, turn) or _splice_behind_same_header(chat, turn)
     if spliced is not None:
         return spliced
     prompt = chat.prompt(turn.first)
     return _mismatched(chat, turn, prompt, _cut_at_mismatch(chat, turn, prompt))
+
+
+def _opening(chat: Chat, turn: Turn) -> PlacedTurn | None:
+    """For templates that print no prompt for no messages, but an answer that opens a conversation; None where they do not so.
+
+    The answer begins as it does behind a question. No server asks for it, so that there is no prompt to follow.
+    """
+    try:
+        chat.prompt(0)
+    except TemplateError:
+        start = _start_after_one_question(chat, turn)
+        if start is not None:
+            contents = chat.contents(turn.last + 1, turn.dialogue)
+            return _mismatched(
+                chat, turn, "", PlacedTurn(text=turn.dialogue, start=start, contents=contents, variant=())
+            )
+    return None
 
 
 def _mismatched(chat: Chat, turn: Turn, prompt: str, cut: PlacedTurn) -> PlacedTurn:
@@ -167,7 +186,7 @@ def _snapped(starts: Span, length: int, indivisible: Sequence[Sequence[Span]]) -
 
 def _start_after_one_question(chat: Chat, turn: Turn) -> int | None:
     """Where the answer begins if it is printed as behind a single question; None where it is not."""
-    if turn.first < 2:
+    if turn.first == 1 and chat.messages[0].role == "user":  # that is a single question
         return None
     answered = [question_before(chat.messages), *chat.messages[turn.first : turn.last + 1]]
     alone = replace(chat, messages=answered, mismatch="template")  # whatever is made of it, it begins at the same place

@@ -140,13 +140,16 @@ def is_out_of_reach(chat: Chat, turn: Turn, text: str, answer_start: int) -> boo
     """Whether a model that is fed the turn's prompt does not get as far as its answer, which ``text`` prints there.
 
     So it is where an answer follows another, and the prompt ends with that one or with what closes it: generation would have
-    stopped there, and the template itself goes on from there.
+    stopped there, and the template itself goes on from there. So it is, too, where an answer follows no question, and the
+    template prints its generation prompt behind questions only.
     """
     assert turn.prompt is not None
     if chat.stops_between(text, len(turn.prompt), answer_start):
         return True
-    follows_answer = turn.first > 0 and chat.messages[turn.first - 1].role == "assistant"
-    return follows_answer and (turn.prompt == chat.history(turn.first) or _precedes_a_question(chat, turn))
+    last = chat.messages[turn.first - 1].role if turn.first else "system"
+    if last in ("user", "tool"):
+        return False
+    return turn.prompt == chat.history(turn.first) or (last == "assistant" and _precedes_a_question(chat, turn))
 
 
 def _precedes_a_question(chat: Chat, turn: Turn) -> bool:

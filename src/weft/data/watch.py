@@ -90,12 +90,14 @@ _OF_KINDS = frozenset(
 )
 _OF_KINDS |= {"sequence", "string", "true", "undefined"}
 """Tests of what a value is, whatever it says."""
+_CHOOSING = frozenset({"rejectattr", "selectattr"})
+"""Filters of lists that do nothing with the items but to test an attribute of each."""
 _SEEN = frozenset({"!=", "==", "eq", "equalto", "in", "ne"})
 """Tests that a text under watch sees itself."""
 
 
-class _Attributes(Iterator[Any]):
-    """What the filter ``map`` makes of a list: an attribute of each of its items."""
+class _Stream(Iterator[Any]):
+    """What a filter makes of a list one by one: those of its items that a test chooses, or an attribute of each."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items = iter(items)
@@ -128,7 +130,7 @@ class WatchingSandbox(ChatSandbox):
         parts = list(chunks)
         text = super().concat(map(unwatched, parts))
         watched = next((part for part in parts if isinstance(part, Watched)), None)
-        return text if watched is None else Watched(text, watched.watch, is_joined=True)
+        return text if watched is None else watched.within(text)
 
     def charge(self, value: Any) -> Any:
         """Count a value, without asking one under watch for its length."""
@@ -176,9 +178,12 @@ class WatchingSandbox(ChatSandbox):
                 return _OF_TEXTS[name](value, *others)
             if name in ("default", "d") and isinstance(value, Watched | WatchedObject):
                 return value
-            if name == "map" and isinstance(value, list | tuple) and not others and kwargs.keys() == {"attribute"}:
-                return _Attributes(limited(*args, **kwargs))
-            if name == "list" and isinstance(value, _Attributes):
+            is_list = isinstance(value, list | tuple | _Stream)
+            if name == "map" and is_list and not others and kwargs.keys() == {"attribute"}:
+                return _Stream(limited(*args, **kwargs))
+            if name in _CHOOSING and is_list and not kwargs:
+                return _Stream(limited(*args))
+            if name == "list" and isinstance(value, _Stream):
                 return list(value)
             if name == "tojson" and (watch := watch_of(value)):
                 _look_for_watched((others, kwargs))
@@ -205,7 +210,7 @@ def _tested(name: str, test: Callable[..., bool], *args: Any) -> bool:
         return test(unwatched(args[0]))
     if name in _OF_KINDS and isinstance(args[0], WatchedObject):
         return test(args[0].example)
-    if name not in _OF_KINDS | _SEEN or isinstance(args[0], WatchedLength | _Attributes):
+    if name not in _OF_KINDS | _SEEN or isinstance(args[0], WatchedLength | _Stream):
         _look_for_watched(args)
     return test(*args)
 

@@ -27,8 +27,7 @@ class Watched(str):
         Args:
             text: with stand-ins for values in it, of which none is empty. Beside words there is no white space at their ends.
             watch: is told what the template learns of them.
-            is_joined: whether a template put it together: then all that it may do with the text is to print it, or to leave out
-                characters at its ends.
+            is_joined: whether a template put it together: then there may be white space at the ends of values beside words.
             is_id: whether it is a value whose length many records have.
         """
         made = super().__new__(cls, text)
@@ -42,10 +41,10 @@ class Watched(str):
         return True
 
     def __add__(self, other: str) -> str:
-        return Watched(unwatched(self) + unwatched(other), self.watch, is_joined=True)
+        return self.within(unwatched(self) + unwatched(other))
 
     def __radd__(self, other: str) -> str:
-        return Watched(unwatched(other) + unwatched(self), self.watch, is_joined=True)
+        return self.within(unwatched(other) + unwatched(self))
 
     def __contains__(self, text: object) -> bool:
         return self._holds(text)
@@ -113,6 +112,10 @@ class Watched(str):
         self._holds(old)
         return self._part(unwatched(self).replace(old, new, count))
 
+    def within(self, text: str) -> Watched:
+        """A text that a template puts together of this one and others: this one, if they are empty."""
+        return self if text == unwatched(self) else Watched(text, self.watch, is_joined=True)
+
     def measured(self) -> int | WatchedLength:
         """Its length."""
         if not self.is_id:
@@ -137,8 +140,8 @@ class Watched(str):
             compared: a text with which it is compared. That is no matter of white space that may be beside a value.
         """
         words = PLACE.split(unwatched(self))
-        if compared is not None and SPACE in words:
-            if compared != compared.strip():
+        if compared is not None and SPACE in unwatched(self):
+            if self.is_joined or compared != compared.strip():
                 self.watch.look()
             words = [each.strip(SPACE) for each in words]
         return words, [number_at(place[0]) for place in PLACE.finditer(unwatched(self))]
@@ -151,11 +154,11 @@ class Watched(str):
 
     def _holds(self, text: object) -> bool:
         """Whether ``text`` is among its words: elsewhere it is not, which is noted."""
-        if self.is_joined or type(text) is not str or not text:
+        if type(text) is not str or not text:
             self.watch.look()
         words, values = self._words_and_values(text)
         found = sum(each.count(text) for each in words)
-        if found != unwatched(self).count(text) or _may_cross(text, words):
+        if found != unwatched(self).count(text) or self._may_cross(text, words):
             self.watch.look()
         for number in values:
             self.watch.lacks(number, text)
@@ -163,7 +166,7 @@ class Watched(str):
 
     def _is_not(self, other: str) -> None:
         """It is no such text."""
-        if self.is_joined or type(other) is not str:
+        if type(other) is not str:
             self.watch.look()
         words, values = self._words_and_values(other)
         inner = other[len(words[0]) : len(other) - len(words[-1])]
@@ -186,24 +189,28 @@ class Watched(str):
             return False
         if rest[0].isspace():
             self.watch.trims(values[0])
-        elif plain.startswith(text) or _may_cross(rest, ["", *words[1:]]):
+        elif plain.startswith(text) or self._may_cross(rest, ["", *words[1:]]):
             self.watch.look()
         else:
             self.watch.lacks(values[0], rest[::-1] if backwards else rest)
         return False
 
+    def _may_cross(self, text: str, words: Sequence[str]) -> bool:
+        """Whether ``text`` may stand in part in these words, and in part in a value between them."""
+        return _may_cross(text, words, have_space=self.is_joined)
+
     def _alternatives(self, texts: Any, places: tuple[Any, ...]) -> tuple[str, ...]:
         found = texts if isinstance(texts, tuple) else (texts,)
-        if places or self.is_joined or any(type(text) is not str for text in found):
+        if places or any(type(text) is not str for text in found):
             self.watch.look()
         return found
 
     def _trimmed(self, characters: str | None, *ends: int) -> str:
         """The plain text, which is trimmed at these ends: nothing of a value."""
-        if self.is_joined or (characters is not None and not characters.isspace()):
+        if characters is not None and not characters.isspace():
             self.watch.look()
         words, values = self._words_and_values()
-        if SPACE in words and characters is not None:
+        if SPACE in unwatched(self) and (self.is_joined or characters is not None):
             self.watch.look()
         for end in ends:
             if not words[end].strip(characters):
@@ -266,16 +273,24 @@ def _is_negative(number: object) -> bool:
     return type(number) is int and number < 0
 
 
-def _may_cross(text: str, words: Sequence[str]) -> bool:
-    """Whether ``text`` may stand in part in these words, and in part in a value between them."""
+def _may_cross(text: str, words: Sequence[str], *, have_space: bool) -> bool:
+    """Whether ``text`` may stand in part in these words, and in part in a value between them.
+
+    Args:
+        text: what is searched.
+        words: before, between and behind the values.
+        have_space: whether there may be white space at the ends of the values.
+    """
     last = len(words) - 2
 
     def borders() -> Iterator[bool]:
         for number, (before, behind) in enumerate(pairwise(words)):
             for cut in range(1, len(text)):
                 start, rest = text[:cut], text[cut:]
-                yield not rest[0].isspace() and (before.endswith(start) or (number > 0 and start.endswith(before)))
-                yield not start[-1].isspace() and (
+                yield (have_space or not rest[0].isspace()) and (
+                    before.endswith(start) or (number > 0 and start.endswith(before))
+                )
+                yield (have_space or not start[-1].isspace()) and (
                     behind.startswith(rest) or (number < last and rest.startswith(behind))
                 )
 
