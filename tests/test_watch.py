@@ -318,6 +318,7 @@ NOT_KNOWN = {
     "a place": ("{{ m.content.find('</think>') }}", "@</think>"),
     "more than any length": ("{{ 'X' if m.content | length > 1 }}", "@"),
     "a length": ("{{ m.content | length }}", "@"),
+    "an attribute of a length": ("{{ 'X' if (m.content | length).real == 4 }}", "@"),
     "a length as JSON": ("{{ [m.content | length, m.content] | tojson }}", "@"),
     "the kind of a length": ("{{ 'X' if m.content | length is sameas 5 }}", "@"),
     "the text of attributes": ("{{ [m] | map(attribute='content') | join }}", "@"),

@@ -228,6 +228,9 @@ class WatchedLength:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
+    def __getattr__(self, name: str) -> Any:
+        return self._watch.look()
+
     def __bool__(self) -> bool:
         return True
 
