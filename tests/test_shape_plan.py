@@ -136,6 +136,25 @@ def test_white_space_that_a_template_trims_is_no_shape_of_its_own(space: str) ->
     assert compared.agrees([U("q"), A("a"), U("r"), A(space)])
 
 
+@pytest.mark.parametrize(
+    ("token", "question", "answer"),
+    [
+        ("\n\nHuman:", "\n\n{} q", "a"),
+        ("so: \n", "{} \n", "a"),
+        ("\n\nHuman:", "q", "<think>w</think>\n\n{} a"),
+        ("</think>Human:", "q", "<think>w</think>{} a"),
+    ],
+)
+def test_control_tokens_that_begin_or_end_in_white_space_or_tags(token: str, question: str, answer: str) -> None:
+    control = ControlTokens(frozenset({"<|im_start|>", "<|im_end|>", token}), frozenset({"<|im_end|>"}))
+    source = USUAL.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1].lstrip('\\n') }}")
+    compared = Compared(Printer(JinjaTemplate(source, "template"), bos="", eos=""), control)
+    assert compared.goes_by_plan([U("q"), A("a")])
+    assert compared.goes_by_plan([U(question.format("well")), A(answer.format("well"))])
+    said = token.removeprefix("</think>").strip()
+    assert compared.agrees([U(question.format(said)), A(answer.format(said))])
+
+
 def message_of(said: tuple[str, str]) -> Message:
     content, role = said
     return U(content) if role == "u" else A(content)
