@@ -104,6 +104,20 @@ def test_plans_for_white_space_reasoning_and_equal_contents_are_the_derivation(f
         assert [name for name in closely if not by_plan[name]] == []
 
 
+@pytest.mark.parametrize(("reasoning", "answer"), [("b", "a"), ("why " * 20, "so"), ("hm", "so it is, " * 9)])
+def test_a_call_beside_reasoning_and_an_answer_of_any_length_drops_nothing(reasoning: str, answer: str) -> None:
+    pair = READY["qwen3_thinking"]
+    compared = Compared(pair.plain, pair.control)
+
+    def record(reasoning: str, answer: str) -> list[Message]:
+        return [U("Rain?"), A(f"<think>\n{reasoning}\n</think>\n\n{answer}", FUNCTION), T("21", 1), A("No.")]
+
+    assert compared.goes_by_plan(record("some words", "more words"))
+    assert compared.agrees(record(reasoning, answer))
+    (derived,) = pair.derived(record(reasoning, answer))
+    assert derived.rendered.notes == ()
+
+
 def always_asking(family: str) -> Printer:
     """That family's template, which prints its generation prompt behind every conversation."""
     source = re.sub(r"\badd_generation_prompt\b(?! is)", "true", READY[family].plain.template.source)

@@ -108,7 +108,9 @@ def locate(
             own = {string.path: string for string in strings if string.index == index}
             printed = _printed(messages[index], text, own, found)
             if printed is not None:
-                (located if all(piece.is_whole for piece in printed.pieces) else in_part).setdefault(index, printed)
+                (located if _is_found(messages[index], printed, own[CONTENT], found) else in_part).setdefault(
+                    index, printed
+                )
     return in_part | located
 
 
@@ -135,6 +137,12 @@ def _printed(
     places = [places for string in needed for places in found.get(string, {}).values()]
     pieces = sorted((piece for each in places for piece in each), key=lambda piece: piece.start)
     return Printed(tuple(pieces), is_complete=is_shown and all(places))
+
+
+def _is_found(message: Message, printed: Printed, content: _String, found: Mapping[_String, _Places]) -> bool:
+    """Whether nothing is left to look for: a content whose middle is not printed (calls stand in for it) may be printed in part."""
+    is_seen = any(found.get(content, {}).values()) or content.spans == reasoning_apart(message)
+    return is_seen and all(piece.is_whole for piece in printed.pieces)
 
 
 def _shows_end(message: Message, span: Span, places: _Places) -> bool:
