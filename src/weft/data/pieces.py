@@ -140,7 +140,7 @@ def _printed(
 
 
 def _is_found(message: Message, printed: Printed, content: _String, found: Mapping[_String, _Places]) -> bool:
-    """Whether nothing is left to look for: a content whose middle is not printed (calls stand in for it) may be printed in part."""
+    """Whether nothing is left to look for. Parts of a content whose middle is not printed, as calls stand in for it, may be."""
     is_seen = any(found.get(content, {}).values()) or content.spans == reasoning_apart(message)
     return is_seen and all(piece.is_whole for piece in printed.pieces)
 

@@ -265,6 +265,15 @@ class WatchedLength:
         return True
 
 
+def _counting(self: WatchedLength, *_: Any) -> Any:
+    return self._watch.look()
+
+
+for _name in dir(int):
+    if _name.startswith("__") and _name not in WatchedLength.__dict__ and _name not in dir(object):
+        setattr(WatchedLength, _name, _counting)
+
+
 def _is_negative(number: object) -> bool:
     return type(number) is int and number < 0
 
