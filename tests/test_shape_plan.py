@@ -104,7 +104,9 @@ def test_plans_for_white_space_reasoning_and_equal_contents_are_the_derivation(f
         assert [name for name in closely if not by_plan[name]] == []
 
 
-@pytest.mark.parametrize(("reasoning", "answer"), [("b", "a"), ("why " * 20, "so"), ("hm", "so it is, " * 9)])
+@pytest.mark.parametrize(
+    ("reasoning", "answer"), [("b", "a"), ("hm, " * 20 + "why", "so"), ("hm", "so " * 30 + "be it")]
+)
 def test_a_call_beside_reasoning_and_an_answer_of_any_length_drops_nothing(reasoning: str, answer: str) -> None:
     pair = READY["qwen3_thinking"]
     compared = Compared(pair.plain, pair.control)
@@ -167,6 +169,16 @@ def test_control_tokens_that_begin_or_end_in_white_space_or_tags(token: str, que
     assert compared.goes_by_plan([U(question.format("well")), A(answer.format("well"))])
     said = token.removeprefix("</think>").strip()
     assert compared.agrees([U(question.format(said)), A(answer.format(said))])
+
+
+@pytest.mark.parametrize(("reasoning", "answer"), [("why", "so " * 30 + "be it"), ("hm, " * 20 + "why", "so")])
+def test_reasoning_that_is_printed_twice_is_derived_in_full(reasoning: str, answer: str) -> None:
+    tokens = frozenset({"<|im_start|>", "<|im_end|>", "<think>", "</think>"})
+    source = USUAL.replace("{{ m.content }}", "{{ m.content.split('</think>')[0] ~ m.content }}")
+    printer = Printer(JinjaTemplate(source, "template"), bos="", eos="")
+    compared = Compared(printer, ControlTokens(tokens, frozenset({"<|im_end|>"})))
+    for why, so in (*((f"why {number}", f"so {number}") for number in range(9)), (reasoning, answer)):
+        assert compared.agrees([U("q"), A(f"<think>{why}</think>{so}"), U("r"), A("s")])
 
 
 def message_of(said: tuple[str, str]) -> Message:

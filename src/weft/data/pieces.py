@@ -141,7 +141,7 @@ def _printed(
 
 def _is_found(message: Message, printed: Printed, content: _String, found: Mapping[_String, _Places]) -> bool:
     """Whether nothing is left to look for. Parts of a content whose middle is not printed, as calls stand in for it, may be."""
-    is_seen = any(found.get(content, {}).values()) or content.spans == reasoning_apart(message)
+    is_seen = any(found.get(content, {}).values()) or reasoning_apart(message) in ((), content.spans)
     return is_seen and all(piece.is_whole for piece in printed.pieces)
 
 
