@@ -315,6 +315,17 @@ def test_an_answer_of_reasoning_alone_that_is_left_out_is_named(roles: str) -> N
         leaves_out.examples(chat(roles, *contents))
 
 
+@pytest.mark.parametrize("answer", ["so", "so it is, " * 9])
+@pytest.mark.parametrize("reasoning", ["why", "because of that, " * 9])
+def test_a_template_that_prints_nothing_but_reasoning_leaves_the_answer_out(reasoning: str, answer: str) -> None:
+    only_reasons = from_source(
+        "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[0] }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    with pytest.raises(TemplateError, match=r"does not print the assistant message \(message 2\)"):
+        only_reasons.examples(chat("ua", "Q", f"<think>\n{reasoning}\n</think>\n\n{answer}"))
+
+
 def test_a_record_that_holds_every_private_use_character_is_refused() -> None:
     every = "".join(map(chr, range(0xF0000, 0xFFFFE)))
     for conversation in (chat("ua", every, "A "), chat("ua", "Q", every[:-1] + " ")):

@@ -105,6 +105,22 @@ def test_plans_for_white_space_reasoning_and_equal_contents_are_the_derivation(f
         assert [name for name in closely if not by_plan[name]] == []
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "answer"), [("b", "a"), ("hm, " * 20 + "why", "so"), ("hm", "so " * 30 + "be it")]
+)
+def test_a_call_beside_reasoning_and_an_answer_of_any_length_drops_nothing(reasoning: str, answer: str) -> None:
+    pair = READY["qwen3_thinking"]
+    compared = Compared(pair.plain, pair.control)
+
+    def record(reasoning: str, answer: str) -> list[Message]:
+        return [U("Rain?"), A(f"<think>\n{reasoning}\n</think>\n\n{answer}", FUNCTION), T("21", 1), A("No.")]
+
+    assert compared.goes_by_plan(record("some words", "more words"))
+    assert compared.agrees(record(reasoning, answer))
+    (derived,) = pair.derived(record(reasoning, answer))
+    assert derived.rendered.notes == ()
+
+
 def always_asking(family: str) -> Printer:
     """That family's template, which prints its generation prompt behind every conversation."""
     source = re.sub(r"\badd_generation_prompt\b(?! is)", "true", READY[family].plain.template.source)
@@ -135,6 +151,35 @@ def test_white_space_that_a_template_trims_is_no_shape_of_its_own(space: str) ->
     assert len(compared.planner._plans) == 1
     assert compared.agrees([U(space), A("a"), U("r"), A("b")])
     assert compared.agrees([U("q"), A("a"), U("r"), A(space)])
+
+
+@pytest.mark.parametrize(
+    ("token", "question", "answer"),
+    [
+        ("\n\nHuman:", "\n\n{} q", "a"),
+        ("so: \n", "{} \n", "a"),
+        ("\n\nHuman:", "q", "<think>w</think>\n\n{} a"),
+        ("</think>Human:", "q", "<think>w</think>{} a"),
+    ],
+)
+def test_control_tokens_that_begin_or_end_in_white_space_or_tags(token: str, question: str, answer: str) -> None:
+    control = ControlTokens(frozenset({"<|im_start|>", "<|im_end|>", token}), frozenset({"<|im_end|>"}))
+    source = USUAL.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1].lstrip('\\n') }}")
+    compared = Compared(Printer(JinjaTemplate(source, "template"), bos="", eos=""), control)
+    assert compared.goes_by_plan([U("q"), A("a")])
+    assert compared.goes_by_plan([U(question.format("well")), A(answer.format("well"))])
+    said = token.removeprefix("</think>").strip()
+    assert compared.agrees([U(question.format(said)), A(answer.format(said))])
+
+
+@pytest.mark.parametrize(("reasoning", "answer"), [("why", "so " * 30 + "be it"), ("hm, " * 20 + "why", "so")])
+def test_reasoning_that_is_printed_twice_is_derived_in_full(reasoning: str, answer: str) -> None:
+    tokens = frozenset({"<|im_start|>", "<|im_end|>", "<think>", "</think>"})
+    source = USUAL.replace("{{ m.content }}", "{{ m.content.split('</think>')[0] ~ m.content }}")
+    printer = Printer(JinjaTemplate(source, "template"), bos="", eos="")
+    compared = Compared(printer, ControlTokens(tokens, frozenset({"<|im_end|>"})))
+    for why, so in (*((f"why {number}", f"so {number}") for number in range(9)), (reasoning, answer)):
+        assert compared.agrees([U("q"), A(f"<think>{why}</think>{so}"), U("r"), A("s")])
 
 
 def message_of(said: tuple[str, str]) -> Message:

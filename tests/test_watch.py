@@ -328,6 +328,8 @@ NOT_KNOWN = {
     "a place": ("{{ m.content.find('</think>') }}", "@</think>"),
     "more than any length": ("{{ 'X' if m.content | length > 1 }}", "@"),
     "a length": ("{{ m.content | length }}", "@"),
+    "an attribute of a length": ("{{ 'X' if (m.content | length).real == 4 }}", "@"),
+    "what stands in a list in the place of a length": ("{{ 'X' if messages[m.content | length] is defined }}", "@"),
     "a length as JSON": ("{{ [m.content | length, m.content] | tojson }}", "@"),
     "the kind of a length": ("{{ 'X' if m.content | length is sameas 5 }}", "@"),
     "the text of attributes": ("{{ [m] | map(attribute='content') | join }}", "@"),

@@ -108,7 +108,9 @@ def locate(
             own = {string.path: string for string in strings if string.index == index}
             printed = _printed(messages[index], text, own, found)
             if printed is not None:
-                (located if all(piece.is_whole for piece in printed.pieces) else in_part).setdefault(index, printed)
+                (located if _is_found(messages[index], printed, own[CONTENT], found) else in_part).setdefault(
+                    index, printed
+                )
     return in_part | located
 
 
@@ -120,7 +122,7 @@ def _printed(
     That is the end of its content, where its calls of tools do not stand in for it, and what names the tool of each call.
     """
     content = strings[CONTENT]
-    is_shown = not content.spans or bool(found.get(content, {}).get(content.spans[-1]))
+    is_shown = not content.spans or _shows_end(message, content.spans[-1], found.get(content, {}))
     if not (is_shown or message.tool_calls):
         return None
     left_out: list[_String | None] = []
@@ -135,6 +137,23 @@ def _printed(
     places = [places for string in needed for places in found.get(string, {}).values()]
     pieces = sorted((piece for each in places for piece in each), key=lambda piece: piece.start)
     return Printed(tuple(pieces), is_complete=is_shown and all(places))
+
+
+def _is_found(message: Message, printed: Printed, content: _String, found: Mapping[_String, _Places]) -> bool:
+    """Whether nothing is left to look for. Parts of a content whose middle is not printed, as calls stand in for it, may be."""
+    is_seen = any(found.get(content, {}).values()) or reasoning_apart(message) in ((), content.spans)
+    return is_seen and all(piece.is_whole for piece in printed.pieces)
+
+
+def _shows_end(message: Message, span: Span, places: _Places) -> bool:
+    """Whether what is printed of a content, of which this is the last range that was marked, shows its end.
+
+    The middle of a content may lie in its reasoning. To print no more than that is to leave the answer out.
+    """
+    pieces = places.get(span, [])
+    start, end = next(reversed(reasoning_apart(message)), span)
+    is_within = start <= span[0] or start <= _mark_position(message.content, span) <= end
+    return bool(pieces) and (is_within or any(piece.is_whole for piece in pieces))
 
 
 # ---- dividing a content into what a template may print apart -----------------------------------------------------------

@@ -67,6 +67,8 @@ class PlanMaker:
                 return None
             if self.edges.may_cross(printer.printed, self.values, self._without_place()):
                 return None
+            if any(map(self._repeats_a_part, printer.printed)):
+                return None
             plan = Plan.of(first, printer.printed, self.values, self.messages)
             if plan and is_plain and not self.details:
                 plan.trials = tuple(trials_of(printer, first, first_chat))
@@ -78,6 +80,17 @@ class PlanMaker:
         ):  # the template may still print real values; and if not, the error names the record
             self.opened |= watch.opened
         return plan if plan and (plan.proof or plan.trials) else None
+
+    def _repeats_a_part(self, text: str) -> bool:
+        """Whether a content's reasoning is printed more often than its answer, or the other way round.
+
+        Then it matters to the derivation in which of the two the middle of the content lies.
+        """
+        if not self.details:
+            return False
+        times = [text.count(self._words[first]) for first in self.details.same]
+        counts = ({times[part] for part in parts if isinstance(part, int)} for parts in self.details.contents)
+        return any(len(each - {0}) > 1 for each in counts)
 
     def _is_proved(self, plan: Plan, first: Sequence[Derived], watch: Watch, details: Details | None) -> bool:
         """Whether the same is derived from other stand-ins under ``watch``."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from weft.data.control import ControlTokens
 from weft.data.pieces import REASONING_TAGS, reasoning_apart
 from weft.data.shape_pattern import SPACE
 from weft.types import Message
@@ -31,6 +32,17 @@ class Details:
     def content(self, number: int, word: Callable[[int], str]) -> str:
         """The content of a message of this ``number``, with a word for each value."""
         return "".join(part if isinstance(part, str) else word(part) for part in self.contents[number])
+
+    def cut(self, messages: Sequence[Message], control: ControlTokens) -> bool:
+        """Whether a control token in these contents is none of the words': it stands in a value, or in part there."""
+        return any(
+            _tokens(message.content, control) != [token for word in parts for token in _tokens(word, control)]
+            for message, parts in zip(messages, self.contents, strict=True)
+        )
+
+
+def _tokens(part: str | int, control: ControlTokens) -> list[str]:
+    return [part[start:end] for start, end in control.find(part)] if isinstance(part, str) else []
 
 
 def details_of(

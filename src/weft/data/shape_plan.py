@@ -129,6 +129,8 @@ class Planner:
         if closer is None or any(message.weight is not None for message in messages):
             return filled
         details, values = closer
+        if details.cut(messages, self._control):
+            return ()
         plan = self._plan_for((notes, (shape, details)), messages, values, details)
         return self._filled(plan, messages, values, notes) if plan else ()
 

@@ -235,6 +235,9 @@ class WatchedLength:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
+    def __getattr__(self, name: str) -> Any:
+        return self._watch.look()
+
     def __bool__(self) -> bool:
         return True
 
@@ -267,6 +270,15 @@ class WatchedLength:
         if type(other) is not int or other not in (0, but):
             self._watch.look()
         return True
+
+
+def _counting(self: WatchedLength, *_: Any) -> Any:
+    return self._watch.look()
+
+
+for _name in dir(int):
+    if _name.startswith("__") and _name not in WatchedLength.__dict__ and _name not in dir(object):
+        setattr(WatchedLength, _name, _counting)
 
 
 def _is_negative(number: object) -> bool:
