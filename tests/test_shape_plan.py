@@ -265,6 +265,8 @@ PROVED = {
     "tools counted": USUAL.replace("{{ t | tojson }}", "{{ tools | length }}{{ t.type }}"),
     "the number of arguments": USUAL.replace(CALL, CALL + "{{ c.function.arguments | length }}"),
     "an attribute of the watch": USUAL.replace(CALL, CALL + "{{ 'X' if c.function.arguments.text is defined }}"),
+    "in arguments' text": USUAL.replace(CALL, CALL + "{{ 'X' if 'Oslo' in c.function.arguments | tojson }}"),
+    "a name in JSON's text": USUAL.replace(CALL, CALL + "{{ 'X' if 'python' in (c.function | tojson) }}"),
     "arguments as text": USUAL.replace("{{ c.function.arguments | tojson }}", "{{ c.function.arguments }}"),
 }
 LOOKING = {
@@ -284,13 +286,11 @@ LOOKING = {
     "arguments' letters": USUAL.replace(CALL, CALL + "{{ (c.function | tojson)[:-5] }}"),
     "a letter": USUAL.replace(CALL, CALL + "{{ (c.function | tojson)[3] }}"),
     "arguments' length": USUAL.replace(CALL, CALL + "{{ 'X' if (c.function.arguments | tojson | length) > 30 }}"),
-    "in arguments' text": USUAL.replace(CALL, CALL + "{{ 'X' if 'Oslo' in c.function.arguments | tojson }}"),
     "sorted by a name": USUAL.replace(CALL, CALL + "{{ 'X' if c.function.name < 'p' }}"),
     "two ids": USUAL.replace(
         "{{ m.content }}",
         "{{ 'X' if m.tool_call_id and m.tool_call_id == messages[1].tool_calls[0].id }}{{ m.content }}",
     ),
-    "a name in JSON's text": USUAL.replace(CALL, CALL + "{{ 'X' if 'python' in (c.function | tojson) }}"),
     "a name as a key": USUAL.replace(CALL, CALL + "{{ {'python': 'X'}[c.function.name] }}"),
 }
 
@@ -336,6 +336,10 @@ INTO_ARGUMENTS = (
     "{% for k, v in c.function.arguments.items() %}{{ {'city': 'X'}.get(k, '-') }}{% endfor %}",
     "{% for k, v in c.function.arguments.items() %}{% endfor %}{{ c.function.arguments | tojson }}",
     "{% for k, v in c.function.arguments.items() %}{% endfor %}{{ c.function.arguments }}",
+    "{{ 'X' if c.function.arguments.open }}{{ 'Y' if c.function.arguments.watch is defined }}",
+    "{{ 'X' if c.function.arguments.items() == messages[0] }}{{ 'Y' if c.function.arguments.items().mapping is defined }}",
+    "{{ 'X' if ('city', 'Rome') in c.function.arguments.items() }}{{ 'Y' if 'x' in c.function.arguments.keys() }}",
+    "{{ 'X' if c.function.arguments.keys() is sameas c.function.arguments.keys() }}{{ c.function.arguments.keys()[0] }}",
     "{{ dict(c.function.arguments).city }}{{ c.function.arguments.items() | list | first | first }}",
 )
 NAMED = (
@@ -344,6 +348,7 @@ NAMED = (
     {"days": "Rome", "city": 5},
     {"x": "x", "y": 1},
     {"ünits": "<", "é": 2},
+    {"open": "x", "watch": 1},
 )
 
 

@@ -85,6 +85,8 @@ _OF_LISTS = frozenset({"count", "first", "last", "length", "list", "reverse"})
 """Filters that do nothing with the items of a list."""
 _OF_DICTS = frozenset({"dictsort", "items"})
 """Filters that do nothing with the values of a dict."""
+_OF_ARGUMENTS = frozenset({"get", "items", "keys", "values"})
+"""Methods of arguments that do nothing with them but to hand them out."""
 _OF_KINDS = frozenset(
     {"boolean", "callable", "defined", "false", "float", "integer", "iterable", "mapping", "none", "number"}
 )
@@ -143,14 +145,18 @@ class WatchingSandbox(ChatSandbox):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """What ``a.b`` is."""
-        if isinstance(obj, WatchedObject):
+        if isinstance(obj, WatchedObject) or (isinstance(obj, WatchedArguments) and attribute not in _OF_ARGUMENTS):
             obj.open()
+        if isinstance(obj, Held | _Stream):
+            self.give_up()
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """What ``a[b]`` is."""
         if isinstance(obj, WatchedObject):
             obj.open()
+        if isinstance(obj, Held | _Stream):
+            self.give_up()
         return super().getitem(obj, argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:

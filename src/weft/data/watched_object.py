@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from weft.data.watched import Part, Watch, Written
+from weft.data.watched import LookedInto, Part, Watch, Written
 from weft.data.watched_text import Watched, unwatched
 
 
@@ -127,6 +127,14 @@ class Held:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def look(self, *_: Any) -> NoReturn:
+        """The template does something else with them."""
+        raise LookedInto
+
+
+for _name in ("__contains__", "__eq__", "__format__", "__hash__", "__repr__", "__str__"):
+    setattr(Held, _name, Held.look)
 
 
 def write_watched(watch: Watch, value: Any, how: Written, write: Callable[[Any], str]) -> Watched:
