@@ -65,7 +65,7 @@ class _Searched:
 
     def __contains__(self, part: object) -> bool:
         if isinstance(part, Watched):
-            part.watch.look()
+            part.look()
         return part in self._text  # type: ignore[operator]  # as without a watch, also where it fails
 
 
@@ -231,7 +231,7 @@ def _counted(value: Any) -> Any:
 def _look_for_watched(value: Any) -> None:
     """A value is handed to what leaves no trace: that is looking, if there is a text under watch in it, or may be."""
     if isinstance(value, Watched):
-        value.watch.look()
+        value.look()
     elif isinstance(value, WatchedArguments):
         value.open()
     elif isinstance(value, Mapping):

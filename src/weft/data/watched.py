@@ -50,9 +50,11 @@ class Watch:
         self.opened: set[Part] = set()
         self.looked_into = False
 
-    def look(self) -> NoReturn:
-        """The template looks into a value."""
+    def look(self, part: Part | None = None) -> NoReturn:
+        """The template looks into a value, which belongs to this part of a conversation."""
         self.looked_into = True
+        if part:
+            self.opened.add(part)
         raise LookedInto
 
     def lacks(self, number: int, text: str) -> None:
@@ -76,21 +78,3 @@ class Watch:
         """The template writes an object as JSON."""
         if not how.only_indents or self.written.setdefault(number, how) != how:
             self.look()
-
-
-class Opening(Watch):
-    """The same watch, for a text that tells shapes apart once a template looks into it: a name of an argument, a field.
-
-    Args:
-        watch: the watch.
-        part: to which the text belongs.
-    """
-
-    def __init__(self, watch: Watch, part: Part) -> None:
-        self.__dict__.update(watch.__dict__)  # what is noted here, is noted there
-        self._watch, self._part = watch, part
-
-    def look(self) -> NoReturn:
-        """The template looks into the text."""
-        self.opened.add(self._part)
-        self._watch.look()

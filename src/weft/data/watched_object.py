@@ -25,8 +25,7 @@ class WatchedObject(Mapping[str, Any]):
 
     def open(self, *_: Any, **__: Any) -> NoReturn:
         """The template looks into it."""
-        self.watch.opened.add(self.part)
-        self.watch.look()
+        self.watch.look(self.part)
 
     def __bool__(self) -> bool:
         return True
@@ -74,8 +73,7 @@ class WatchedArguments(Mapping[str, Any]):
 
     def open(self, *_: Any, **__: Any) -> NoReturn:
         """The template does something else with them."""
-        self.watch.opened.add("arguments")
-        self.watch.look()
+        self.watch.look("arguments")
 
     def items(self) -> Any:
         """The names, each with what it stands for."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, SupportsIndex
+from typing import Any, NoReturn, SupportsIndex
 
 from weft.data.shape_pattern import PLACE, SPACE, number_at
-from weft.data.watched import Watch
+from weft.data.watched import Part, Watch
 
 
 class Watched(str):
@@ -18,20 +18,24 @@ class Watched(str):
     """
 
     watch: Watch
+    part: Part | None
     is_joined: bool
     is_id: bool
 
-    def __new__(cls, text: str, watch: Watch, *, is_joined: bool = False, is_id: bool = False) -> Watched:
+    def __new__(
+        cls, text: str, watch: Watch, part: Part | None = None, *, is_joined: bool = False, is_id: bool = False
+    ) -> Watched:
         """``text``, under ``watch``.
 
         Args:
             text: with stand-ins for values in it, of which none is empty. Beside words there is no white space at their ends.
             watch: is told what the template learns of them.
+            part: to which it belongs, if a shape may know more of that.
             is_joined: whether a template put it together: then there may be white space at the ends of values beside words.
             is_id: whether it is a value whose length many records have.
         """
         made = super().__new__(cls, text)
-        made.watch, made.is_joined, made.is_id = watch, is_joined, is_id
+        made.watch, made.part, made.is_joined, made.is_id = watch, part, is_joined, is_id
         return made
 
     def __str__(self) -> str:
@@ -52,7 +56,7 @@ class Watched(str):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Watched):
             if unwatched(self) != unwatched(other):
-                self.watch.look()
+                self.look()
             return True
         if isinstance(other, str) and other != "":
             self._is_not(other)
@@ -62,7 +66,7 @@ class Watched(str):
         return not self == other
 
     def __hash__(self) -> int:
-        return int(self.watch.look())
+        return int(self.look())
 
     def __getitem__(self, part: Any) -> str:
         """What is left of a text without some of the words at its ends."""
@@ -73,7 +77,7 @@ class Watched(str):
             end = len(text) + (stop or 0)
             if SPACE not in words and 0 <= start <= len(words[0]) and end >= len(text) - len(words[-1]):
                 return self._part(text[start:end])
-        return str(self.watch.look())
+        return str(self.look())
 
     def startswith(self, prefix: Any, *places: Any) -> bool:
         """Whether it begins so."""
@@ -108,18 +112,22 @@ class Watched(str):
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
         """The text with some of its words replaced."""
         if type(new) is not str:
-            self.watch.look()
+            self.look()
         self._holds(old)
         return self._part(unwatched(self).replace(old, new, count))
 
+    def look(self) -> NoReturn:
+        """The template looks into it."""
+        self.watch.look(self.part)
+
     def within(self, text: str) -> Watched:
         """A text that a template puts together of this one and others: this one, if they are empty."""
-        return self if text == unwatched(self) else Watched(text, self.watch, is_joined=True)
+        return self if text == unwatched(self) else Watched(text, self.watch, self.part, is_joined=True)
 
     def measured(self) -> int | WatchedLength:
         """Its length."""
         if not self.is_id:
-            return WatchedLength(self.watch)
+            return WatchedLength(self)
         length = str.__len__(self)
         self.watch.measures(number_at(unwatched(self)), length)
         return length
@@ -127,7 +135,7 @@ class Watched(str):
     def quoted(self, *, in_ascii: bool) -> str:
         """The plain text, which is written as JSON."""
         if self.is_joined:
-            self.watch.look()
+            self.look()
         _, values = self._words_and_values()
         for number in values:
             self.watch.quotes(number, in_ascii=in_ascii)
@@ -142,7 +150,7 @@ class Watched(str):
         words = PLACE.split(unwatched(self))
         if compared is not None and SPACE in unwatched(self):
             if self.is_joined or compared != compared.strip():
-                self.watch.look()
+                self.look()
             words = [each.strip(SPACE) for each in words]
         return words, [number_at(place[0]) for place in PLACE.finditer(unwatched(self))]
 
@@ -150,16 +158,16 @@ class Watched(str):
         """A part of it: under watch where there is a value in it."""
         if text == unwatched(self):
             return self
-        return Watched(text, self.watch, is_joined=self.is_joined) if PLACE.search(text) else text
+        return Watched(text, self.watch, self.part, is_joined=self.is_joined) if PLACE.search(text) else text
 
     def _holds(self, text: object) -> bool:
         """Whether ``text`` is among its words: elsewhere it is not, which is noted."""
         if type(text) is not str or not text:
-            self.watch.look()
+            self.look()
         words, values = self._words_and_values(text)
         found = sum(each.count(text) for each in words)
         if found != unwatched(self).count(text) or self._may_cross(text, words):
-            self.watch.look()
+            self.look()
         for number in values:
             self.watch.lacks(number, text)
         return found > 0
@@ -167,13 +175,13 @@ class Watched(str):
     def _is_not(self, other: str) -> None:
         """It is no such text."""
         if type(other) is not str:
-            self.watch.look()
+            self.look()
         words, values = self._words_and_values(other)
         inner = other[len(words[0]) : len(other) - len(words[-1])]
         if not inner or words[0] + inner + words[-1] != other:
             return
         if len(values) > 1 or inner in unwatched(self):
-            self.watch.look()
+            self.look()
         self.watch.lacks(values[0], inner)
 
     def _begins(self, text: str, *, backwards: bool = False) -> bool:
@@ -190,7 +198,7 @@ class Watched(str):
         if rest[0].isspace():
             self.watch.trims(values[0])
         elif plain.startswith(text) or self._may_cross(rest, ["", *words[1:]]):
-            self.watch.look()
+            self.look()
         else:
             self.watch.lacks(values[0], rest[::-1] if backwards else rest)
         return False
@@ -202,16 +210,16 @@ class Watched(str):
     def _alternatives(self, texts: Any, places: tuple[Any, ...]) -> tuple[str, ...]:
         found = texts if isinstance(texts, tuple) else (texts,)
         if places or any(type(text) is not str for text in found):
-            self.watch.look()
+            self.look()
         return found
 
     def _trimmed(self, characters: str | None, *ends: int) -> str:
         """The plain text, which is trimmed at these ends: nothing of a value."""
         if characters is not None and not characters.isspace():
-            self.watch.look()
+            self.look()
         words, values = self._words_and_values()
         if SPACE in unwatched(self) and (self.is_joined or characters is not None):
-            self.watch.look()
+            self.look()
         for end in ends:
             if not words[end].strip(characters):
                 self.watch.trims(values[end])
@@ -219,7 +227,7 @@ class Watched(str):
 
 
 def _looking(self: Watched, *_: Any, **__: Any) -> Any:
-    return self.watch.look()
+    return self.look()
 
 
 for _name in dir(str):
@@ -232,23 +240,23 @@ for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
 class WatchedLength:
     """The length of a text under watch, of which a template may ask whether there is any."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, text: Watched) -> None:
+        self._text = text
 
     def __getattr__(self, name: str) -> Any:
-        return self._watch.look()
+        return self._text.look()
 
     def __bool__(self) -> bool:
         return True
 
     def __hash__(self) -> int:
-        return int(self._watch.look())
+        return int(self._text.look())
 
     def __str__(self) -> str:
-        return str(self._watch.look())
+        return str(self._text.look())
 
     def __format__(self, _: str) -> str:
-        return str(self._watch.look())
+        return str(self._text.look())
 
     def __eq__(self, other: object) -> bool:
         return not self._is_more_than(other)
@@ -268,12 +276,12 @@ class WatchedLength:
     def _is_more_than(self, other: object, *, but: int = 0) -> bool:
         """It is more than 0, and not less than 1. More is not known."""
         if type(other) is not int or other not in (0, but):
-            self._watch.look()
+            self._text.look()
         return True
 
 
 def _counting(self: WatchedLength, *_: Any) -> Any:
-    return self._watch.look()
+    return self._text.look()
 
 
 for _name in dir(int):

@@ -12,7 +12,7 @@ from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
 from weft.data.shape_pattern import PLACE, number_at
 from weft.data.watch import WatchingTemplate
-from weft.data.watched import Opening, Part, Watch, Written
+from weft.data.watched import Part, Watch, Written
 from weft.data.watched_object import WatchedArguments, WatchedObject, watch_of, write_watched
 from weft.data.watched_text import Watched, unwatched
 from weft.types import Message, ToolCall
@@ -98,7 +98,7 @@ class WatchingPrinter(RecordingPrinter):
             arguments = {name: self._text(item) if type(item) is str else item for name, item in arguments.items()}
             if any(map(PLACE.fullmatch, arguments)):
                 arguments = WatchedArguments(
-                    [(self._opening(name, "arguments"), item) for name, item in arguments.items()]
+                    [(Watched(name, self._watch, "arguments"), item) for name, item in arguments.items()]
                 )
         return replace(call, name=self._text(call.name), arguments=arguments, id=self._id(call.id))
 
@@ -108,9 +108,6 @@ class WatchingPrinter(RecordingPrinter):
     def _id(self, text: str | None) -> str | None:
         return text and (Watched(text, self._watch, is_id=True) if PLACE.fullmatch(text) else self._text(text))
 
-    def _opening(self, word: str, part: Part) -> Watched:
-        return Watched(word, Opening(self._watch, part))
-
     def _definition(self, tool: Any) -> Any:
         """A stand-in for a definition; what its fields hold are texts under watch, too."""
         tool = self._value(tool, "definitions")
@@ -118,7 +115,7 @@ class WatchingPrinter(RecordingPrinter):
         if not isinstance(fields, dict):
             return tool
         watched = {
-            name: self._opening(item, "definitions") if _is_word(item) else item for name, item in fields.items()
+            name: Watched(item, self._watch, "definitions") if _is_word(item) else item for name, item in fields.items()
         }
         return {**tool, "function": watched}
 
