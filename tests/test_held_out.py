@@ -61,8 +61,8 @@ def _not_what_was_found(kept: bytes) -> Iterator[bytes]:
     yield kept.replace(b'"0', b'"2', 1)
     yield b"\xff" + kept
     yield b"[" * 100_000
-    yield from (json.dumps(other).encode() for other in (None, [], {}, sealed["found"], {"sha256": 1, "found": 1}))
-    yield json.dumps({**sealed, "found": [["01"], "x"]}).encode()
+    yield from (json.dumps(other).encode() for other in (None, [], {}, sealed["body"], {"sha256": 1, "body": 1}))
+    yield json.dumps({**sealed, "body": [["01"], "x"]}).encode()
 
 
 def test_what_is_damaged_is_found_anew(sources: list[SourceFile], tmp_path: Path) -> None:

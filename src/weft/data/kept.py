@@ -14,6 +14,25 @@ from weft.disk import value_digest
 from weft.errors import DataError
 
 
+def sealed(body: Any) -> str:
+    """A value as JSON text that tells whether it is whole."""
+    return json.dumps({"sha256": value_digest(body), "body": body}, indent=1)
+
+
+def unsealed(path: Path) -> Any:
+    """The value in a file of such text.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not what was written.
+    """
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        found = json.loads(path.read_bytes())
+        if found["sha256"] == value_digest(found["body"]):
+            return found["body"]
+    raise ValueError(f"{path.name} is not what was written")
+
+
 class Kept:
     """A finding in the cache.
 
@@ -28,14 +47,12 @@ class Kept:
 
     def read(self) -> Any:
         """What is kept; None where nothing is, or where it is damaged."""
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            sealed = json.loads(self._place.read_bytes())
-            if sealed["sha256"] == value_digest(sealed["found"]):
-                return sealed["found"]
+        with suppress(OSError, ValueError):
+            return unsealed(self._place)
         return None
 
     def write(self, found: Any) -> None:
         """Keep it, if that can be done."""
         with suppress(DataError), StagedFiles() as staged:
-            staged.write(self._place, [json.dumps({"sha256": value_digest(found), "found": found}).encode()])
+            staged.write(self._place, [sealed(found).encode()])
             staged.commit()

@@ -7,7 +7,6 @@ and SHA-256 whenever it is opened, and one that is damaged is built again.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +21,12 @@ from weft.data.cache_upkeep import aside_of, held, remove_abandoned
 from weft.data.conversation_reader import CannotShare
 from weft.data.example_file import ExampleFile, ExampleWriter, numbered
 from weft.data.files import sync_directory, writing
+from weft.data.kept import sealed, unsealed
 from weft.data.shortcut import ShortcutWrong
 from weft.data.store_account import Account, SourceAccount, are_too_long, cannot_be_rendered
 from weft.data.store_build import Done, Work
 from weft.data.store_jobs import do_together
-from weft.disk import shared_digest, sync, value_digest
+from weft.disk import shared_digest, sync
 from weft.types import Location
 
 _EXAMPLES, _REPORT = "examples.arrow", "report.json"
@@ -183,10 +183,7 @@ class _DamagedError(Exception):
 
 
 def _open(place: Path, files: Sequence[str], *, verify: bool) -> Entry:
-    sealed = json.loads((place / _REPORT).read_text(encoding="utf-8"))
-    body = sealed["body"]
-    if sealed["sha256"] != value_digest(body):
-        raise _DamagedError(f"{_REPORT} is not what was written")
+    body = unsealed(place / _REPORT)
     examples = place / _EXAMPLES
     if verify and (examples.stat().st_size != body["bytes"] or shared_digest(examples) != body["digest"]):
         raise _DamagedError(f"{_EXAMPLES} is not what was written")
@@ -224,8 +221,7 @@ def _write_report(
         "dropped": _numbered(account.dropped, files),
         "shortened": _numbered(account.shortened, files),
     }
-    text = json.dumps({"sha256": value_digest(body), "body": body}, ensure_ascii=False, indent=1)
-    (directory / _REPORT).write_text(text, encoding="utf-8")
+    (directory / _REPORT).write_text(sealed(body), encoding="utf-8")
 
 
 def _numbered(found: Mapping[str, Sequence[Location]], files: Sequence[str]) -> dict[str, list[list[int | None]]]:
