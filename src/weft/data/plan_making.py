@@ -74,10 +74,8 @@ class PlanMaker:
                 plan.trials = tuple(trials_of(printer, first, first_chat))
             if plan and self._is_proved(plan, first, watch, self.details):
                 plan.proof = self._with_space(plan, first, Proof.of(watch))
-        except (
-            TemplateError,
-            LookedInto,
-        ):  # the template may still print real values; and if not, the error names the record
+        except (TemplateError, LookedInto):
+            # the template may still print real values; and if not, the error names the record
             self.opened |= watch.opened
         return plan if plan and (plan.proof or plan.trials) else None
 
@@ -107,14 +105,13 @@ class PlanMaker:
                 return proof.with_space(Proof.of(watch), len(self.messages))
         return proof
 
-    # The others are not those that the template may have of its own.
-
     @cached_property
     def _words(self) -> list[str]:
         return list(map(word, range(len(self.values))))
 
     @cached_property
     def _others(self) -> list[str]:
+        """Not those that the template may have of its own."""
         return list(map(str.swapcase, self._words))
 
     @cached_property

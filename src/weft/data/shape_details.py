@@ -1,7 +1,8 @@
 """What tells conversations of one shape (:mod:`weft.data.shape`) further apart, where a plan for the shape does not hold.
 
 Contents begin and end with white space, hold reasoning in its tags, or say the same: templates trim, divide and compare them. So
-a closer look takes white space and tags for words that many conversations share, and what stands between them for values.
+a closer look takes white space and tags for words that many conversations share, and what stands between them for values. A
+system message in which a template looks for something (for ``/no_think``) is such words altogether.
 """
 
 from __future__ import annotations
