@@ -214,7 +214,7 @@ class RecordTemplateMaker(TemplateMaker):
         )
         called = self._pick("{{ c.function.name }}{{ c.function.arguments | tojson }}", "{{ c.function | tojson }}", "")
         if is_chat:
-            printed, called = "{{ m.content }}", "{{ c.function.name }}{{ c.function.arguments | tojson }}"
+            printed, called = "{{ m.content }}", self._call()
         begin, end = ("<|im_start|>{{ m.role }}\n", "<|im_end|>\n") if is_chat else ("<{{ m.role }}>", "\n")
         first_call = "(m.tool_calls or messages[1].tool_calls)[0]"
         if is_chat:
@@ -228,6 +228,10 @@ class RecordTemplateMaker(TemplateMaker):
             "{% set block %}{{ m.content }}{{ m.reasoning_content }}{% endset %}"
             f"{begin}{body}{printed}{{% for c in m.tool_calls or [] %}}{calls}{called}{{% endfor %}}{end}{{% endfor %}}{prompt}"
         )
+
+    def _call(self) -> str:
+        """All of a call."""
+        return "{{ c.function.name }}{{ c.function.arguments | tojson }}"
 
     def _text(self, depth: int) -> str:
         if self._random.random() < 0.6:
@@ -255,3 +259,40 @@ class RecordTemplateMaker(TemplateMaker):
                 f"({thing} | length) > 1",
             )
         return super()._bool(depth)
+
+
+_PART_BY_PART = (
+    "k", "k", "v", "v", "(v | tojson)", "(k ~ v)", "c.function.arguments[k]", "c.function.arguments.get(k)", "loop.index",
+    "c.function.arguments[v]", "(c.function.arguments | first)", "(c.function.arguments | length)", "t.function.name",
+    "t.function.description", "(t.function.parameters | tojson)", "(t.function | tojson)", "(t | tojson)", "t.function['name']",
+)  # fmt: skip
+_ITEMS = ("c.function.arguments.items()", "c.function.arguments | items", "c.function.arguments | dictsort")
+
+
+class PartByPartMaker(RecordTemplateMaker):
+    """Makes templates for conversations that print arguments one by one, and fields of definitions."""
+
+    def template(self, *, is_chat: bool = True) -> str:
+        """As of any records."""
+        printed = "{{ t.function.name }}{{ t.function.parameters | tojson }}"
+        defined = "{% for t in tools or [] %}" + self._statement(2) + printed + "{% endfor %}"
+        return self._pick(defined, "") + super().template(is_chat=is_chat)
+
+    def _call(self) -> str:
+        going = self._pick(
+            *("{% for k, v in " + items + " %}" for items in _ITEMS),
+            "{% for k in c.function.arguments %}{% set v = c.function.arguments[k] %}",
+            "{% for k in c.function.arguments.keys() %}{% set v = c.function.arguments.get(k) %}",
+        )
+        printed = "{{ k }}={{ v if v is string else v | tojson }};{% endfor %}"
+        return "{{ c.function.name }}" + going + self._statement(2) + printed
+
+    def _statement(self, depth: int) -> str:
+        """Often none, so that some templates look into nothing."""
+        return "" if depth == 2 and self._random.random() < 0.7 else super()._statement(depth)
+
+    def _text(self, depth: int) -> str:
+        if self._random.random() < 0.6:
+            field = self._pick(*_PART_BY_PART)
+            return self._pick(field, field, f"({field} | {self._pick(*_FILTERS)})", f"{field}.{self._pick(*_METHODS)}")
+        return super()._text(depth)
