@@ -214,7 +214,7 @@ class RecordTemplateMaker(TemplateMaker):
         )
         called = self._pick("{{ c.function.name }}{{ c.function.arguments | tojson }}", "{{ c.function | tojson }}", "")
         if is_chat:
-            printed, called = "{{ m.content }}", self._call()
+            printed, called = self._content(), self._call()
         begin, end = ("<|im_start|>{{ m.role }}\n", "<|im_end|>\n") if is_chat else ("<{{ m.role }}>", "\n")
         first_call = "(m.tool_calls or messages[1].tool_calls)[0]"
         if is_chat:
@@ -228,6 +228,10 @@ class RecordTemplateMaker(TemplateMaker):
             "{% set block %}{{ m.content }}{{ m.reasoning_content }}{% endset %}"
             f"{begin}{body}{printed}{{% for c in m.tool_calls or [] %}}{calls}{called}{{% endfor %}}{end}{{% endfor %}}{prompt}"
         )
+
+    def _content(self) -> str:
+        """All of a content."""
+        return "{{ m.content }}"
 
     def _call(self) -> str:
         """All of a call."""
@@ -270,11 +274,12 @@ _ITEMS = ("c.function.arguments.items()", "c.function.arguments | items", "c.fun
 
 
 class PartByPartMaker(RecordTemplateMaker):
-    """Makes templates for conversations that print arguments one by one, and fields of definitions."""
+    """Makes templates for conversations that print arguments one by one, and fields of definitions; some of them as JSON."""
 
     def template(self, *, is_chat: bool = True) -> str:
         """As of any records."""
-        printed = "{{ t.function.name }}{{ t.function.parameters | tojson }}"
+        described = self._pick("", "{{ t.function.description }}", "{{ t.function.description | tojson }}")
+        printed = "{{ t.function.name }}" + described + "{{ t.function.parameters | tojson }}"
         defined = "{% for t in tools or [] %}" + self._statement(2) + printed + "{% endfor %}"
         return self._pick(defined, "") + super().template(is_chat=is_chat)
 
@@ -284,8 +289,15 @@ class PartByPartMaker(RecordTemplateMaker):
             "{% for k in c.function.arguments %}{% set v = c.function.arguments[k] %}",
             "{% for k in c.function.arguments.keys() %}{% set v = c.function.arguments.get(k) %}",
         )
-        printed = "{{ k }}={{ v if v is string else v | tojson }};{% endfor %}"
-        return "{{ c.function.name }}" + going + self._statement(2) + printed
+        printed = self._pick(
+            "{{ k }}={{ v if v is string else v | tojson }};",
+            "{{ k }}={{ v | tojson }};",
+            "{{ k | tojson }}: {{ v | tojson(ensure_ascii=true) }}, ",
+        )
+        return "{{ c.function.name }}" + going + self._statement(2) + printed + "{% endfor %}"
+
+    def _content(self) -> str:
+        return self._pick("{{ m.content }}", "{{ m.content | tojson if m.role == 'tool' else m.content }}")
 
     def _statement(self, depth: int) -> str:
         """Often none, so that some templates look into nothing."""

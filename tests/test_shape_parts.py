@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mask_pairs import SHAPES, A, U, with_a_telling_id
 from weft.data.control import ControlTokens
 from weft.data.shape import Depth, examples, shape_of, stand_ins
-from weft.data.shape_pattern import word
-from weft.data.shape_proof import Edges, Partings
-from weft.types import Message, Setting, ToolCall
+from weft.data.shape_edges import Edges
+from weft.data.shape_pattern import SegmentPattern, word
+from weft.data.shape_proof import Partings
+from weft.types import Message, Segment, Setting, ToolCall
 
 
 def test_texts_that_part_in_a_value() -> None:
@@ -24,18 +27,50 @@ def test_texts_that_part_in_a_value() -> None:
     assert not partings.hold(["y x"])
 
 
-def test_edges_of_control_tokens() -> None:
-    edges = Edges(["<|a|>", "[B]"])
-    assert not edges.may_cross([f"<{word(0)}>"], ["x"], [])
-    assert edges.may_cross([f"<{word(0)} "], ["x"], [0])
-    assert edges.may_cross([f" {word(0)}|>"], ["x"], [0])
-    assert not edges.may_cross([f"<|a|>{word(0)}<|a|>"], ["x"], [0])
-    assert edges.may_cross([f"[{word(0)}"], [5], [])
-    assert not edges.may_cross([f"[{word(0)}"], [{"a": 1}], [])
-    brackets = Edges(["<{>", "]~b]"])
-    assert brackets.may_cross([f"<{word(0)}"], [{"a": 1}], [])
-    assert brackets.may_cross([f" {word(0)}~b] "], [[1]], [])
-    assert not brackets.may_cross([f"<t>{word(0)}</t>"], [{"a": 1}], [])
+def edges_of(*control: str) -> Edges:
+    return Edges(ControlTokens(control, ()))
+
+
+def test_edges_that_control_tokens_may_cross() -> None:
+    edges = edges_of("<|a|>", "[B]")
+    assert not edges.around([f"<{word(0)}>"], ["x"], [])
+    assert edges.around([f"<{word(0)} "], ["x"], [0])
+    assert edges.around([f" {word(0)}|>"], ["x"], [0])
+    assert edges.around([f" {word(0)}|{word(1)}"], ["x", "y"], [0, 1])
+    assert edges.around([f"{word(0)}{word(1)}"], ["x", "y"], [0])
+    assert not edges.around([f" {word(0)}<{word(1)} "], ["x", "y"], [0])
+    assert not edges.around([f"<|a|>{word(0)}<|a|>"], ["x"], [0])
+    assert edges.around([f"[{word(0)}"], [5], [])
+    assert not edges.around([f"[{word(0)}"], [{"a": 1}], [])
+    brackets = edges_of("<{>", "]~b]")
+    assert brackets.around([f"<{word(0)}"], [{"a": 1}], [])
+    assert brackets.around([f" {word(0)}~b] "], [[1]], [])
+    assert not brackets.around([f"<t>{word(0)}</t>"], [{"a": 1}], [])
+
+
+def test_edges_that_control_tokens_cross() -> None:
+    edges = edges_of("<|a|>")
+    around = edges.around([f"once <|a|>more: <p={word(0)}> and <q={word(0)}>"], ["x"], [0])
+    assert [pattern.fill(["name"], None).text for pattern in around] == [" <p=name> an", " <q=name>"]
+    assert not edges.are_crossed(around, ["name"])
+    assert not edges.are_crossed(around, ["|a|>"])
+    assert edges.are_crossed(around, ["<|a|"])
+
+
+OVERLAPPING = ("<|a|>", "a|>b", "<||>")
+EDGES = edges_of(*OVERLAPPING)
+
+
+@given(words=st.lists(st.text("<|a>b", max_size=6), min_size=2, max_size=4), data=st.data())
+def test_no_control_token_crosses_an_edge_unseen(words: list[str], data: st.DataObject) -> None:
+    found = ControlTokens(OVERLAPPING, ())
+    values = [data.draw(st.text("<|a>b", min_size=1, max_size=6)) for _ in words[1:]]
+    text = words[0] + "".join(word(number) + after for number, after in enumerate(words[1:]))
+    around = EDGES.around([text], values, range(len(values)))
+    filled = SegmentPattern(Segment(text=text, trained=False, control=tuple(found.find(text)))).fill(values, None)
+    in_values = any(map(found.find, values))
+    if not (in_values or EDGES.are_crossed(around, values)):
+        assert tuple(found.find(filled.text)) == filled.control
 
 
 def test_control_tokens_in_json() -> None:

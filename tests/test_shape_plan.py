@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -533,6 +534,50 @@ def with_other_names(messages: list[Message], random: Random) -> list[Message]:
     return [replace(message, tool_calls=tuple(map(renamed, message.tool_calls))) for message in messages]
 
 
+def test_a_name_that_ends_as_a_control_token_is_derived_in_full() -> None:
+    pair = READY["nemotron3"]  # prints <parameter=city>
+    compared = Compared(pair.plain, pair.control)
+
+    def record(name: str) -> list[Message]:
+        return [U("Rain?"), A("", ToolCall(name="weather", arguments={name: "Rome"}, id="1")), T("21", 1), A("No.")]
+
+    for _ in range(16):  # how far its shapes must go, first
+        compared.planner.examples(record("city"))
+    assert compared.goes_by_plan(record("city"))
+    for name, in_full in (("<town>", 0), ("im_end|", 0), ("<|im_end|", 1), ("a <|im_start|", 1)):
+        compared.in_full = 0
+        assert compared.agrees(record(name))
+        assert compared.in_full == in_full
+    assert compared.planner.disproved is None
+
+
+def with_quotes(messages: list[Message], random: Random) -> list[Message]:
+    """The messages with something in results of tools, arguments and definitions that looks otherwise as JSON."""
+
+    def quoted(text: str) -> str:
+        parts = (("a", "é b"), ('"', "\\", "\n"), ("c", '"d"'))
+        return text and text + "".join(map(random.choice, parts))
+
+    def with_quotes_in(call: ToolCall) -> ToolCall:
+        arguments = {
+            quoted(name): quoted(value) if isinstance(value, str) else value for name, value in call.arguments.items()
+        }
+        return replace(call, arguments=arguments)
+
+    def defined(tool: Any) -> Any:
+        return {**tool, "function": tool["function"] | {"description": quoted("d")}}
+
+    return [
+        replace(
+            message,
+            content=quoted(message.content) if message.role == "tool" else message.content,
+            tool_calls=tuple(map(with_quotes_in, message.tool_calls)),
+            setting=message.setting and replace(message.setting, tools=tuple(map(defined, message.setting.tools))),
+        )
+        for message in messages
+    ]
+
+
 def try_part_by_part(seed: int) -> Tried:
     source = PartByPartMaker(seed).template().replace("random", "first")
     if re.search(r"\.(strip|format)\b(?!\()", source):  # prints an address, another one every time
@@ -542,9 +587,10 @@ def try_part_by_part(seed: int) -> Tried:
     except TemplateError:  # no Jinja
         return 0, None
     by_plan = 0
-    for number in range(14):
+    for number in range(60 if seed % 2 else 14):  # to quote or not to quote makes many shapes of one
         random = Random(number)
         record = with_other_names(varied(WHOLE, random), random)
+        record = with_quotes(record, random) if seed % 2 else record
         compared.in_full = 0
         if not compared.agrees(record) or compared.planner.disproved:
             return by_plan, f"{seed}: {record} in {source}"
@@ -553,9 +599,9 @@ def try_part_by_part(seed: int) -> Tried:
 
 
 def test_random_templates_that_print_part_by_part_are_not_proved_wrongly() -> None:
-    compared, wrong = campaign(try_part_by_part, range(40))
+    compared, wrong = campaign(try_part_by_part, range(40, 100))
     assert wrong == []
-    assert compared >= 12
+    assert compared >= 15
 
 
 @pytest.mark.slow
@@ -563,7 +609,7 @@ def test_random_templates_that_print_part_by_part_are_not_proved_wrongly() -> No
 def test_more_random_templates_that_print_part_by_part(start: int) -> None:
     compared, wrong = campaign(try_part_by_part, range(start, start + 1_500))
     assert wrong == []
-    assert compared >= 400
+    assert compared >= 250
 
 
 def test_plans_of_random_templates_are_the_derivation() -> None:

@@ -259,7 +259,7 @@ def test_a_template_with_the_words_of_placeholders_is_derived_in_full() -> None:
 
 
 def test_a_proof_that_a_sample_disproves_is_used_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    no_facts = Proof(absent=(), trimmed=(), lengths=(), plain=(), written=())
+    no_facts = Proof.of(Watch())
     monkeypatch.setattr(Proof, "of", lambda _: no_facts)
     source = FORCED.replace("<think>\n", "").replace("{{ m.content }}", "{{ m.content.replace('<', '') }}")
     compared = Compared(printer_of(source))

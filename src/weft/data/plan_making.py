@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from typing import Any
 from weft.data.derive import Derived
 from weft.data.printer import Printer
 from weft.data.said import is_text_only
-from weft.data.shape import Depth, examples, stand_ins, without_place
+from weft.data.shape import Depth, examples, quotable, stand_ins, without_place
 from weft.data.shape_details import Details, beside_space
+from weft.data.shape_edges import Edges
 from weft.data.shape_examples import Plan, trials_of
-from weft.data.shape_pattern import word
-from weft.data.shape_proof import Edges, Proof
+from weft.data.shape_pattern import quotable_word, word
+from weft.data.shape_proof import Proof
 from weft.data.watch import WatchingTemplate
 from weft.data.watched import LookedInto, Part, Watch
 from weft.data.watching import RecordingPrinter, WatchingPrinter
@@ -63,21 +65,27 @@ class PlanMaker:
         try:
             first_chat = self._stand_ins(self._words, self.details, have_strings=True)
             first = self.derive(printer, first_chat)
-            if self.printer.standing_prompt and any(_PARTED.intersection(one.rendered.notes) for one in first):
-                return None
-            if self.edges.may_cross(printer.printed, self.values, self._without_place()):
+            are_parted = any(_PARTED.intersection(one.rendered.notes) for one in first)
+            if are_parted and (self.printer.standing_prompt or self._has_contents_in_json()):
                 return None
             if any(map(self._repeats_a_part, printer.printed)):
                 return None
             plan = Plan.of(first, printer.printed, self.values, self.messages)
+            if plan:
+                plan.around = self.edges.around(printer.printed, self.values, self._without_place())
             if plan and is_plain and not self.details:
                 plan.trials = tuple(trials_of(printer, first, first_chat))
             if plan and self._is_proved(plan, first, watch, self.details):
                 plan.proof = self._with_space(plan, first, Proof.of(watch))
+                plan.quotable = quotable(self.messages, self.depth) if plan.proof.plain else frozenset()
         except (TemplateError, LookedInto):
             # the template may still print real values; and if not, the error names the record
             self.opened |= watch.opened
         return plan if plan and (plan.proof or plan.trials) else None
+
+    def _has_contents_in_json(self) -> bool:
+        """Whether contents are written as JSON, where they look otherwise: the derivation does not find where they end."""
+        return self.details is not None and any(number < len(self.messages) for number, _ in self.details.quoted)
 
     def _repeats_a_part(self, text: str) -> bool:
         """Whether a content's reasoning is printed more often than its answer, or the other way round.
@@ -107,7 +115,11 @@ class PlanMaker:
 
     @cached_property
     def _words(self) -> list[str]:
-        return list(map(word, range(len(self.values))))
+        words = list(map(word, range(len(self.values))))
+        for number, as_json in self.details.quoted if self.details else ():
+            words[number] = quotable_word(number, as_json)
+            words[as_json] = json.dumps(words[number])[1:-1]
+        return words
 
     @cached_property
     def _others(self) -> list[str]:
@@ -125,4 +137,5 @@ class PlanMaker:
         return WatchingPrinter(self.printer, self.template, watch, self._kinds)
 
     def _without_place(self) -> list[int]:
-        return without_place(self.messages, self.depth, self.details)
+        as_json = self.details.as_json if self.details else []
+        return [*without_place(self.messages, self.depth, self.details), *as_json]

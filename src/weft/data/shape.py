@@ -250,6 +250,18 @@ def examples(values: Sequence[Any]) -> dict[int, Any]:
     }
 
 
+def quotable(messages: Sequence[Message], depth: Depth) -> frozenset[int]:
+    """The numbers of texts that it does not matter to a derivation how a template writes: results of tools, and arguments."""
+    found: list[str] = []
+    for message in stand_ins(messages, depth, word):
+        found += [message.content] if message.role == "tool" else []
+        found += [
+            repr(message.setting and message.setting.tools),
+            repr([call.arguments for call in message.tool_calls]),
+        ]
+    return frozenset(number_at(place) for text in found for place in PLACE.findall(text))
+
+
 def without_place(messages: Sequence[Message], depth: Depth, details: Details | None = None) -> list[int]:
     """The numbers of texts that a derivation does not look for: ids of calls, names of arguments, definitions, and who speaks."""
     found: list[str | None] = []

@@ -2,14 +2,15 @@
 
 Contents begin and end with white space, hold reasoning in its tags, or say the same: templates trim, divide and compare them. So
 a closer look takes white space and tags for words that many conversations share, and what stands between them for values. A
-system message in which a template looks for something (for ``/no_think``) is such words altogether.
+system message in which a template looks for something (for ``/no_think``) is such words altogether. What a template writes as
+JSON, where it looks otherwise (quotes, line ends), is two values: as it is said, and as it is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from weft.data.control import ControlTokens
@@ -29,6 +30,13 @@ class Details:
     """For each message: the words and the numbers of the values that its content consists of."""
     same: tuple[int, ...]
     """For each value: the first that is equal."""
+    quoted: tuple[tuple[int, int], ...] = ()
+    """Values that look otherwise as JSON, and as which value."""
+
+    @property
+    def as_json(self) -> list[int]:
+        """The numbers of values that are what JSON makes of others."""
+        return [number for _, number in self.quoted]
 
     def content(self, number: int, word: Callable[[int], str]) -> str:
         """The content of a message of this ``number``, with a word for each value."""
@@ -47,7 +55,10 @@ def _tokens(part: str | int, control: ControlTokens) -> list[str]:
 
 
 def details_of(
-    messages: Sequence[Message], values: Sequence[Any], looked_at: Collection[int] = ()
+    messages: Sequence[Message],
+    values: Sequence[Any],
+    looked_at: Collection[int] = (),
+    quoted_in: Callable[[Sequence[Any]], Collection[int]] = lambda values: (),
 ) -> tuple[Details, list[Any]] | None:
     """The details of a conversation, and its values as they leave them; None where there are none.
 
@@ -55,6 +66,8 @@ def details_of(
         messages: a conversation that has a shape.
         values: those of that shape.
         looked_at: the numbers of values that hold what a template looks for. System messages are among the details then.
+        quoted_in: the numbers of those values, as the details leave them, that a template writes as JSON, if they look otherwise
+            there.
     """
     found = list(values)
     contents = tuple(_parts(message, number, found, looked_at) for number, message in enumerate(messages))
@@ -63,8 +76,11 @@ def details_of(
         first.setdefault(value, number) if isinstance(value, str) and value else number
         for number, value in enumerate(found)
     )
+    quoted = tuple(zip(sorted({same[number] for number in quoted_in(found)}), count(len(found)), strict=False))
     are_whole = all(parts in ((), (number,)) for number, parts in enumerate(contents))
-    return None if are_whole and same == tuple(range(len(found))) else (Details(contents, same), found)
+    if are_whole and same == tuple(range(len(found))) and not quoted:
+        return None
+    return Details(contents, same + tuple(as_json for _, as_json in quoted), quoted), found + [""] * len(quoted)
 
 
 def _parts(message: Message, number: int, values: list[Any], looked_at: Collection[int]) -> tuple[str | int, ...]:

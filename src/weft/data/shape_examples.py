@@ -14,7 +14,7 @@ from weft.data.example_plan import ExamplePlan, Filled, outcome
 from weft.data.jinja import to_json
 from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
-from weft.data.shape_pattern import Pattern
+from weft.data.shape_pattern import WORD, Pattern, SegmentPattern
 from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
 from weft.data.watched import Written
 from weft.errors import TemplateError
@@ -24,7 +24,7 @@ _LONGEST_PROVED = 2**18
 """Characters of the values that a proof is used for: longer ones may meet the limits of the sandbox."""
 
 _AS_IT_IS = Written()
-_IN_A_TAG = re.compile(r"</?\w*Qz[0-9]{5}zQ")
+_IN_A_TAG = re.compile(rf"</?\w*{WORD.pattern}")
 
 Trial = tuple[int, Variant | None, Pattern]
 """How many messages are printed, with the prompt of a variant or (None) without one, and the text."""
@@ -57,6 +57,10 @@ class Plan:
     """None where nothing is proved."""
     trials: tuple[Trial, ...] = ()
     """By which contents that it is not proved for may be tried; none where there is more than contents, or words in these."""
+    around: tuple[SegmentPattern, ...] = ()
+    """Where control tokens may begin in the template's words and end in a value, or the other way round."""
+    quotable: frozenset[int] = frozenset()
+    """The values of which it does not matter to a derivation how they look as JSON."""
     uses: int = 0
 
     @classmethod
@@ -114,6 +118,7 @@ class Plan:
         texts = list(values)
         if self.objects and not self._write(texts, control):
             return None
+        self.proof.quote(texts)
         together = "".join(texts)  # which may hold control tokens that no text does: this way, one search will do
         if len(together) > _LONGEST_PROVED or control.occur_in(together):
             return None
@@ -128,6 +133,15 @@ class Plan:
             if not texts[number]:
                 return None
         return texts if self.partings.hold(texts) and self.proof.covers(texts) else None
+
+    def quoted_in(self, values: Sequence[Any]) -> set[int]:
+        """The numbers of texts that the template writes as JSON, where they look otherwise; of quotable ones alone."""
+        if self.proof is None:
+            return set()
+        others = {
+            value for number, value in enumerate(values) if number not in self.quotable and isinstance(value, str)
+        }
+        return {number for number in self.proof.quoted_in(values, self.quotable) if values[number] not in others}
 
     def _write(self, values: list[Any], control: ControlTokens) -> bool:
         """Put in place of objects what is written for them; not where that is no JSON, or holds control tokens."""

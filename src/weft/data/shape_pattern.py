@@ -11,8 +11,8 @@ from weft.data.pieces import ANY_MARK
 from weft.data.runs import Frame, Runs, Stretch
 from weft.types import Segment
 
-WORD = re.compile(r"Qz([0-9]{5})zQ")
-"""What :func:`word` makes, and no other placeholder; the group is the number."""
+WORD = re.compile(r"""Qz(?:[0-9]{5}\\")?([0-9]{5})(?:"[0-9]{5})?zQ""")
+"""What :func:`word` and :func:`quotable_word` make, also as JSON, and no other placeholder; the group is the number."""
 
 
 def word(number: int) -> str:
@@ -20,8 +20,22 @@ def word(number: int) -> str:
     return f"Qz{number:05}zQ"
 
 
+def quotable_word(number: int, as_json: int) -> str:
+    """The text that stands for a value which looks otherwise as JSON: as that, it stands for another value."""
+    return f'Qz{number:05}"{as_json:05}zQ'
+
+
 _MARKS = f"{ANY_MARK.pattern}*"
-PLACE = re.compile("|".join(_MARKS.join((*start, *["[0-9]"] * 5, *end)) for start, end in (("Qz", "zQ"), ("qZ", "Zq"))))
+
+
+def _place(start: str, end: str) -> str:
+    """The pattern of words that start and end so."""
+    number = _MARKS.join(["[0-9]"] * 5)
+    before, behind = _MARKS.join((number, r"\\", '"', "")), _MARKS.join(("", '"', number))
+    return _MARKS.join((*start, f"(?:{before})?{number}(?:{behind})?", *end))
+
+
+PLACE = re.compile(f"{_place('Qz', 'zQ')}|{_place('qZ', 'Zq')}")
 """A word, which may have marks in it (:mod:`weft.data.pieces`), or in which capitals are small and small letters capitals."""
 
 
@@ -30,8 +44,18 @@ SPACE = "\u3000"
 
 
 def number_at(place: str) -> int:
-    """The number in such a word."""
-    return int("".join(character for character in place if character in "0123456789"))
+    """The number in such a word, of the value that it stands for as it is written."""
+    return _numbers_in(place)["\\" in place]
+
+
+def number_as_json(place: str) -> int | None:
+    """The number of the value that such a word would stand for as JSON, if that is another."""
+    return next(iter(_numbers_in(place)[1:]), None)
+
+
+def _numbers_in(place: str) -> list[int]:
+    digits = "".join(character for character in place if character in "0123456789")
+    return [int(digits[start : start + 5]) for start in range(0, len(digits), 5)]
 
 
 Weights = Sequence[float | None] | None

@@ -26,8 +26,8 @@ from weft.data.printer import Printer, Variant
 from weft.data.said import is_text_only
 from weft.data.shape import Depth, shape_of
 from weft.data.shape_details import Details, details_of
+from weft.data.shape_edges import Edges
 from weft.data.shape_examples import Plan
-from weft.data.shape_proof import Edges
 from weft.data.turns import Chat
 from weft.data.watch import WatchingTemplate
 from weft.errors import TemplateError
@@ -125,7 +125,9 @@ class Planner:
         if plan is None or not _weigh_turns(messages, plan):
             return ()
         filled = self._filled(plan, messages, values, notes)
-        closer = None if filled or not plan.proof else details_of(messages, values, plan.proof.looked_for_in(values))
+        closer = None
+        if plan.proof and not filled:
+            closer = details_of(messages, values, plan.proof.looked_for_in(values), plan.quoted_in)
         if closer is None or any(message.weight is not None for message in messages):
             return filled
         details, values = closer
@@ -144,6 +146,8 @@ class Planner:
         if texts is None:
             holds = plan.holds_on_trial(self._printer, messages, values, self._control)
             return tuple(Filled(one, values, given) for one in plan.examples) if holds else ()
+        if self._edges.are_crossed(plan.around, texts):
+            return ()
         filled = tuple(Filled(one, texts, given) for one in plan.examples)
         self._uses += 1
         plan.uses += 1
@@ -183,7 +187,7 @@ class Planner:
 
     @cached_property
     def _edges(self) -> Edges:
-        return Edges(self._control.control)
+        return Edges(self._control)
 
     @cached_property
     def _watching(self) -> WatchingTemplate:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -26,6 +25,8 @@ class Proof:
     """Values of these lengths."""
     plain: tuple[tuple[int, bool], ...]
     """Values that JSON writes as they are; and whether in ASCII."""
+    quoted: tuple[tuple[int, int, bool], ...]
+    """Values that JSON may write otherwise; the numbers of those that it writes, and whether in ASCII."""
     written: tuple[tuple[int, Written], ...]
     """How objects are written."""
     without_space: tuple[int, ...] = ()
@@ -35,12 +36,11 @@ class Proof:
     def of(cls, watch: Watch) -> Proof:
         """What the template was told."""
         return cls(
-            absent=tuple(
-                (number, tuple(sorted(texts))) for number, texts in sorted(watch.absent.items()) if number >= 0
-            ),
-            trimmed=tuple(sorted(number for number in watch.trimmed if number >= 0)),
-            lengths=tuple(sorted((number, length) for number, length in watch.lengths.items() if number >= 0)),
-            plain=tuple(sorted((number, in_ascii) for number, in_ascii in watch.plain.items() if number >= 0)),
+            absent=tuple((number, tuple(sorted(texts))) for number, texts in sorted(watch.absent.items())),
+            trimmed=tuple(sorted(watch.trimmed)),
+            lengths=tuple(sorted(watch.lengths.items())),
+            plain=tuple(sorted(watch.plain.items())),
+            quoted=tuple(sorted((number, *how) for number, how in watch.quoted.items())),
             written=tuple(sorted(watch.written.items())),
         )
 
@@ -66,6 +66,19 @@ class Proof:
             if isinstance(values[number], str) and any(text in values[number] for text in absent)
         }
 
+    def quoted_in(self, values: Sequence[Any], numbers: Collection[int]) -> set[int]:
+        """Those of these ``numbers`` whose texts look otherwise as the JSON as which the template writes them."""
+        return {
+            number
+            for number, in_ascii in self.plain
+            if number in numbers and _as_json(values[number], in_ascii) != values[number]
+        }
+
+    def quote(self, texts: list[str]) -> None:
+        """Put in their places what JSON writes for some of the texts."""
+        for number, as_json, in_ascii in self.quoted:
+            texts[as_json] = _as_json(texts[number], in_ascii)
+
     def covers(self, texts: Sequence[str]) -> bool:
         """Whether these are such values; objects as they are written."""
         for number, absent in self.absent:
@@ -80,9 +93,13 @@ class Proof:
             if len(texts[number]) != length:
                 return False
         for number, in_ascii in self.plain:  # noqa: SIM110 - this and the others run for every record: loops are faster
-            if to_json(texts[number], in_ascii)[1:-1] != texts[number]:
+            if _as_json(texts[number], in_ascii) != texts[number]:
                 return False
         return True
+
+
+def _as_json(text: str, in_ascii: bool) -> str:
+    return to_json(text, in_ascii)[1:-1]
 
 
 def written(value: Any, how: Written) -> str:
@@ -172,37 +189,3 @@ def _partings(texts: Sequence[_Placed]) -> tuple[tuple[tuple[int, str], ...], tu
             if found and found[0] < len(other.text):
                 others.add((found[1], other.words_at(found[0])))
     return tuple(sorted(others)), tuple(sorted(pairs))
-
-
-class Edges:
-    """Control tokens that might begin in a template's own words and end in a value, or the other way round.
-
-    Args:
-        control: the strings of the control tokens.
-    """
-
-    def __init__(self, control: Iterable[str]) -> None:
-        tokens = list(control)
-        self._longest = max(map(len, tokens), default=0)
-        self._begun = {token[:end] for token in tokens for end in range(1, len(token))}
-        self._ended = {token[start:] for token in tokens for start in range(1, len(token))}
-        self._has_brackets = any(re.search(r".[\[{]|[\]}].", token, re.DOTALL) for token in tokens)
-
-    def may_cross(self, texts: Iterable[str], values: Sequence[Any], without_place: Iterable[int]) -> bool:
-        """Whether such tokens are possible at the borders of values that the derivation does not look for, or not as a whole.
-
-        Args:
-            texts: what was printed for stand-ins.
-            values: of a conversation of the same shape.
-            without_place: the numbers of texts that the derivation does not look for.
-        """
-        kinds = (int, float, list, dict) if self._has_brackets else (int, float)
-        numbers = {*without_place, *(n for n, value in enumerate(values) if isinstance(value, kinds))}
-        return any(
-            text[max(0, place.start() - end) : place.start()] in self._begun
-            or text[place.end() : place.end() + end] in self._ended
-            for text in (texts if numbers else ())
-            for place in WORD.finditer(text)
-            if int(place[1]) in numbers
-            for end in range(1, self._longest)
-        )

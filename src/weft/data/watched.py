@@ -36,6 +36,7 @@ class Watch:
         trimmed: values of which it was told that there is no white space at their ends.
         lengths: values of which it was told the length.
         plain: values that it wrote as JSON and that look the same there; and whether that is JSON in ASCII.
+        quoted: values that it wrote as JSON and that look otherwise there: as which value, and whether in ASCII.
         written: how it writes each object as JSON: in one way only.
         opened: what it looked into of which a shape may know more.
         looked_into: whether it learnt more than that of anything.
@@ -46,6 +47,7 @@ class Watch:
         self.trimmed: set[int] = set()
         self.lengths: dict[int, int] = {}
         self.plain: dict[int, bool] = {}
+        self.quoted: dict[int, tuple[int, bool]] = {}
         self.written: dict[int, Written] = {}
         self.opened: set[Part] = set()
         self.looked_into = False
@@ -70,9 +72,12 @@ class Watch:
         if self.lengths.setdefault(number, length) != length:
             self.look()
 
-    def quotes(self, number: int, *, in_ascii: bool) -> None:
-        """The template writes a text as JSON."""
-        self.plain[number] = in_ascii or self.plain.get(number, False)
+    def quotes(self, number: int, as_json: int | None, *, in_ascii: bool) -> None:
+        """The template writes a text as JSON: as another value, if it looks otherwise there."""
+        if as_json is None:
+            self.plain[number] = in_ascii or self.plain.get(number, False)
+        elif self.quoted.setdefault(number, (as_json, in_ascii)) != (as_json, in_ascii):
+            self.look()
 
     def writes(self, number: int, how: Written) -> None:
         """The template writes an object as JSON."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn, SupportsIndex
 
-from weft.data.shape_pattern import PLACE, SPACE, number_at
+from weft.data.shape_pattern import PLACE, SPACE, number_as_json, number_at
 from weft.data.watched import Part, Watch
 
 
@@ -136,9 +136,8 @@ class Watched(str):
         """The plain text, which is written as JSON."""
         if self.is_joined:
             self.look()
-        _, values = self._words_and_values()
-        for number in values:
-            self.watch.quotes(number, in_ascii=in_ascii)
+        for place in PLACE.findall(unwatched(self)):
+            self.watch.quotes(number_at(place), number_as_json(place), in_ascii=in_ascii)
         return unwatched(self)
 
     def _words_and_values(self, compared: str | None = None) -> tuple[list[str], list[int]]:
