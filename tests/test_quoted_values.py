@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mask_pairs import READY, A, S, T, U
 from planned import Compared
+from weft.data.derive import Derived
 from weft.data.jinja import JinjaTemplate
 from weft.data.printer import Printer
 from weft.data.shape_details import details_of
@@ -161,14 +162,27 @@ MOVING = (
 )  # fmt: skip
 
 
-def test_results_in_json_are_derived_in_full_where_answers_are_found_by_comparing_texts() -> None:
+def test_results_in_json_are_found_where_answers_are_found_by_comparing_texts() -> None:
     compared = compared_with(MOVING)
-    assert compared.goes_by_plan(called("Rome", "dry"))
     for number in range(20):
         compared.in_full = 0
         assert compared.agrees(called("Rome", f'"{number}" and on assistant: "{number}" assistant: x'))
-        assert compared.in_full == 1
+    assert compared.in_full == 0
     assert compared.planner.disproved is None
+
+
+@pytest.mark.parametrize("result", ['{"a": "<|call|>", "b": "and more words"}', '"and more words" "<|call|>"'])
+def test_control_tokens_in_json_that_a_tool_found_are_text(result: str) -> None:
+    pair = READY["gpt_oss_tools"]
+    *_, derived = pair.derived(called("Rome", result))
+    said, other = (list(map(control_of, pair.derived(called("Rome", text)))) for text in (result, "dry"))
+    assert said == other
+    assert json.dumps(result, ensure_ascii=False) in "".join(segment.text for segment in derived.rendered.segments)
+
+
+def control_of(derived: Derived) -> list[str]:
+    """The control tokens of an example."""
+    return [segment.text[start:end] for segment in derived.rendered.segments for start, end in segment.control]
 
 
 def test_an_answer_that_says_what_a_tool_found_is_derived_in_full() -> None:

@@ -281,7 +281,8 @@ def _find_marked(
     for mark, place in seen:
         string, span, position = meant[mark]
         words, before = string.words[slice(*span)], position - span[0]
-        piece = _grow(text, place, words[:before], words[before:], as_json=string.path[0] == "tool_calls")
+        may_be_json = string.path[0] == "tool_calls" or messages[string.index].role == "tool"
+        piece = _grow(text, place, words[:before], words[before:], as_json=may_be_json)
         found[string][span].append(piece)
     return found
 
@@ -335,7 +336,7 @@ def shared_length(one: str, other: str) -> int:
 def _grow(text: str, place: int, before: str, after: str, *, as_json: bool) -> Piece:
     """The piece around a mark at ``place``, which stood between ``before`` and ``after``.
 
-    Arguments of tools are printed as they are, or as JSON or Python write them.
+    Arguments of tools, and what tools found, are printed as they are, or as JSON or Python write them.
     """
     for write in (str, _in_json, _in_ascii_json, _in_python) if as_json else (str,):
         left, right = write(before), write(after)

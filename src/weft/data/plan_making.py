@@ -65,8 +65,7 @@ class PlanMaker:
         try:
             first_chat = self._stand_ins(self._words, self.details, have_strings=True)
             first = self.derive(printer, first_chat)
-            are_parted = any(_PARTED.intersection(one.rendered.notes) for one in first)
-            if are_parted and (self.printer.standing_prompt or self._has_contents_in_json()):
+            if self.printer.standing_prompt and any(_PARTED.intersection(one.rendered.notes) for one in first):
                 return None
             if any(map(self._repeats_a_part, printer.printed)):
                 return None
@@ -82,10 +81,6 @@ class PlanMaker:
             # the template may still print real values; and if not, the error names the record
             self.opened |= watch.opened
         return plan if plan and (plan.proof or plan.trials) else None
-
-    def _has_contents_in_json(self) -> bool:
-        """Whether contents are written as JSON, where they look otherwise: the derivation does not find where they end."""
-        return self.details is not None and any(number < len(self.messages) for number, _ in self.details.quoted)
 
     def _repeats_a_part(self, text: str) -> bool:
         """Whether a content's reasoning is printed more often than its answer, or the other way round.

@@ -251,7 +251,7 @@ def examples(values: Sequence[Any]) -> dict[int, Any]:
 
 
 def quotable(messages: Sequence[Message], depth: Depth) -> frozenset[int]:
-    """The numbers of texts that it does not matter to a derivation how a template writes: results of tools, and arguments."""
+    """The numbers of texts of calls and tools that a derivation finds also where they are JSON, or looks for nowhere."""
     found: list[str] = []
     for message in stand_ins(messages, depth, word):
         found += [message.content] if message.role == "tool" else []

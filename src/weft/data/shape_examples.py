@@ -60,7 +60,7 @@ class Plan:
     around: tuple[SegmentPattern, ...] = ()
     """Where control tokens may begin in the template's words and end in a value, or the other way round."""
     quotable: frozenset[int] = frozenset()
-    """The values of which it does not matter to a derivation how they look as JSON."""
+    """The values that a derivation finds also where they are JSON, or looks for nowhere."""
     uses: int = 0
 
     @classmethod
