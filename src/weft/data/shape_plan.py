@@ -124,31 +124,33 @@ class Planner:
             return self._by_plan(messages, notes)
         if plan is None or not _weigh_turns(messages, plan):
             return ()
-        filled = self._filled(plan, messages, values, notes)
-        closer = None
-        if plan.proof and not filled:
-            closer = details_of(messages, values, plan.proof.looked_for_in(values), plan.quoted_in)
-        if closer is None or any(message.weight is not None for message in messages):
+        filled = self._proved(plan, messages, values, notes) or self._closely(plan, shape, messages, values, notes)
+        if filled or self.disproved:
             return filled
-        details, values = closer
-        if details.cut(messages, self._control):
-            return ()
-        plan = self._plan_for((notes, (shape, details)), messages, values, details)
-        return self._filled(plan, messages, values, notes) if plan else ()
+        holds = plan.holds_on_trial(self._printer, messages, values, self._control)
+        return _filled(plan, messages, values) if holds else ()
 
-    def _filled(
+    def _closely(
+        self, plan: Plan, shape: Hashable, messages: Sequence[Message], values: Sequence[Any], notes: tuple[str, ...]
+    ) -> tuple[Printed, ...]:
+        """The examples by another plan, for such conversations as have the same details; nothing where there is none."""
+        if plan.proof is None or any(message.weight is not None for message in messages):
+            return ()
+        closer = details_of(messages, values, plan.proof.looked_for_in(values), plan.quoted_in)
+        if closer is None or closer[0].cut(messages, self._control):
+            return ()
+        details, values = closer
+        detailed = self._plan_for((notes, (shape, details)), messages, values, details)
+        return self._proved(detailed, messages, values, notes) if detailed else ()
+
+    def _proved(
         self, plan: Plan, messages: Sequence[Message], values: Sequence[Any], notes: tuple[str, ...]
     ) -> tuple[Printed, ...]:
-        """The examples by this plan; nothing where it does not hold for these values."""
-        weights = [message.weight for message in messages]
-        given = weights if any(weight is not None for weight in weights) else None
+        """The examples by this plan; nothing where it is not proved for these values."""
         texts = plan.covered(values, self._control)
-        if texts is None:
-            holds = plan.holds_on_trial(self._printer, messages, values, self._control)
-            return tuple(Filled(one, values, given) for one in plan.examples) if holds else ()
-        if self._edges.are_crossed(plan.around, texts):
+        if texts is None or self._edges.are_crossed(plan.around, texts):
             return ()
-        filled = tuple(Filled(one, texts, given) for one in plan.examples)
+        filled = _filled(plan, messages, texts)
         self._uses += 1
         plan.uses += 1
         if plan.uses > 1 and self._uses > _TRIED_FIRST and self._uses % _TRIED_OF:
@@ -215,6 +217,13 @@ class Planner:
         plan = maker.make()
         self._depth = self._depth.deeper(maker.opened)  # know conversations from now on by what the template looks into
         return plan
+
+
+def _filled(plan: Plan, messages: Sequence[Message], texts: Sequence[str]) -> tuple[Filled, ...]:
+    """The examples with these texts."""
+    weights = [message.weight for message in messages]
+    given = weights if any(weight is not None for weight in weights) else None
+    return tuple(Filled(one, texts, given) for one in plan.examples)
 
 
 _Start = tuple[Variant, bool]
