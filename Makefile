@@ -29,7 +29,7 @@ QUICKSTART := configs/quickstart.yaml
 .DEFAULT_GOAL := help
 .PHONY: help quickstart setup init-model prepare process style render check show train train-tb train-bnb train-bnb-tb train-unsloth \
 	tensorboard infer infer-batch eval eval-quick eval-full merge doctor clean lint format test test-all bench-step bench-peers \
-	bench-prepare
+	bench-prepare bench-masks
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z -]+:.*## / { split($$1, names, " "); printf "  make %-15s %s\n", names[1], $$2 }' Makefile
@@ -130,10 +130,10 @@ format: $(READY) ## Format the code and regenerate docs/config.md and configs/co
 	$(BIN)/python -m weft.config.reference --write
 
 test: $(READY) ## The test suite, under ten minutes on two cores
-	$(BIN)/python -m pytest -n auto --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-all: $(READY) ## ... with the slow tests and new random examples, under an hour
-	$(BIN)/python -m pytest -n auto --dist loadscope -m '' --hypothesis-profile=explore $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m '' --hypothesis-profile=explore $(ARGS)
 
 bench-step: $(READY) ## weft's step against the machine's peak, by tokens and by part; on an idle machine
 	$(BIN)/python -m benchmarks.bench_step $(ARGS)
@@ -143,3 +143,6 @@ bench-peers: $(READY) ## weft against TRL and LLaMA-Factory, in environments of 
 
 bench-prepare: $(READY) ## weft's preparation of data against TRL's, in an environment of its own; on an idle machine
 	$(BIN)/python -m benchmarks.bench_prepare $(ARGS)
+
+bench-masks: $(READY) ## What it takes to derive masks, by template and shape of conversation
+	$(BIN)/python -m benchmarks.bench_masks $(ARGS)

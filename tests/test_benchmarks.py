@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import bench_step, run_weft
+from benchmarks import bench_masks, bench_step, run_weft
 from benchmarks.cases import (
     CASES,
     EXAMPLES_PER_STEP,
@@ -27,6 +27,7 @@ from benchmarks.job import Job
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.summary import Run, make_run
 
+from mask_pairs import shaped
 from small_run import EXAMPLES, configure, make_project
 from weft.training import plan
 
@@ -69,6 +70,8 @@ def test_the_parent_process_stays_free_of_torch() -> None:
         ("bench_peers", "--steps 1", "1 is less than 2"),
         ("bench_peers", "--steps x", "invalid whole_number value: 'x'"),
         ("bench_peers", "--rounds 0", "0 is less than 1"),
+        ("bench_masks", "--only nonsense", "invalid choice: 'nonsense'"),
+        ("bench_masks", "--records 0", "0 is less than 1"),
     ],
 )
 def test_odd_arguments_are_refused_before_anything_runs(module: str, words: str, says: str) -> None:
@@ -97,6 +100,30 @@ def test_a_job_survives_its_file(tmp_path: Path) -> None:
     )  # fmt: skip
     job.write(tmp_path / "job.json")
     assert Job.read(str(tmp_path / "job.json")) == job
+
+
+# masks
+
+
+def test_records_of_a_shape_differ_in_what_is_said() -> None:
+    shape = shaped("gpt_oss_tools", "call and answer")
+    plain, quoted = (bench_masks.saying(shape, 3, quoted=quoted) for quoted in (False, True))
+    assert [plain[0].content, plain[2].content] == ["Q n3 and 21 words more", "21 n3 and 21 words more"]
+    assert plain[1].tool_calls[0].arguments == {"city": "Rome n3 and 21 words more"}
+    assert [quoted[0].content, quoted[2].content] == [plain[0].content, '{"n": 3, "found": "21"}']
+    assert quoted[1].tool_calls[0].arguments == {"city": 'Rome n3 and 21 words more: "3"\n.'}
+
+
+def test_slow_masks_are_listed_slowest_first() -> None:
+    cases = [bench_masks.Case("a", "one", 0.01), bench_masks.Case("b", "two", 0.3), bench_masks.Case("c", "three", 4)]
+    assert bench_masks.page("words", cases).splitlines() == [
+        "words: 2 of 3 cases take more than 0.2 ms a record; half of all up to 0.300 ms.",
+        "",
+        "| template | shape | ms a record |",
+        "| --- | --- | --- |",
+        "| c | three | 4.00 |",
+        "| b | two | 0.30 |",
+    ]
 
 
 # examples and losses
