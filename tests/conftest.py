@@ -125,6 +125,12 @@ def _write(path: Path, content: dict[str, object]) -> None:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The walk-throughs, of a minute each, come first: at the end the other processes would have nothing left to do."""
+    items.sort(key=lambda item: item.path.stem != "test_walkthroughs")
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A test that skips for want of ../shared while ../shared is there is a failure, not a skip."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
