@@ -605,11 +605,11 @@ def test_random_templates_that_print_part_by_part_are_not_proved_wrongly() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(10_000, 16_000, 1_500))
+@pytest.mark.parametrize("start", range(10_000, 12_000, 500))
 def test_more_random_templates_that_print_part_by_part(start: int) -> None:
-    compared, wrong = campaign(try_part_by_part, range(start, start + 1_500))
+    compared, wrong = campaign(try_part_by_part, range(start, start + 500))
     assert wrong == []
-    assert compared >= 250
+    assert compared >= 80
 
 
 def test_plans_of_random_templates_are_the_derivation() -> None:
