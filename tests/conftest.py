@@ -126,8 +126,9 @@ def _write(path: Path, content: dict[str, object]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The walk-throughs, of a minute each, come first: at the end the other processes would have nothing left to do."""
-    items.sort(key=lambda item: item.path.stem != "test_walkthroughs")
+    """Files whose tests take minutes come first: at the end the other processes would have nothing left to do."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.path.stem == "test_walkthroughs"}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.hookimpl(trylast=True)
