@@ -146,11 +146,19 @@ def test_looking_at_what_is_written_as_json_proves_nothing(source: str) -> None:
     assert compared.in_full == 1
 
 
+DEFINED = "{% for t in tools or [] %}<|im{{ (t.function.description | tojson)[1:-1] }}\n{% endfor %}"
+JSON_RESULT = "{% if m.role == 'tool' %}<|im{{ (m.content | tojson)[1:-1] }}{% else %}{{ m.content }}{% endif %}"
+
+
 def test_no_control_token_comes_of_what_json_writes() -> None:
-    written = "{% if m.role == 'tool' %}<|im{{ (m.content | tojson)[1:-1] }}{% else %}{{ m.content }}{% endif %}"
-    compared = compared_with(START + written + CALLS + "{{ (v | tojson)[1:-1] }}_end|>" + END)
-    for record in (*records(), *(called(f'"{n}" <|im', f'_end|> "{n}" and more words of it') for n in range(12))):
-        assert compared.agrees(record), record
+    compared = compared_with(DEFINED + START + JSON_RESULT + CALLS + "{{ (v | tojson)[1:-1] }}_end|>" + END)
+    begun, ended = '"{}" <|im', '_end|> "{}" and more words of it'
+    for number in range(12):
+        for city, result, description in ((begun, "{}", "\n"), ("{}", ended, "\n"), ("{}", "{}", ended)):
+            for _ in range(4):  # each of them by plan at last, but for the token
+                record = called(city.format(number), result.format(number), description=description.format(number))
+                assert compared.agrees(record), record
+                assert compared.agrees(called('"', '"', description="\n")), record
     assert compared.planner.disproved is None
 
 

@@ -52,9 +52,28 @@ def test_edges_that_control_tokens_cross() -> None:
     edges = edges_of("<|a|>")
     around = edges.around([f"once <|a|>more: <p={word(0)}> and <q={word(0)}>"], ["x"], [0])
     assert [pattern.fill(["name"], None).text for pattern in around] == [" <p=name> an", " <q=name>"]
+    between = edges.around([f"<{word(0)}<{word(1)}|>"], ["x", "y"], [1])
+    assert [pattern.fill(["x", "y"], None).text for pattern in between] == ["<y|>"]
     assert not edges.are_crossed(around, ["name"])
     assert not edges.are_crossed(around, ["|a|>"])
     assert edges.are_crossed(around, ["<|a|"])
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "values"),
+    [
+        (f" {word(0)}|{word(1)}> ", [0], ["<", "a|"]),
+        (f" <{word(0)}|{word(1)} ", [0], ["|a", ">"]),
+        (f" <{word(0)}a{word(1)}> ", [0], ["|", "|"]),
+        (f" {word(0)}{word(1)}{word(2)} ", [0, 1, 2], ["<|", "a", "|>"]),
+    ],
+)
+def test_edges_that_control_tokens_cross_over_several_values(text: str, numbers: list[int], values: list[str]) -> None:
+    edges = edges_of("<|a|>")
+    around = edges.around([text], values, numbers)
+    assert around
+    assert edges.are_crossed(around, values)
+    assert not edges.are_crossed(around, ["x"] * len(values))
 
 
 OVERLAPPING = ("<|a|>", "a|>b", "<||>")

@@ -183,6 +183,16 @@ def test_control_tokens_that_begin_or_end_in_white_space_or_tags(token: str, que
     assert compared.agrees([U(question.format(said)), A(answer.format(said))])
 
 
+def test_an_answer_with_reasoning_in_its_content_may_have_a_weight() -> None:
+    compared = planner_of(USUAL.replace("{{ m.content }}", "{{ m.content.rstrip('\\n') }}"))
+    for number in range(12):
+        answer = A(f"<think>\nwhy {number}\n</think>\n\nso {number}\n")
+        assert compared.agrees([U("q"), answer])
+        assert compared.agrees([U("q"), replace(answer, weight=0.5)])
+    assert not compared.goes_by_plan([U("q"), replace(answer, weight=0.5)])
+    assert compared.goes_by_plan([U("q"), answer])
+
+
 @pytest.mark.parametrize(("reasoning", "answer"), [("why", "so " * 30 + "be it"), ("hm, " * 20 + "why", "so")])
 def test_reasoning_that_is_printed_twice_is_derived_in_full(reasoning: str, answer: str) -> None:
     tokens = frozenset({"<|im_start|>", "<|im_end|>", "<think>", "</think>"})

@@ -72,14 +72,12 @@ class Edges:
         )
 
     def _surroundings(self, text: str, spans: Sequence[Span], at: int) -> str:
-        """The stand-in with as many characters on either side as a token may have there, others not counted."""
+        """The stand-in with the words that a token may begin in, up to the last one before it, and those that it may end in.
+
+        There may be other stand-ins among the latter. A token that begins in another one is found around that.
+        """
         start, end = spans[at]
-        reach = self._reach
-        for before, behind in reversed(spans[:at]):
-            if start - behind >= reach:
-                break
-            reach, start = reach - (start - behind), before
-        start = max(0, start - reach)
+        start = max(start - self._reach, spans[at - 1][1] if at else 0)
         reach = self._reach
         for before, behind in spans[at + 1 :]:
             if before - end >= reach:
