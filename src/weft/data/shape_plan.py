@@ -148,7 +148,7 @@ class Planner:
     ) -> tuple[Printed, ...]:
         """The examples by this plan; nothing where it is not proved for these values."""
         texts = plan.covered(values, self._control)
-        if texts is None or self._edges.are_crossed(plan.around, texts):
+        if texts is None or (plan.around and self._edges.are_crossed(plan.around, texts)):
             return ()
         filled = _filled(plan, messages, texts)
         self._uses += 1

@@ -60,6 +60,7 @@ class _InOrder:
 
     def put(self, number: int, columns: Columns) -> None:
         """Write a block, or put it where it waits for its turn."""
+        self.write_what_is_there()
         if number == self.written:
             self._writer.write(columns)
             self.written += 1
