@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from weft.data.block_files import BlockFiles
+from weft.data.block_files import BlockFiles, InOrder
 from weft.data.columns import Columns
+from weft.data.example_file import ExampleFile, ExampleWriter
 from weft.types import Example, Location
 
 
@@ -63,3 +64,21 @@ def test_a_block_that_cannot_be_written_whole_is_not_there(tmp_path: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert files.take(0) is None
+
+
+def test_a_block_waits_only_for_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "blocks").mkdir()
+    files = BlockFiles(tmp_path / "blocks", ["some.jsonl"])
+    with ExampleWriter(tmp_path / "all.arrow", ["some.jsonl"]) as writer:
+        in_order = InOrder(writer, files)
+        files.put(0, a_block(1))  # by another process
+        in_order.put(1, a_block(2))
+        assert in_order.written == 2
+        assert [path.name for path in (tmp_path / "blocks").iterdir()] == ["0.free"]  # the other was never put aside
+        in_order.put(3, a_block(4))
+        assert in_order.written == 2
+        files.put(2, a_block(3))
+        in_order.write_what_is_there()
+        assert in_order.written == 4
+    examples = ExampleFile(tmp_path / "all.arrow", ["some.jsonl"])
+    assert [examples[number].location.line for number in range(10)] == [1, 1, 2, 1, 2, 3, 1, 2, 3, 4]

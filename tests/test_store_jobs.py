@@ -355,9 +355,18 @@ def test_a_helper_that_has_no_room_to_write_says_so_as_one_process_does(
 def test_a_block_that_is_lost_is_told(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(2500)])
     take = BlockFiles.take
-    monkeypatch.setattr(BlockFiles, "take", lambda self, number: None if number == 1 else take(self, number))
+    lost: list[int] = []
+
+    def lose_first(self: BlockFiles, number: int) -> Any:
+        found = take(self, number)
+        if found is None or lost:
+            return found
+        lost.append(number)
+        return None
+
+    monkeypatch.setattr(BlockFiles, "take", lose_first)
     error = error_of(opened, path, kind=DataError, jobs=2)
-    assert error.what.startswith("block 1 of ")
+    assert error.what == f"block {lost[0]} of 3 is gone before it was written"
     assert list((tmp_path / "cache-2").iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from weft.data.columns import Columns
-from weft.data.example_file import EXAMPLES, batch_of, numbered
+from weft.data.example_file import EXAMPLES, ExampleWriter, batch_of, numbered
 
 _FREE = ".free"
 """How the names of files end whose blocks were taken."""
@@ -55,3 +55,28 @@ class BlockFiles:
                 free.rename(path)
                 return
         path.touch()
+
+
+class InOrder:
+    """Writes each block when those before it are ``written``, of which it keeps count."""
+
+    def __init__(self, writer: ExampleWriter, blocks: BlockFiles) -> None:
+        self._writer, self._blocks = writer, blocks
+        self.written = 0
+
+    def put(self, number: int, columns: Columns) -> None:
+        """Write a block, or put it where it waits for its turn."""
+        self.write_what_is_there()
+        if number == self.written:
+            self._writer.write(columns)
+            self.written += 1
+        else:
+            self._blocks.put(number, columns)
+        self.write_what_is_there()
+
+    def write_what_is_there(self) -> None:
+        """Write the blocks whose turn it is."""
+        while (batches := self._blocks.take(self.written)) is not None:
+            for batch in batches:
+                self._writer.append(batch)
+            self.written += 1

@@ -13,8 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from weft.data.block_files import BlockFiles
-from weft.data.columns import Columns
+from weft.data.block_files import InOrder
 from weft.data.example_file import ExampleWriter
 from weft.data.in_parallel import one_core_each
 from weft.data.store_build import Done, Share, Work
@@ -37,7 +36,7 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
     """
     with TemporaryDirectory(dir=place) as aside, ExitStack() as running, one_core_each():
         share, *others = Share.each(work, Path(aside), jobs)
-        in_order = _InOrder(writer, share.blocks)
+        in_order = InOrder(writer, share.blocks)
         helpers = [running.enter_context(start_helper(each)) for each in others]
         mine = share.do(lambda rows: progress(rows * jobs), in_order.put)
         made = [helper.result() for helper in helpers]
@@ -49,28 +48,3 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
         what = f"block {in_order.written} of {len(mine.accounts)} is gone before it was written"
         raise DataError(what, where=str(place), fix="let nothing be removed there, and run it again")
     return mine
-
-
-class _InOrder:
-    """Writes each block when those before it are ``written``, of which it keeps count."""
-
-    def __init__(self, writer: ExampleWriter, blocks: BlockFiles) -> None:
-        self._writer, self._blocks = writer, blocks
-        self.written = 0
-
-    def put(self, number: int, columns: Columns) -> None:
-        """Write a block, or put it where it waits for its turn."""
-        self.write_what_is_there()
-        if number == self.written:
-            self._writer.write(columns)
-            self.written += 1
-        else:
-            self._blocks.put(number, columns)
-        self.write_what_is_there()
-
-    def write_what_is_there(self) -> None:
-        """Write the blocks whose turn it is."""
-        while (batches := self._blocks.take(self.written)) is not None:
-            for batch in batches:
-                self._writer.append(batch)
-            self.written += 1
