@@ -223,6 +223,25 @@ def test_a_model_that_training_would_refuse_is_the_first_warning(
     assert main(["train", str(project / "c.yaml")]) == 2
 
 
+@pytest.mark.parametrize("place", ["models/none", "./none"])
+def test_records_are_checked_with_a_tokenizer_before_there_is_a_model(
+    place: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(project / "c.yaml")
+    words = ["check", config, f"model.name={place}", f"model.tokenizer={project}/model"]
+    assert main(words) == 0
+    page = capsys.readouterr().out
+    assert "40 examples, " in page
+    assert "\nsteps      " in page
+    problem = f"model.name: {place}: there is no such model directory"
+    assert f"\nunknown    memory: {problem}\n" in page
+    assert f"\n  1. training will refuse the model: {problem}\n     fix: " in page
+    assert main([*words, "--strict"]) == 1
+    capsys.readouterr()
+    assert main(["check", config, f"model.name={place}"]) == 2  # whose tokenizer is meant then
+    assert capsys.readouterr().err.startswith(f"weft: {problem}\n  fix: ")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

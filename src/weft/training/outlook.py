@@ -109,13 +109,17 @@ def _outlook(config: Config, found: CheckReport, packing: Packing, warnings: lis
 
 
 def _shape(config: Config, warnings: list[Warn]) -> tuple[ModelShape | None, str | None]:
-    """The shape of the model, or why it is not known; a model that training would refuse is warned of."""
-    directory = model_directory(config.model, weights=False)
+    """The shape of the model, or why it is not known; a model that training would refuse is warned of.
+
+    There need not be one to check records with a tokenizer of its own.
+    """
+    directory: Path | None = None
     try:
+        directory = model_directory(config.model, weights=False)
         return read_shape(directory), None
     except ModelError as problem:
         what = f"{problem.where}: {problem.what}"
-        if config.model.local_dir is None and directory != Path(config.model.name).expanduser():
+        if directory and config.model.local_dir is None and directory != Path(config.model.name).expanduser():
             return (
                 None,
                 f"the weights of {config.model.name} are not on this machine ({what}); `weft train` fetches them",
