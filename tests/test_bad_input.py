@@ -137,6 +137,15 @@ def test_every_command_reads_its_configuration_first(refused: Callable[..., str]
     assert "did you mean train.epochs?" in refused(command, "c.yaml", "train.epoch=5")
 
 
+@pytest.mark.parametrize("name", ["some.jsonl", "some.csv", "some.txt", "some.jsonl.gz", "some.parquet"])
+def test_records_in_the_place_of_a_configuration(refused: Callable[..., str], name: str) -> None:
+    Path(name).write_bytes(b"\x00")
+    message = refused("check", name)
+    assert message.startswith(
+        f"weft: {name}: this is a file of records, and no configuration\n  fix: write data.train_path="
+    )
+
+
 # --- templates ---
 
 

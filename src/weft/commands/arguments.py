@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _SHOWN_LEAKS = 5
+_CONFIGURATIONS = (".yaml", ".yml", ".json")
+"""How the names of configurations may end."""
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,25 @@ def load(args: argparse.Namespace) -> Loaded:
             where="command line",
             fix="name the others under `include:` in the first; overrides are written key=value, without spaces",
         )
+    for file in files:
+        _refuse_records(file)
     return load_config(files[0] if files else None, overrides)
+
+
+def _refuse_records(file: str) -> None:
+    """Say which key names the records that were given in place of a configuration."""
+    path = Path(file)
+    if path.suffix.lower() in _CONFIGURATIONS or not path.is_file():
+        return
+    from weft.data.readers import kind
+    from weft.errors import ConfigError
+
+    if kind(path):
+        raise ConfigError(
+            "this is a file of records, and no configuration",
+            where=file,
+            fix=f"write data.train_path={file}, or data.raw_path={file} for `weft prepare`",
+        )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
