@@ -31,8 +31,8 @@ class Compared:
         in_full: how often it derived in full, but for the comparison.
     """
 
-    def __init__(self, printer: Printer, control: ControlTokens = CHATML) -> None:
-        self.planner, self.printer = Planner(printer, control), printer
+    def __init__(self, printer: Printer, control: ControlTokens = CHATML, **options: Any) -> None:
+        self.planner, self.printer = Planner(printer, control, **options), printer
         self.in_full = 0
         self._derived = self.planner._in_full
         self.planner._in_full = self._counted  # type: ignore[method-assign]

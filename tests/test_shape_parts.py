@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mask_pairs import SHAPES, A, U, with_a_telling_id
@@ -76,19 +76,26 @@ def test_edges_that_control_tokens_cross_over_several_values(text: str, numbers:
     assert not edges.are_crossed(around, ["x"] * len(values))
 
 
-OVERLAPPING = ("<|a|>", "a|>b", "<||>")
-EDGES = edges_of(*OVERLAPPING)
+LETTERS = "ab>"
 
 
-@given(words=st.lists(st.text("<|a>b", max_size=6), min_size=2, max_size=4), data=st.data())
-def test_no_control_token_crosses_an_edge_unseen(words: list[str], data: st.DataObject) -> None:
-    found = ControlTokens(OVERLAPPING, ())
-    values = [data.draw(st.text("<|a>b", min_size=1, max_size=6)) for _ in words[1:]]
+@given(
+    tokens=st.lists(st.text(LETTERS, min_size=2, max_size=5), min_size=1, max_size=4, unique=True),
+    words=st.lists(st.text(LETTERS, max_size=8), min_size=2, max_size=4),
+    data=st.data(),
+)
+@example(tokens=["aa", "bba"], words=["bbaa", ""], data=None)
+def test_no_control_token_crosses_an_edge_unseen(
+    tokens: list[str], words: list[str], data: st.DataObject | None
+) -> None:
+    found = ControlTokens(tokens, ())
+    values = [data.draw(st.text(LETTERS, min_size=1, max_size=6)) if data else "a" for _ in words[1:]]
     text = words[0] + "".join(word(number) + after for number, after in enumerate(words[1:]))
-    around = EDGES.around([text], values, range(len(values)))
+    edges = Edges(found)
+    around = edges.around([text], values, range(len(values)))
     filled = SegmentPattern(Segment(text=text, trained=False, control=tuple(found.find(text)))).fill(values, None)
     in_values = any(map(found.find, values))
-    if not (in_values or EDGES.are_crossed(around, values)):
+    if not (in_values or edges.are_crossed(around, values)):
         assert tuple(found.find(filled.text)) == filled.control
 
 

@@ -70,9 +70,9 @@ class InOrder:
         if number == self.written:
             self._writer.write(columns)
             self.written += 1
+            self.write_what_is_there()
         else:
             self._blocks.put(number, columns)
-        self.write_what_is_there()
 
     def write_what_is_there(self) -> None:
         """Write the blocks whose turn it is."""

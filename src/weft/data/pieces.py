@@ -336,12 +336,19 @@ def shared_length(one: str, other: str) -> int:
 def _grow(text: str, place: int, before: str, after: str, *, as_json: bool) -> Piece:
     """The piece around a mark at ``place``, which stood between ``before`` and ``after``.
 
-    Arguments of tools, and what tools found, are printed as they are, or as JSON or Python write them.
+    Arguments of tools, and what tools found, are printed as they are, or as JSON or Python write them: the longest of these that
+    is there, as a backslash at the end is the first of two in JSON.
     """
-    for write in (str, _in_json, _in_ascii_json, _in_python) if as_json else (str,):
-        left, right = write(before), write(after)
-        if text.startswith(right, place) and text.endswith(left, 0, place):
-            return Piece(place - len(left), place + len(right), True)
+    ways = (str, _in_json, _in_ascii_json, _in_python) if as_json else (str,)
+    written = [(write(before), write(after)) for write in ways]
+    whole = [
+        (len(left), len(right))
+        for left, right in written
+        if text.startswith(right, place) and text.endswith(left, 0, place)
+    ]
+    if whole:
+        left, right = max(whole, key=sum)
+        return Piece(place - left, place + right, True)
     shared_left = next(
         (n for n in range(len(before)) if text[place - n - 1 : place - n] != before[-n - 1]), len(before)
     )

@@ -16,6 +16,7 @@ from weft.data.shape import Depth, examples, quotable, stand_ins, without_place
 from weft.data.shape_details import Details, beside_space
 from weft.data.shape_edges import Edges
 from weft.data.shape_examples import Plan, trials_of
+from weft.data.shape_headers import are_in_headers
 from weft.data.shape_pattern import quotable_word, word
 from weft.data.shape_proof import Proof
 from weft.data.watch import WatchingTemplate
@@ -69,14 +70,14 @@ class PlanMaker:
                 return None
             if any(map(self._repeats_a_part, printer.printed)):
                 return None
-            plan = Plan.of(first, printer.printed, self.values, self.messages)
-            if plan:
-                plan.around = self.edges.around(printer.printed, self.values, self._without_place())
+            printed = tuple(printer.printed)
+            if are_in_headers(printer, first_chat, first, self.edges.control):
+                return None
+            plan = Plan.of(first, printed, self.values, self.messages)
             if plan and is_plain and not self.details:
                 plan.trials = tuple(trials_of(printer, first, first_chat))
             if plan and self._is_proved(plan, first, watch, self.details):
-                plan.proof = self._with_space(plan, first, Proof.of(watch))
-                plan.quotable = quotable(self.messages, self.depth) if plan.proof.plain else frozenset()
+                self._prove(plan, self._with_space(plan, first, Proof.of(watch)), printed)
         except (TemplateError, LookedInto):
             # the template may still print real values; and if not, the error names the record
             self.opened |= watch.opened
@@ -85,13 +86,31 @@ class PlanMaker:
     def _repeats_a_part(self, text: str) -> bool:
         """Whether a content's reasoning is printed more often than its answer, or the other way round.
 
-        Then it matters to the derivation in which of the two the middle of the content lies.
+        Then it matters to the derivation in which of the two the middle of the content lies. Where one says what something else
+        says, which of them is printed more often than it is said is not known.
         """
         if not self.details:
             return False
-        times = [text.count(self._words[first]) for first in self.details.same]
-        counts = ({times[part] for part in parts if isinstance(part, int)} for parts in self.details.contents)
-        return any(len(each - {0}) > 1 for each in counts)
+        same = self.details.same
+        for parts in self.details.contents:
+            said = [same[part] for part in parts if isinstance(part, int)]
+            times = [(text.count(self._words[first]), same.count(first)) for first in said]
+            is_shared = any(said_times > 1 for _, said_times in times)
+            if len(said) > 1 and (
+                len({printed for printed, _ in times} - {0}) > 1
+                or (is_shared and any(printed > said_times for printed, said_times in times))
+            ):
+                return True
+        return False
+
+    def _prove(self, plan: Plan, proof: Proof, printed: Sequence[str]) -> None:
+        """Enter what is proved, and what the proof leaves to be looked at in each record."""
+        plan.proof = proof
+        plan.quotable = quotable(self.messages, self.depth) if proof.plain else frozenset()
+        # The marks with which a derivation looks for a text are spelled out in ASCII, and so it finds none of its places.
+        in_ascii = [number for number, is_ascii in proof.plain if is_ascii]
+        in_ascii += [number for number, _, is_ascii in proof.quoted if is_ascii]
+        plan.around = self.edges.around(printed, self.values, {*self._without_place, *in_ascii})
 
     def _is_proved(self, plan: Plan, first: Sequence[Derived], watch: Watch, details: Details | None) -> bool:
         """Whether the same is derived from other stand-ins under ``watch``."""
@@ -131,6 +150,7 @@ class PlanMaker:
     def _watching(self, watch: Watch) -> WatchingPrinter:
         return WatchingPrinter(self.printer, self.template, watch, self._kinds)
 
+    @cached_property
     def _without_place(self) -> list[int]:
         as_json = self.details.as_json if self.details else []
         return [*without_place(self.messages, self.depth, self.details), *as_json]

@@ -15,11 +15,11 @@ class Edges:
     """Finds where such tokens are possible.
 
     Args:
-        control: the tokenizer's control tokens.
+        control: the tokenizer's control tokens, which are also an attribute.
     """
 
     def __init__(self, control: ControlTokens) -> None:
-        self._control = control
+        self.control = control
         tokens = control.control
         self._reach = max(map(len, tokens), default=1) - 1
         """Characters of a token that may stand on one side of an edge."""
@@ -30,7 +30,7 @@ class Edges:
     def around(
         self, texts: Iterable[str], values: Sequence[Any], without_place: Iterable[int]
     ) -> tuple[SegmentPattern, ...]:
-        """What stands around values, where such tokens are possible: of those that the derivation looks for, or as a whole, it
+        """What stands around values, where such tokens are possible. Not around those that the derivation finds as a whole: it
         knows which characters are theirs.
 
         Args:
@@ -49,7 +49,7 @@ class Edges:
         return any(self._spans(segment.text) != segment.control for segment in filled)
 
     def _spans(self, text: str) -> tuple[Span, ...]:
-        return tuple(self._control.find(text))
+        return tuple(self.control.find(text))
 
     def _in_text(self, text: str, numbers: set[int]) -> Iterator[str]:
         places = list(WORD.finditer(text))
@@ -61,13 +61,13 @@ class Edges:
     def _may_be_crossed(self, text: str, spans: Sequence[Span], at: int) -> bool:
         """Whether a token may begin before this stand-in and end in it, or begin in it and end behind it, or in the next one."""
         start, end = spans[at]
-        next_start = spans[at + 1][0] if at + 1 < len(spans) else len(text) + self._reach
+        next_start = spans[at + 1][0] if at + 1 < len(spans) else len(text) + self._reach  # out of reach
         return (
             any(text[max(0, start - length) : start] in self._begun for length in range(1, self._reach + 1))
             or any(text[end : end + length] in self._ended for length in range(1, self._reach + 1))
             or (
                 next_start - end < self._reach
-                and any(text[end:next_start] in token[1:-1] for token in self._control.control)
+                and any(text[end:next_start] in token[1:-1] for token in self.control.control)
             )
         )
 
@@ -76,8 +76,10 @@ class Edges:
 
         There may be other stand-ins among the latter. A token that begins in another one is found around that.
         """
-        start, end = spans[at]
-        start = max(start - self._reach, spans[at - 1][1] if at else 0)
+        place, end = spans[at]
+        start = max(place - self._reach, spans[at - 1][1] if at else 0)
+        # Half a token is none of the text's, and its letters would be taken for another one's.
+        start = next((min(behind, place) for begin, behind in self.control.find(text) if begin < start < behind), start)
         reach = self._reach
         for before, behind in spans[at + 1 :]:
             if before - end >= reach:

@@ -124,7 +124,9 @@ class Planner:
             return self._by_plan(messages, notes)
         if plan is None or not _weigh_turns(messages, plan):
             return ()
-        filled = self._proved(plan, messages, values, notes) or self._closely(plan, shape, messages, values, notes)
+        filled = self._proved(plan, messages, values, notes)
+        if not (filled or self.disproved):
+            filled = self._closely(plan, shape, messages, values, notes)
         if filled or self.disproved:
             return filled
         holds = plan.holds_on_trial(self._printer, messages, values, self._control)

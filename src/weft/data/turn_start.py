@@ -123,7 +123,7 @@ def _cut_at_mismatch(chat: Chat, turn: Turn, prompt: str) -> PlacedTurn:
     if at_prompt < len(prompt.rstrip()) and shared < len(chat.history(turn.first)):
         aligned = _start_after_one_question(chat, turn)
         if aligned is None:
-            aligned = _start_where_a_question_begins(chat, turn, prompt, max(earlier, default=0))
+            aligned = _start_where_a_question_begins(chat, turn, prompt, max(earlier, default=0), own)
         if aligned is None:
             raise _told_apart(turn)
         start = aligned
@@ -199,12 +199,13 @@ def _start_after_one_question(chat: Chat, turn: Turn) -> int | None:
     return len(turn.dialogue) - len(added) if not others and turn.dialogue.endswith(added) else None
 
 
-def _start_where_a_question_begins(chat: Chat, turn: Turn, prompt: str, said: int) -> int | None:
+def _start_where_a_question_begins(chat: Chat, turn: Turn, prompt: str, said: int, own: Sequence[int]) -> int | None:
     """Where the answer begins if that is where a question in its place would, and where the prompt goes on otherwise.
 
     For templates that end a conversation in one way (with a token behind the results of tools, say), and leave that out where an
     answer follows: three texts that part at one place, behind all that was ``said`` before, show that nothing of what stands
-    there belongs to the earlier messages. None where they do not.
+    there belongs to the earlier messages. Of an answer without a header, ``own`` words may begin as another text goes on. None
+    where the texts do not part so.
     """
     try:
         asked = chat.printer.dialogue([*chat.messages[: turn.first], placeholder("user", turn.first)])
@@ -216,7 +217,8 @@ def _start_where_a_question_begins(chat: Chat, turn: Turn, prompt: str, said: in
         _snapped((0, 0), shared_length(texts[one], texts[other]), (tokens[one], tokens[other]))[0]
         for one, other in ((0, 1), (1, 2), (0, 2))
     ]
-    return starts[0] if starts[0] >= said and len(set(starts)) == 1 else None
+    start = min(starts)
+    return start if start >= said and (len(set(starts)) == 1 or start in own) else None
 
 
 def _start_behind_same_header(chat: Chat, turn: Turn, prompt: str) -> int | None:
