@@ -29,6 +29,8 @@ _VALUES = (
     "a\nb", "q\n\nr", "some words", "more of it", "why", "so", "user", "assistant", "<|im_start|", "Sure", "1", "100", "é",
     "x" * 20, "long words " * 12 + "end", '"a"', "a.b", "Human:", "<think a='b'>", "<b>", "c\u3000d", "\\", "12345678",
 )  # fmt: skip
+PARTS = (".text", ".content", "['text']", ".striptags")
+"""Of texts: there is none."""
 PLAIN = ("some words", "more of it", "why not", "because", "well then", "indeed")
 
 
@@ -114,6 +116,7 @@ class AskingTemplateMaker:
                 f"({text} | replace({word}, ''))",
                 f"{text}[{self._pick('0:', '1:', ':-1', '1:-1', '7:', ':-8')}]",
                 f"({text} if {self._asked(text)} else '')",
+                f"({text} | {self._pick('safe', 'string')})",
             )
         return text
 
@@ -132,6 +135,9 @@ class AskingTemplateMaker:
             f"{text} {self._pick('==', '!=')} {self._pick(*_FIELDS)}",
             f"{text} {self._pick('in', 'not in')} [{word}, {self._word()}]",
             f"{text} is {self._pick('eq', 'ne', 'in', 'equalto')}({word})",
+            f"{text}{self._pick(*PARTS)} is {self._pick('defined', 'string')}",
+            f"m == {self._pick('messages[-1]', 'messages[0]', 'loop.previtem')}",
+            f"{text} == {self._pick('messages[-1].content', 'messages[0].content | trim')}",
             f"({text} | length) {length}",
             f"({text}.split({word}) | length) {self._pick('> 1', '== 2', '== 1')}",
             f"{text} is {self._pick('string', 'none', 'defined', 'iterable', 'sequence', 'mapping', 'true')}",

@@ -172,6 +172,8 @@ class TemplateMaker:
             f"loop.changed({one})",
             f"m {self._pick('in', 'not in')} messages[1:]",
             f"m == {{'role': 'user', 'content': {self._word()}}}",
+            f"m == {self._pick('messages[-1]', 'messages[0]', 'loop.previtem')}",
+            f"{one}{self._pick('.text', '.content', '.striptags')} is defined",
             f"{a_list} == [{self._word()}]",
             f"{a_list}.count({self._word()}) > 0",
             f"{one} is sameas {other}",
@@ -292,6 +294,8 @@ class PartByPartMaker(RecordTemplateMaker):
         printed = self._pick(
             "{{ k }}={{ v if v is string else v | tojson }};",
             "{{ k }}={{ v | tojson }};",
+            "{{ k }}={{ v | tojson | safe }};",
+            "{{ k }}={{ v | string if v is string or v is number else v | tojson | safe }};",
             "{{ k | tojson }}: {{ v | tojson(ensure_ascii=true) }}, ",
         )
         return "{{ c.function.name }}" + going + self._statement(2) + printed + "{% endfor %}"

@@ -274,6 +274,20 @@ PROVED = {
     ),
     "a call as JSON, open": USUAL.replace(CALL, "{{ (c.function | tojson)[:-1] + ', 1}' }}"),
     "a name as JSON, bare": USUAL.replace("{{ c.function.name }}", "{{ (c.function.name | tojson)[1:-1] }}"),
+    "two ids": USUAL.replace(
+        "{{ m.content }}",
+        "{{ 'X' if m.tool_call_id and m.tool_call_id == messages[1].tool_calls[0].id }}{{ m.content }}",
+    ),
+    "two messages": USUAL.replace("{{ m.content }}", "{{ 'X' if m == messages[2] }}{{ m.content }}"),
+    "safe arguments": USUAL.replace("arguments | tojson", "arguments | tojson | safe"),
+    "arguments by name, as texts": USUAL.replace(
+        "{{ c.function.arguments | tojson }}",
+        "{% for k, v in c.function.arguments.items() %}{{ k }}={{ v | string if v is string or v is number }}"
+        "{{ v if v is number else v | tojson | safe }};{% endfor %}",
+    ),
+    "typed parts": USUAL.replace(
+        "{{ m.content }}", "{{ m.content.content if m.content.content is defined else m.content }}"
+    ),
     "a name": USUAL.replace("{{ m.content }}", "{{ 'X' if m.name == 'python' }}{{ m.content }}"),
     "a tool's name": USUAL.replace(CALL, "{{ 'X' if c.function.name == 'python' }}" + CALL),
     "the length of an id": USUAL.replace(CALL, "{{ raise_exception('!') if c.id | length != 9 }}{{ c.id }}" + CALL),
@@ -308,10 +322,6 @@ LOOKING = {
     "a letter": USUAL.replace(CALL, CALL + "{{ (c.function | tojson)[3] }}"),
     "arguments' length": USUAL.replace(CALL, CALL + "{{ 'X' if (c.function.arguments | tojson | length) > 30 }}"),
     "sorted by a name": USUAL.replace(CALL, CALL + "{{ 'X' if c.function.name < 'p' }}"),
-    "two ids": USUAL.replace(
-        "{{ m.content }}",
-        "{{ 'X' if m.tool_call_id and m.tool_call_id == messages[1].tool_calls[0].id }}{{ m.content }}",
-    ),
     "a name as a key": USUAL.replace(CALL, CALL + "{{ {'python': 'X'}[c.function.name] }}"),
 }
 

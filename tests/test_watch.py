@@ -133,7 +133,12 @@ LOOKING = {
     "a part of an attribute": "{{ 'X' if [m]|selectattr('content.0', 'eq', 'h')|list }}{{ m.content }}",
     "attributes that are chosen by a value": "{{ [m]|selectattr(m.content)|list|length }}{{ m.content }}",
     "groups": "{% for _, each in messages|groupby('content') %}{{ each[0].content }}{% endfor %}",
-    "equal contents": "{{ 'X' if loop.changed(m.content) }}{{ m.content }}",
+    "equal texts": "{{ 'X' if 'u' ~ m.content == m.role[0] ~ messages[0].content }}{{ m.content }}",
+    "a text that is safe, and joined": "{{ '<' + (m.content | safe) }}",
+    "a part of a text that is safe": "{{ (m.content | safe)[1:] }}",
+    "a safe text without white space": "{{ (m.content | safe).strip() }}",
+    "a method of safe texts": "{{ (m.content | safe).striptags is defined }}",
+    "an item of a text": "{{ m.content[0] is defined }}",
     "trimming more than white space": "{{ m.content.strip('.') }}",
     "white space where two texts are joined": "{% set x = m.role ~ m.content %}{{ 'X' if 'r\n' in x }}{{ x }}",
     "… at the end": "{% set x = m.content ~ m.role %}{{ x.replace(' u', '') }}",
@@ -174,6 +179,12 @@ ASKING = {
     "{{ 'X' if m.content in ['hello', 'a b'] }}{{ m.content }}": ("a b", "hello"),
     "{{ 'X' if m.content.startswith(('<t>', ' a')) }}{{ m.content }}": ("<t>",),
     "{{ 'X' if m == {'role': 'user', 'content': 'hello'} }}{{ m.content }}": ("hello",),
+    "{{ m.content | safe }}": (),
+    "{% set x = m.content | safe | string %}{{ 'X' if x == 'hello' or 'b' in x }}{{ '[' ~ x ~ ']' }}": ("b", "hello"),
+    "{{ 'X' if m.content.content is defined or m.content['text'] }}{{ m.content }}": (),
+    "{{ 'X' if m == messages[-1] }}{{ m.content }}": (),
+    "{{ 'X' if loop.changed(m.content) }}{{ m.content | trim }}": (),
+    "{{ 'X' if m.content | trim == messages[-1].content | trim }}{{ m.content }}": (),
 }
 
 

@@ -82,8 +82,15 @@ def _own_values(message: Message) -> set[int]:
 
 def _unseen_values(message: Message) -> set[int]:
     """The values of a message that a derivation does not look for."""
-    names = [[*call.arguments] if isinstance(call.arguments, dict) else [] for call in message.tool_calls]
-    unseen = [message.name, message.tool_call_id, [call.id for call in message.tool_calls], names]
+    arguments = [call.arguments for call in message.tool_calls if isinstance(call.arguments, dict)]
+    others = [value for each in arguments for value in each.values() if not isinstance(value, str)]
+    unseen = [
+        message.name,
+        message.tool_call_id,
+        [call.id for call in message.tool_calls],
+        list(map(list, arguments)),
+        others,
+    ]
     seen = [message.content, message.reasoning, [call.name for call in message.tool_calls]]
     return {*_values_of(repr(unseen))} - {*_values_of(repr(seen))}
 

@@ -29,6 +29,8 @@ class Proof:
     """Values that JSON may write otherwise; the numbers of those that it writes, and whether in ASCII."""
     written: tuple[tuple[int, Written], ...]
     """How objects are written."""
+    differing: tuple[tuple[int, int], ...] = ()
+    """Values that are not equal."""
     without_space: tuple[int, ...] = ()
     """Values that are printed without the white space at their ends."""
 
@@ -42,6 +44,7 @@ class Proof:
             plain=tuple(sorted(watch.plain.items())),
             quoted=tuple(sorted((number, *how) for number, how in watch.quoted.items())),
             written=tuple(sorted(watch.written.items())),
+            differing=tuple(sorted(watch.differing)),
         )
 
     def with_space(self, beside_space: Proof, contents: int) -> Proof:
@@ -91,6 +94,9 @@ class Proof:
                 return False
         for number, length in self.lengths:
             if len(texts[number]) != length:
+                return False
+        for one, other in self.differing:
+            if texts[one].strip() == texts[other].strip():  # as they are where the template trims both
                 return False
         for number, in_ascii in self.plain:  # noqa: SIM110 - this and the others run for every record: loops are faster
             if _as_json(texts[number], in_ascii) != texts[number]:

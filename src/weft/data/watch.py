@@ -76,9 +76,10 @@ _HOLDERS = (list, tuple, dict, WatchedArguments, LoopContext, Macro)
 _OF_TEXTS: dict[str, Callable[..., Any]] = {
     "count": Watched.measured,
     "length": Watched.measured,
-    "replace": Watched.replace,
+    "replace": lambda text, *others: text.replace(*others),
+    "safe": Watched.made_safe,
     "string": Watched.__str__,
-    "trim": Watched.strip,
+    "trim": lambda text, *others: text.strip(*others),
 }
 """Filters of a text that it sees itself."""
 _OF_LISTS = frozenset({"count", "first", "last", "length", "list", "reverse"})
@@ -149,6 +150,8 @@ class WatchingSandbox(ChatSandbox):
             obj.open()
         if isinstance(obj, Held | _Stream):
             self.give_up()
+        if isinstance(obj, Watched) and not hasattr(Markup, attribute):
+            return self.undefined(obj=unwatched(obj), name=attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -157,6 +160,8 @@ class WatchingSandbox(ChatSandbox):
             obj.open()
         if isinstance(obj, Held | _Stream):
             self.give_up()
+        if isinstance(obj, Watched) and type(argument) is str and not hasattr(Markup, argument):
+            return self.undefined(obj=unwatched(obj), name=argument)
         return super().getitem(obj, argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -184,6 +189,8 @@ class WatchingSandbox(ChatSandbox):
                 return _OF_TEXTS[name](value, *others)
             if name in ("default", "d") and isinstance(value, Watched | WatchedObject):
                 return value
+            if name == "string" and isinstance(value, WatchedObject):
+                return str(value)
             is_list = isinstance(value, list | tuple | _Stream)
             if name == "map" and is_list and not others and kwargs.keys() == {"attribute"}:
                 return _Stream(limited(*args, **kwargs))

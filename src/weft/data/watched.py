@@ -34,6 +34,7 @@ class Watch:
     Attributes:
         absent: texts that it was told are not in a value. For other values without them it prints the same.
         trimmed: values of which it was told that there is no white space at their ends.
+        differing: pairs of values of which it was told that they differ.
         lengths: values of which it was told the length.
         plain: values that it wrote as JSON and that look the same there; and whether that is JSON in ASCII.
         quoted: values that it wrote as JSON and that look otherwise there: as which value, and whether in ASCII.
@@ -45,6 +46,7 @@ class Watch:
     def __init__(self) -> None:
         self.absent: dict[int, set[str]] = {}
         self.trimmed: set[int] = set()
+        self.differing: set[tuple[int, int]] = set()
         self.lengths: dict[int, int] = {}
         self.plain: dict[int, bool] = {}
         self.quoted: dict[int, tuple[int, bool]] = {}
@@ -66,6 +68,10 @@ class Watch:
     def trims(self, number: int) -> None:
         """The template is told that there is no white space at the ends of a value."""
         self.trimmed.add(number)
+
+    def differ(self, one: int, other: int) -> None:
+        """The template is told that two values differ."""
+        self.differing.add((min(one, other), max(one, other)))
 
     def measures(self, number: int, length: int) -> None:
         """The template is told how long a value is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from weft.data.jinja import to_json
 from weft.data.watched import LookedInto, Part, Watch, Written
 from weft.data.watched_text import Watched, unwatched
 
@@ -30,6 +31,12 @@ class WatchedObject(Mapping[str, Any]):
     def __bool__(self) -> bool:
         return True
 
+    def __str__(self) -> str:
+        """A number is printed as JSON writes it."""
+        return (
+            write_watched(self.watch, self, Written(), to_json) if type(self.example) in (int, float) else self.open()
+        )
+
     def __getitem__(self, _: str) -> Any:
         self.open()
 
@@ -50,7 +57,6 @@ for _name in (
     "__format__",
     "__hash__",
     "__repr__",
-    "__str__",
 ):
     setattr(WatchedObject, _name, WatchedObject.open)
 for _name in dir(int):  # it may be a number

@@ -55,9 +55,7 @@ class Watched(str):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Watched):
-            if unwatched(self) != unwatched(other):
-                self.look()
-            return True
+            return self._is_same(other)
         if isinstance(other, str) and other != "":
             self._is_not(other)
         return False
@@ -124,6 +122,10 @@ class Watched(str):
         """A text that a template puts together of this one and others: this one, if they are empty."""
         return self if text == unwatched(self) else Watched(text, self.watch, self.part, is_joined=True)
 
+    def made_safe(self) -> SafeText:
+        """What the filter ``safe`` makes of it."""
+        return SafeText(unwatched(self), self.watch, self.part, is_joined=self.is_joined, is_id=self.is_id)
+
     def measured(self) -> int | WatchedLength:
         """Its length."""
         if not self.is_id:
@@ -170,6 +172,16 @@ class Watched(str):
         for number in values:
             self.watch.lacks(number, text)
         return found > 0
+
+    def _is_same(self, other: Watched) -> bool:
+        """Whether the two are one text; of two values it is noted that they are not."""
+        one, two = unwatched(self), unwatched(other)
+        if one == two:
+            return True
+        if not (PLACE.fullmatch(one) and PLACE.fullmatch(two)):
+            self.look()
+        self.watch.differ(number_at(one), number_at(two))
+        return False
 
     def _is_not(self, other: str) -> None:
         """It is no such text."""
@@ -234,6 +246,19 @@ for _name in dir(str):
         setattr(Watched, _name, _looking)
 for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
     setattr(Watched, _name, _looking)
+
+
+class SafeText(Watched):
+    """What the filter ``safe`` makes of a text: printed, searched and compared as any, but it escapes what it is joined with."""
+
+    def within(self, text: str) -> Watched:
+        """A text that a template puts together of this one and others: a plain one."""
+        is_joined = self.is_joined or text != unwatched(self)
+        return Watched(text, self.watch, self.part, is_joined=is_joined)
+
+
+for _name in ("__add__", "__radd__", "__getitem__", "lstrip", "replace", "rsplit", "rstrip", "split", "strip"):
+    setattr(SafeText, _name, _looking)
 
 
 class WatchedLength:
