@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from jinja2 import nodes
 from jinja2.compiler import Frame
@@ -99,6 +99,23 @@ _SEEN = frozenset({"!=", "==", "eq", "equalto", "in", "ne"})
 """Tests that a text under watch sees itself."""
 
 
+class _Safe(str):
+    """What the filter ``safe`` makes of words of a template's own: they can be printed. Else they would be a text of HTML."""
+
+    __slots__ = ()
+
+
+def _give_up(*_: Any, **__: Any) -> NoReturn:
+    raise LookedInto
+
+
+_COMPARING = {"__eq__", "__ge__", "__gt__", "__hash__", "__le__", "__lt__", "__ne__"}
+for _name in {*dir(str)} - {*dir(object), "__len__"} | _COMPARING:
+    setattr(_Safe, _name, _give_up)
+_OF_SAFE = frozenset({"count", "length", "safe", "string", "tojson"})
+"""Filters that make the same of them as of any text."""
+
+
 class _Stream(Iterator[Any]):
     """What a filter makes of a list one by one: those of its items that a test chooses, or an attribute of each."""
 
@@ -166,6 +183,8 @@ class WatchingSandbox(ChatSandbox):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """What Jinja computes the intercepted operators with."""
+        if isinstance(left, _Safe) or isinstance(right, _Safe):
+            self.give_up()
         if operator != "+" or isinstance(left, WatchedObject) or isinstance(right, WatchedObject):
             _look_for_watched((left, right))
         return super().call_binop(context, operator, left, right)
@@ -191,6 +210,10 @@ class WatchingSandbox(ChatSandbox):
                 return value
             if name == "string" and isinstance(value, WatchedObject):
                 return str(value)
+            if name == "safe" and type(value) is str:
+                return _Safe(value)
+            if isinstance(value, _Safe) and name not in _OF_SAFE:
+                _give_up()
             is_list = isinstance(value, list | tuple | _Stream)
             if name == "map" and is_list and not others and kwargs.keys() == {"attribute"}:
                 return _Stream(limited(*args, **kwargs))

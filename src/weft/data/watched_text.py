@@ -9,6 +9,9 @@ from typing import Any, NoReturn, SupportsIndex
 from weft.data.shape_pattern import PLACE, SPACE, number_as_json, number_at
 from weft.data.watched import Part, Watch
 
+_ESCAPED = "&<>'\""
+"""What is written otherwise in HTML."""
+
 
 class Watched(str):
     """A text under watch: what a message says, or what a template puts together.
@@ -249,7 +252,24 @@ for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
 
 
 class SafeText(Watched):
-    """What the filter ``safe`` makes of a text: printed, searched and compared as any, but it escapes what it is joined with."""
+    """What the filter ``safe`` makes of a text: printed, searched and compared as any, but it escapes what is added to it."""
+
+    def __add__(self, other: str) -> SafeText:
+        return self._joined(unwatched(self) + self._escaped(other))
+
+    def __radd__(self, other: str) -> SafeText:
+        return self._joined(self._escaped(other) + unwatched(self))
+
+    def _joined(self, text: str) -> SafeText:
+        return SafeText(text, self.watch, self.part, is_joined=True)
+
+    def _escaped(self, other: str) -> str:
+        """``other``, in which nothing is escaped."""
+        if not isinstance(other, SafeText):
+            found = other if isinstance(other, Watched) else Watched(other, self.watch)
+            if type(other) not in (str, Watched) or any(map(found._holds, _ESCAPED)):
+                self.look()
+        return unwatched(other)
 
     def within(self, text: str) -> Watched:
         """A text that a template puts together of this one and others: a plain one."""
@@ -257,7 +277,7 @@ class SafeText(Watched):
         return Watched(text, self.watch, self.part, is_joined=is_joined)
 
 
-for _name in ("__add__", "__radd__", "__getitem__", "lstrip", "replace", "rsplit", "rstrip", "split", "strip"):
+for _name in ("__getitem__", "lstrip", "replace", "rsplit", "rstrip", "split", "strip"):
     setattr(SafeText, _name, _looking)
 
 
