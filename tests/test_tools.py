@@ -88,6 +88,18 @@ def test_messages_hold_calls_results_names_and_reasoning() -> None:
     )
 
 
+@pytest.mark.parametrize("reasoning", ["[]", "{}", " "])
+def test_reasoning_of_a_few_characters_is_kept(reasoning: str) -> None:
+    *_, answer = parse(messages=[*TURNS[:3], {**TURNS[3], "reasoning_content": reasoning}], tools=[TOOL]).messages
+    assert answer.reasoning == reasoning
+
+
+@pytest.mark.parametrize("reasoning", ["", [], {}, None])
+def test_no_reasoning_in_the_forms_that_tables_have(reasoning: Any) -> None:
+    *_, answer = parse(messages=[*TURNS[:3], {**TURNS[3], "reasoning_content": reasoning}], tools=[TOOL]).messages
+    assert answer.reasoning == ""
+
+
 @pytest.mark.parametrize(
     "call",
     [

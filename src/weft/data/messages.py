@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from weft.data.message_weight import WEIGHTS, read_weight
 from weft.data.row_error import Data, RowError, kind_of
-from weft.data.tools import NOTHING, read_calls
+from weft.data.tools import read_calls
 from weft.types import Message, Role
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -113,7 +113,7 @@ def text_of(content: Any, number: int) -> str:
 
 
 def _reasoning(item: Data, number: int) -> str:
-    given = {name: item[name] for name in REASONING if item.get(name) not in NOTHING}
+    given = {name: item[name] for name in REASONING if item.get(name) not in (None, "", [], {})}
     for name, value in given.items():
         if not isinstance(value, str):
             raise RowError(
