@@ -132,7 +132,13 @@ CASES: dict[str, Case] = {
         [named("Bob"), named("Eve")], [named("x assistant: y"), named("assistant: ")],
     ),
     "a name behind a question that is a header": (
-        BRIEF.replace("'' if", "'assistant:  ' if"), CHATML, [named("Bob"), named("Eve")], [named("x assistant: y")],
+        BRIEF.replace("'' if", "'assistant:  ' if").replace("<|im_end|>", ""), CHATML,
+        [named("Bob", "Al") * 2, named("Eve", "Jo") * 2], [[*named("Bob", "Al"), *named("assistant: x", "Jo")]],
+    ),
+    "texts that are the same when they are trimmed": (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ 'Again: ' if not loop.first and m.content | trim == "
+        "messages[0].content | trim }}{{ m.content | trim }}" + END, CHATML,
+        [[U("q"), A("a")], [U("q\n"), A(" a")]], [[U("same"), A("same ")], [U("\nsame"), A("same")]],
     ),
     "a name with white space at the end of a header": (
         "{% for m in messages %}{{ messages[0].name if m.role == 'assistant' else m.role + ': ' }}{{ m.content }}<|im_end|>\n"
