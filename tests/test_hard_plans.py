@@ -132,8 +132,10 @@ CASES: dict[str, Case] = {
         [named("Bob"), named("Eve")], [named("x assistant: y"), named("assistant: ")],
     ),
     "a name behind a question that is a header": (
-        BRIEF.replace("'' if", "'assistant:  ' if").replace("<|im_end|>", ""), CHATML,
-        [named("Bob", "Al") * 2, named("Eve", "Jo") * 2], [[*named("Bob", "Al"), *named("assistant: x", "Jo")]],
+        "{% for m in messages %}{{ 'assistant:  ' if m.role == 'assistant' else '<|im_start|>' + m.role + '\n' }}{{ m.content }}"
+        "{{ m.name or '' }}\n{% endfor %}Be brief.\n{% if add_generation_prompt %}assistant: {% endif %}", CHATML,
+        [[*named("Bob", "Al"), *named("Eve")], [*named("Eve", "Jo"), *named("Bob")]],
+        [[*named("Bob", "Al"), *named("assistant: x")]],
     ),
     "texts that are the same when they are trimmed": (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ 'Again: ' if not loop.first and m.content | trim == "
