@@ -104,7 +104,6 @@ def exchange(content: str) -> str:
 
 LOOKING = {
     "a text from a filter that marks it as HTML is searched": "{{ 'X' if m.content in ('hello'|safe) }}{{ m.content }}",
-    "… joined": "{{ (''|safe) + m.content }}",
     "… compared": "{{ 'X' if ('hello'|safe) == m.content }}{{ m.content }}",
     "… in a list": "{{ 'X' if m.content in ['hello'|e] }}{{ m.content }}",
     "autoescape": "{% autoescape true %}{{ m.content }}{% endautoescape %}",
@@ -136,8 +135,8 @@ LOOKING = {
     "equal texts": "{{ 'X' if 'u' ~ m.content == m.role[0] ~ messages[0].content }}{{ m.content }}",
     "a text that is safe, with what it escapes": "{{ '<' + (m.content | safe) }}",
     "… behind it": "{{ (m.content | safe) + '&' }}",
-    "safe words": "{{ ('<t>' | safe) + m.content }}",
-    "safe words behind a text": "{{ m.content + ('<t>' | safe) }}",
+    "safe words with what they escape": "{{ ('t' | safe) + '<' }}{{ m.content }}",
+    "… behind a text": "{{ m.role ~ m.content ~ '<' + ('t' | safe) }}",
     "safe words in a text": "{{ 'X' if ('b' | safe) in m.content }}{{ m.content }}",
     "a text in safe words": "{{ 'X' if m.content in ('a b' | safe) }}{{ m.content }}",
     "safe words that it may be": "{{ 'X' if ('a b' | safe) == m.content }}{{ m.content }}",
@@ -189,6 +188,9 @@ ASKING = {
     "{{ m.content | safe }}": (),
     "{{ '[' + (m.content | safe) + ']' + (m.content | safe) }}": (),
     "{{ ((m.content | safe) ~ '') + '<' }}": (),
+    "{{ '[' + ('<t>' | safe) + ']' }}{{ m.content }}": (),
+    "{{ ('<t>' | safe) + m.content }}": ('"', "&", "'", "<", ">"),
+    "{{ m.role + m.content + ('<t>' | safe) }}": ('"', "&", "'", "<", ">"),
     "{{ m.role + m.content + (m.content | safe) }}": ('"', "&", "'", "<", ">"),
     "{{ '<t>' | safe }}{{ ('<t>' | safe) ~ m.content }}{{ ('<t>' | safe) | length }}": (),
     "{% set x = m.content | safe | string %}{{ 'X' if x == 'hello' or 'b' in x }}{{ '[' ~ x ~ ']' }}": ("b", "hello"),

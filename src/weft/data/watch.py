@@ -30,7 +30,7 @@ from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
 from weft.data.watched import LookedInto, Written
 from weft.data.watched_object import Held, WatchedArguments, WatchedObject, watch_of, write_watched
-from weft.data.watched_text import Watched, WatchedLength, unwatched
+from weft.data.watched_text import ESCAPED, SafeText, Watched, WatchedLength, unwatched
 from weft.errors import TemplateError
 
 
@@ -116,6 +116,17 @@ _OF_SAFE = frozenset({"count", "length", "safe", "string", "tojson"})
 """Filters that make the same of them as of any text."""
 
 
+def _added(*words: Any) -> str:
+    """Safe words and other ones, in which nothing is escaped."""
+    watched = next((each for each in words if isinstance(each, Watched)), None)
+    if watched is not None:
+        one, two = (SafeText(each, watched.watch) if isinstance(each, _Safe) else each for each in words)
+        return one + two
+    if not all(type(each) is _Safe or (type(each) is str and not set(each) & set(ESCAPED)) for each in words):
+        raise LookedInto
+    return _Safe("".join(map(unwatched, words)))
+
+
 class _Stream(Iterator[Any]):
     """What a filter makes of a list one by one: those of its items that a test chooses, or an attribute of each."""
 
@@ -184,7 +195,7 @@ class WatchingSandbox(ChatSandbox):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """What Jinja computes the intercepted operators with."""
         if isinstance(left, _Safe) or isinstance(right, _Safe):
-            self.give_up()
+            return self.charge(_added(left, right) if operator == "+" else _give_up())
         if operator != "+" or isinstance(left, WatchedObject) or isinstance(right, WatchedObject):
             _look_for_watched((left, right))
         return super().call_binop(context, operator, left, right)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, SupportsIndex
 from weft.data.shape_pattern import PLACE, SPACE, number_as_json, number_at
 from weft.data.watched import Part, Watch
 
-_ESCAPED = "&<>'\""
+ESCAPED = "&<>'\""
 """What is written otherwise in HTML."""
 
 
@@ -267,7 +267,7 @@ class SafeText(Watched):
         """``other``, in which nothing is escaped."""
         if not isinstance(other, SafeText):
             found = other if isinstance(other, Watched) else Watched(other, self.watch)
-            if type(other) not in (str, Watched) or any(map(found._holds, _ESCAPED)):
+            if type(other) not in (str, Watched) or any(map(found._holds, ESCAPED)):
                 self.look()
         return unwatched(other)
 
