@@ -94,6 +94,16 @@ CASES: dict[str, Case] = {
         START + calls(" {{ (v | tojson(ensure_ascii=true))[1:-1] }}_end|>") + END, CHATML,
         [call('a "b"'), call('c "d"')], [call('"x" and words <|im')],
     ),
+    "a control token that begins in quotes, which are also printed in ASCII": (
+        START + calls(" {{ v }}_end|> {{ v | tojson(ensure_ascii=true) }}") + END, CHATML,
+        [call('a "b"'), call('c "d"')], [call('"x" and words <|im')],
+    ),
+    "an id that begins as the prompt goes on": (
+        "{% for m in messages %}<|im_start|>{{ m.role }} {% for c in m.tool_calls or [] %}{{ c.id }} {{ c.function.name }}"
+        "{{ c.function.arguments | tojson }}{% endfor %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant final: {% endif %}", CHATML,
+        [call(), call("Oslo")], [call(ident="finx"), call(ident="final:x")],
+    ),
     "an id that begins another answer": (
         CALLS_APART + "{{ c.id }} {{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}" + ASSISTANT, CHATML,
         [call(content="Look"), call("Oslo", content="See")], [call(ident="<x>", content="Look")],

@@ -143,7 +143,6 @@ LOOKING = {
     "trimmed safe words": "{{ (' a' | safe | trim) + m.content }}",
     "a part of a text that is safe": "{{ (m.content | safe)[1:] }}",
     "a safe text without white space": "{{ (m.content | safe).strip() }}",
-    "a method of safe texts": "{{ (m.content | safe).striptags is defined }}{{ m.content }}",
     "an item of a text": "{{ m.content[0] is defined }}{{ m.content }}",
     "trimming more than white space": "{{ m.content.strip('.') }}",
     "white space where two texts are joined": "{% set x = m.role ~ m.content %}{{ 'X' if 'r\n' in x }}{{ x }}",
@@ -209,6 +208,24 @@ def test_what_is_asked_for_is_all_that_must_be_absent(content: str, absent: tupl
     assert plan is not None
     assert {text for _, texts in plan.proof.absent for text in texts} == set(absent)
     assert disagreements(plan, printer, [(one, "hello") for one in CONTENTS]) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{{ (m.content | safe).striptags is defined }}",
+        "{{ (m.content | safe) + 5 }}",
+        "{{ (m.content | safe)[0:] }}",
+        "{{ (m.content | safe).strip() }}",
+        "{{ (m.content | safe | trim) }}",
+        "{{ ('t' | safe) + '<' }}",
+        "{{ '<' + ('t' | safe) }}",
+        "{{ ('t' | safe).striptags() }}",
+    ],
+)
+def test_what_is_done_otherwise_with_safe_texts_is_looked_into(content: str) -> None:
+    with pytest.raises(LookedInto):
+        watching(printer_of(exchange(content)), Watch()).dialogue(chat("Qz00000zQ", "Qz00001zQ"))
 
 
 def test_very_long_contents_are_printed_rather_than_proved() -> None:

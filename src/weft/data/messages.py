@@ -42,6 +42,8 @@ _ROLES_ELSEWHERE = {
 }
 
 _CALLS = ("tool_call", "function_call")
+_NOT_SAID: tuple[Any, ...] = (None, "", [], {})
+"""Reasoning that is none. Unlike a list of tools, ``"[]"`` is a text."""
 
 
 def read_message(item: Any, number: int) -> Message:
@@ -113,7 +115,7 @@ def text_of(content: Any, number: int) -> str:
 
 
 def _reasoning(item: Data, number: int) -> str:
-    given = {name: item[name] for name in REASONING if item.get(name) not in (None, "", [], {})}
+    given = {name: item[name] for name in REASONING if item.get(name) not in _NOT_SAID}
     for name, value in given.items():
         if not isinstance(value, str):
             raise RowError(

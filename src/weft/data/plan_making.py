@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import gt
 from typing import Any
 
 from weft.data.derive import Derived
@@ -70,7 +71,7 @@ class PlanMaker:
                 return None
             if any(map(self._repeats_a_part, printer.printed)):
                 return None
-            printed = tuple(printer.printed)
+            printed = tuple(printer.printed)  # before headers are
             if are_in_headers(printer, first_chat, first, self.edges.control):
                 return None
             plan = Plan.of(first, printed, self.values, self.messages)
@@ -92,14 +93,12 @@ class PlanMaker:
         if not self.details:
             return False
         same = self.details.same
-        for parts in self.details.contents:
-            said = [same[part] for part in parts if isinstance(part, int)]
-            times = [(text.count(self._words[first]), same.count(first)) for first in said]
-            is_shared = any(said_times > 1 for _, said_times in times)
-            if len(said) > 1 and (
-                len({printed for printed, _ in times} - {0}) > 1
-                or (is_shared and any(printed > said_times for printed, said_times in times))
-            ):
+        divided = [[same[part] for part in parts if isinstance(part, int)] for parts in self.details.contents]
+        for said in divided:
+            printed = [text.count(self._words[first]) for first in said]
+            given = [same.count(first) for first in said]
+            is_more = any(map(gt, printed, given))
+            if len(said) > 1 and (len({*printed} - {0}) > 1 or (max(given) > 1 and is_more)):
                 return True
         return False
 

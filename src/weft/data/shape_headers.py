@@ -25,7 +25,7 @@ def are_in_headers(
     derived: Sequence[Derived],
     control: ControlTokens,
 ) -> bool:
-    """Whether there are values in the headers that were compared, or directly behind letters of these.
+    """Whether there are values in the headers that were compared.
 
     Args:
         printer: the template.
@@ -68,7 +68,7 @@ def _begins_with_value(printer: Printer, messages: Sequence[Message], control: C
         number, end = int(place[1]), place.end()
         if number not in own:
             continue
-        if not is_begun and (number in unseen or text[place.start() - 1 : place.start()].isalnum()):
+        if not is_begun and number in unseen:
             return True
         is_begun = True
     return False

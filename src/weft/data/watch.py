@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from jinja2 import nodes
 from jinja2.compiler import Frame
@@ -30,7 +30,8 @@ from weft.data.jinja import ChatSandbox, JinjaTemplate
 from weft.data.sandbox import ChargingCodeGenerator, LimitedSandbox
 from weft.data.watched import LookedInto, Written
 from weft.data.watched_object import Held, WatchedArguments, WatchedObject, watch_of, write_watched
-from weft.data.watched_text import ESCAPED, SafeText, Watched, WatchedLength, unwatched
+from weft.data.watched_safe import OF_SAFE, SafeWords, added, made_safe
+from weft.data.watched_text import Watched, WatchedLength, unwatched
 from weft.errors import TemplateError
 
 
@@ -77,7 +78,7 @@ _OF_TEXTS: dict[str, Callable[..., Any]] = {
     "count": Watched.measured,
     "length": Watched.measured,
     "replace": lambda text, *others: text.replace(*others),
-    "safe": Watched.made_safe,
+    "safe": made_safe,
     "string": Watched.__str__,
     "trim": lambda text, *others: text.strip(*others),
 }
@@ -97,34 +98,6 @@ _CHOOSING = frozenset({"rejectattr", "selectattr"})
 """Filters of lists that do nothing with the items but to test an attribute of each."""
 _SEEN = frozenset({"!=", "==", "eq", "equalto", "in", "ne"})
 """Tests that a text under watch sees itself."""
-
-
-class _Safe(str):
-    """What the filter ``safe`` makes of words of a template's own: they can be printed. Else they would be a text of HTML."""
-
-    __slots__ = ()
-
-
-def _give_up(*_: Any, **__: Any) -> NoReturn:
-    raise LookedInto
-
-
-_COMPARING = {"__eq__", "__ge__", "__gt__", "__hash__", "__le__", "__lt__", "__ne__"}
-for _name in {*dir(str)} - {*dir(object), "__len__"} | _COMPARING:
-    setattr(_Safe, _name, _give_up)
-_OF_SAFE = frozenset({"count", "length", "safe", "string", "tojson"})
-"""Filters that make the same of them as of any text."""
-
-
-def _added(*words: Any) -> str:
-    """Safe words and other ones, in which nothing is escaped."""
-    watched = next((each for each in words if isinstance(each, Watched)), None)
-    if watched is not None:
-        one, two = (SafeText(each, watched.watch) if isinstance(each, _Safe) else each for each in words)
-        return one + two
-    if not all(type(each) is _Safe or (type(each) is str and not set(each) & set(ESCAPED)) for each in words):
-        raise LookedInto
-    return _Safe("".join(map(unwatched, words)))
 
 
 class _Stream(Iterator[Any]):
@@ -194,8 +167,8 @@ class WatchingSandbox(ChatSandbox):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """What Jinja computes the intercepted operators with."""
-        if isinstance(left, _Safe) or isinstance(right, _Safe):
-            return self.charge(_added(left, right) if operator == "+" else _give_up())
+        if isinstance(left, SafeWords) or isinstance(right, SafeWords):
+            return self.charge(added(left, right) if operator == "+" else self.give_up())
         if operator != "+" or isinstance(left, WatchedObject) or isinstance(right, WatchedObject):
             _look_for_watched((left, right))
         return super().call_binop(context, operator, left, right)
@@ -222,9 +195,9 @@ class WatchingSandbox(ChatSandbox):
             if name == "string" and isinstance(value, WatchedObject):
                 return str(value)
             if name == "safe" and type(value) is str:
-                return _Safe(value)
-            if isinstance(value, _Safe) and name not in _OF_SAFE:
-                _give_up()
+                return SafeWords(value)
+            if isinstance(value, SafeWords) and name not in OF_SAFE:
+                self.give_up()
             is_list = isinstance(value, list | tuple | _Stream)
             if name == "map" and is_list and not others and kwargs.keys() == {"attribute"}:
                 return _Stream(limited(*args, **kwargs))

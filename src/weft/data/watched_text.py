@@ -9,9 +9,6 @@ from typing import Any, NoReturn, SupportsIndex
 from weft.data.shape_pattern import PLACE, SPACE, number_as_json, number_at
 from weft.data.watched import Part, Watch
 
-ESCAPED = "&<>'\""
-"""What is written otherwise in HTML."""
-
 
 class Watched(str):
     """A text under watch: what a message says, or what a template puts together.
@@ -54,7 +51,7 @@ class Watched(str):
         return self.within(unwatched(other) + unwatched(self))
 
     def __contains__(self, text: object) -> bool:
-        return self._holds(text)
+        return self.holds(text)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Watched):
@@ -102,19 +99,19 @@ class Watched(str):
 
     def split(self, separator: str | None = None, limit: SupportsIndex = -1) -> list[str]:
         """The parts between the separators among its words."""
-        self._holds(separator)
+        self.holds(separator)
         return list(map(self._part, unwatched(self).split(separator, limit)))
 
     def rsplit(self, separator: str | None = None, limit: SupportsIndex = -1) -> list[str]:
         """The same, from behind."""
-        self._holds(separator)
+        self.holds(separator)
         return list(map(self._part, unwatched(self).rsplit(separator, limit)))
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
         """The text with some of its words replaced."""
         if type(new) is not str:
             self.look()
-        self._holds(old)
+        self.holds(old)
         return self._part(unwatched(self).replace(old, new, count))
 
     def look(self) -> NoReturn:
@@ -124,10 +121,6 @@ class Watched(str):
     def within(self, text: str) -> Watched:
         """A text that a template puts together of this one and others: this one, if they are empty."""
         return self if text == unwatched(self) else Watched(text, self.watch, self.part, is_joined=True)
-
-    def made_safe(self) -> SafeText:
-        """What the filter ``safe`` makes of it."""
-        return SafeText(unwatched(self), self.watch, self.part, is_joined=self.is_joined, is_id=self.is_id)
 
     def measured(self) -> int | WatchedLength:
         """Its length."""
@@ -164,7 +157,7 @@ class Watched(str):
             return self
         return Watched(text, self.watch, self.part, is_joined=self.is_joined) if PLACE.search(text) else text
 
-    def _holds(self, text: object) -> bool:
+    def holds(self, text: object) -> bool:
         """Whether ``text`` is among its words: elsewhere it is not, which is noted."""
         if type(text) is not str or not text:
             self.look()
@@ -249,36 +242,6 @@ for _name in dir(str):
         setattr(Watched, _name, _looking)
 for _name in ("__format__", "__ge__", "__gt__", "__le__", "__lt__", "__repr__"):
     setattr(Watched, _name, _looking)
-
-
-class SafeText(Watched):
-    """What the filter ``safe`` makes of a text: printed, searched and compared as any, but it escapes what is added to it."""
-
-    def __add__(self, other: str) -> SafeText:
-        return self._joined(unwatched(self) + self._escaped(other))
-
-    def __radd__(self, other: str) -> SafeText:
-        return self._joined(self._escaped(other) + unwatched(self))
-
-    def _joined(self, text: str) -> SafeText:
-        return SafeText(text, self.watch, self.part, is_joined=True)
-
-    def _escaped(self, other: str) -> str:
-        """``other``, in which nothing is escaped."""
-        if not isinstance(other, SafeText):
-            found = other if isinstance(other, Watched) else Watched(other, self.watch)
-            if type(other) not in (str, Watched) or any(map(found._holds, ESCAPED)):
-                self.look()
-        return unwatched(other)
-
-    def within(self, text: str) -> Watched:
-        """A text that a template puts together of this one and others: a plain one."""
-        is_joined = self.is_joined or text != unwatched(self)
-        return Watched(text, self.watch, self.part, is_joined=is_joined)
-
-
-for _name in ("__getitem__", "lstrip", "replace", "rsplit", "rstrip", "split", "strip"):
-    setattr(SafeText, _name, _looking)
 
 
 class WatchedLength:
