@@ -12,8 +12,9 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from benchmarks.arguments import at_least
@@ -29,8 +30,6 @@ from weft.types import Message, ToolCall
 
 LIMIT = 0.2
 """Milliseconds."""
-SAID = ("words", "quotes")
-"""What records differ in: a few words; and quotation marks and line ends besides, in arguments and what tools found."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Case:
     """Of a record, on average."""
 
 
-def saying(messages: Sequence[Message], number: int, *, quoted: bool) -> list[Message]:
+def saying(messages: Sequence[Message], number: int, *, quoted: bool = False) -> list[Message]:
     """The messages with more words of this ``number`` behind the first of everything that is said, and ``quoted`` ones."""
 
     def more(text: str) -> str:
@@ -73,20 +72,38 @@ def saying(messages: Sequence[Message], number: int, *, quoted: bool) -> list[Me
     ]
 
 
-def measured(first: int, count: int, *, quoted: bool) -> Iterator[Case]:
-    """``count`` records of each case behind the ``first`` ones; none of shapes that a template refuses."""
+def weighing(messages: Sequence[Message], number: int) -> list[Message]:
+    """As :func:`saying`; each message says in turn that it counts nothing, half as much, or nothing about it."""
+    weights = (0.0, 0.5, None)
+    said = enumerate(saying(messages, number), number)
+    return [replace(message, weight=weights[each % len(weights)]) for each, message in said]
+
+
+Vary = Callable[[Sequence[Message], int], list[Message]]
+"""Makes of the messages of a shape those of a number."""
+RECORDS: dict[str, Vary] = {
+    "words": saying,
+    "quotes": partial(saying, quoted=True),
+    "weights": weighing,
+}
+"""What records differ in: a few words; also quotation marks and line ends, in arguments and what tools found; also what their
+messages count."""
+
+
+def measured(first: int, count: int, vary: Vary) -> Iterator[Case]:
+    """``count`` records of each case behind the ``first`` ones, as ``vary`` makes them; of no shape that a template refuses."""
     for family, pair in READY.items():
         for shape in TEXT_SHAPES if family in TEXT_ONLY else SHAPES:
             planner = Planner(pair.plain, pair.control)
-            records = [saying(shaped(family, shape), number, quoted=quoted) for number in range(first + count)]
+            records = [vary(shaped(family, shape), number) for number in range(first + count)]
             try:
-                for record in records[:first]:
-                    planner.examples(record)
+                for messages in records[:first]:
+                    planner.examples(messages)
             except TemplateError:
                 continue
             started = time.process_time()
-            for record in records[first:]:
-                planner.examples(record)
+            for messages in records[first:]:
+                planner.examples(messages)
             yield Case(family, shape, (time.process_time() - started) * 1e3 / count)
 
 
@@ -108,12 +125,12 @@ def main() -> int:
     """Measure, and print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--only", nargs="+", choices=SAID, default=SAID, help="what the records differ in")
+    add("--only", nargs="+", choices=RECORDS, default=RECORDS, help="what the records differ in")
     add("--first", type=at_least(1), default=40, help="records before those that are measured (default: 40)")
     add("--records", type=at_least(1), default=40, help="records that are measured of each case (default: 40)")
     args = parser.parse_args()
     for said in args.only:
-        print(page(said, list(measured(args.first, args.records, quoted=said == "quotes"))), flush=True)
+        print(page(said, list(measured(args.first, args.records, RECORDS[said]))), flush=True)
     return 0
 
 

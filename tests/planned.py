@@ -21,7 +21,7 @@ CHATML = ControlTokens(frozenset({"<|im_start|>", "<|im_end|>"}), frozenset({"<|
 def printed(example: Any) -> tuple[Any, ...]:
     """Everything that decides on the ids and weights of an example, and what is counted."""
     runs = [(stretch, [type(part) for part in stretch.run.parts]) for stretch in example.stretches]
-    return tuple(example.segments), runs, example.runs(), example.append_eos, tuple(example.notes)
+    return tuple(example.segments), runs, example.runs(), example.append_eos, sorted(example.notes)
 
 
 class Compared:

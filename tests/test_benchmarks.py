@@ -114,6 +114,13 @@ def test_records_of_a_shape_differ_in_what_is_said() -> None:
     assert quoted[1].tool_calls[0].arguments == {"city": 'Rome n3 and 21 words more: "3"\n.'}
 
 
+def test_messages_of_records_say_in_turn_what_they_count() -> None:
+    shape = shaped("gpt_oss_tools", "call and answer")
+    weights = [[message.weight for message in bench_masks.weighing(shape, number)] for number in (3, 4)]
+    assert weights == [[0.0, 0.5, None, 0.0], [0.5, None, 0.0, 0.5]]
+    assert bench_masks.weighing(shape, 3)[0].content == "Q n3 and 21 words more"
+
+
 def test_slow_masks_are_listed_slowest_first() -> None:
     cases = [bench_masks.Case("a", "one", 0.01), bench_masks.Case("b", "two", 0.3), bench_masks.Case("c", "three", 4)]
     assert bench_masks.page("words", cases).splitlines() == [

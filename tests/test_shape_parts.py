@@ -51,9 +51,9 @@ def test_edges_that_control_tokens_may_cross() -> None:
 def test_edges_that_control_tokens_cross() -> None:
     edges = edges_of("<|a|>")
     around = edges.around([f"once <|a|>more: <p={word(0)}> and <q={word(0)}>"], ["x"], [0])
-    assert [pattern.fill(["name"], None).text for pattern in around] == [" <p=name> an", " <q=name>"]
+    assert [pattern.fill(["name"]).text for pattern in around] == [" <p=name> an", " <q=name>"]
     between = edges.around([f"<{word(0)}<{word(1)}|>"], ["x", "y"], [1])
-    assert [pattern.fill(["x", "y"], None).text for pattern in between] == ["<y|>"]
+    assert [pattern.fill(["x", "y"]).text for pattern in between] == ["<y|>"]
     assert not edges.are_crossed(around, ["name"])
     assert not edges.are_crossed(around, ["|a|>"])
     assert edges.are_crossed(around, ["<|a|"])
@@ -93,7 +93,7 @@ def test_no_control_token_crosses_an_edge_unseen(
     text = words[0] + "".join(word(number) + after for number, after in enumerate(words[1:]))
     edges = Edges(found)
     around = edges.around([text], values, range(len(values)))
-    filled = SegmentPattern(Segment(text=text, trained=False, control=tuple(found.find(text)))).fill(values, None)
+    filled = SegmentPattern(Segment(text=text, trained=False, control=tuple(found.find(text)))).fill(values)
     in_values = any(map(found.find, values))
     if not (in_values or edges.are_crossed(around, values)):
         assert tuple(found.find(filled.text)) == filled.control

@@ -189,8 +189,8 @@ def test_an_answer_with_reasoning_in_its_content_may_have_a_weight() -> None:
         answer = A(f"<think>\nwhy {number}\n</think>\n\nso {number}\n")
         assert compared.agrees([U("q"), answer])
         assert compared.agrees([U("q"), replace(answer, weight=0.5)])
-    assert not compared.goes_by_plan([U("q"), replace(answer, weight=0.5)])
-    assert compared.goes_by_plan([U("q"), answer])
+    for weight in (None, 0.5):
+        assert compared.goes_by_plan([U("q"), replace(answer, weight=weight)])
 
 
 @pytest.mark.parametrize(("reasoning", "answer"), [("why", "so " * 30 + "be it"), ("hm, " * 20 + "why", "so")])
@@ -463,12 +463,59 @@ def test_a_plan_is_made_when_a_shape_comes_again(monkeypatch: pytest.MonkeyPatch
     assert compared.planner._characters == sum(each.size for each in compared.planner._plans.values() if each)
 
 
-def test_weights_of_messages_with_more_than_contents_are_derived_in_full() -> None:
+def weighed(messages: list[Message], random: Random) -> list[Message]:
+    """The messages, of which some say what they count."""
+    share = random.choice((0.3, 1))
+    return [
+        replace(message, weight=random.choice((0.0, 0.5, 1.0, 3.0))) if random.random() < share else message
+        for message in messages
+    ]
+
+
+@pytest.mark.parametrize("family", PAIRS)
+def test_plans_for_messages_that_say_what_they_count_are_the_derivation(family: str) -> None:
+    pair, random = READY[family], Random(family)
+    options: dict[str, Any] = random.choice([{}, {"last_turn": True}, {"mismatch": "splice"}])
+    compared = Compared(pair.plain, pair.control, **options)
+    for name in random.sample(list(TEXT_SHAPES if family in TEXT_ONLY else SHAPES), 12):
+        for vary in (in_its_place, varied) * 4:
+            messages = weighed(vary(shaped(family, name), random), random)
+            assert compared.agrees(messages), messages
+    assert compared.planner.disproved is None
+
+
+@pytest.mark.parametrize("family", ["chatml_tools", "deepseek_r1", "gemma4", "gpt_oss_tools", "llama31", "qwen3"])
+def test_messages_that_say_what_they_count_go_by_plan(family: str) -> None:
+    pair = READY[family]
+    compared = Compared(pair.plain, pair.control)
+    plain = [S("Be brief."), U("Why?"), A("So."), U("And?"), A("Yes.")]
+    assert compared.goes_by_plan(plain)
+    for seed in range(20):
+        messages = weighed(plain, Random(seed))
+        assert compared.agrees(messages)
+        assert not compared.in_full
+
+
+def test_what_a_call_counts_where_it_is_history_is_derived_in_full() -> None:
+    """Each text among its arguments is printed for itself, and these are no part of the shape."""
+    pair = READY["qwen3"]
+    compared = Compared(pair.plain, pair.control)
+    assert compared.goes_by_plan(RECORDS["call"])
+    messages = [replace(message, weight=0.5) for message in RECORDS["call"]]
+    assert compared.agrees(messages)
+    assert compared.in_full
+
+
+@pytest.mark.parametrize("question", ["Why?", " Why?", "Why?\n"])
+def test_white_space_beside_a_question_is_no_part_of_what_it_counts(question: str) -> None:
     compared = planner_of(USUAL)
-    assert compared.goes_by_plan(RECORDS["reasoning"])
-    weighed = [U("Why?"), Message(role="assistant", content="So.", reasoning="hm", weight=0.5)]
-    assert compared.agrees(weighed)
-    assert compared.in_full == 1
+    assert compared.goes_by_plan([U("Well?"), A("So.")])
+    messages = [replace(U(question), weight=0.5), A("So.")]
+    assert compared.agrees(messages)
+    (example,) = compared.planner.examples(messages)
+    context = example.segments[0]
+    ((start, end, weight),) = context.weights
+    assert (context.text[start:end], weight) == ("Why?<|im_end|>" if question[-1] == "?" else "Why?\n<|im_end|>", 0.5)
 
 
 # ---- templates that nobody would write -----------------------------------------------------------------------------------
@@ -641,6 +688,7 @@ def test_plans_of_random_templates_are_the_derivation() -> None:
             continue
         for number in range(12):
             record = varied(WHOLE, Random(number))
+            record = weighed(record, Random(seed)) if number % 4 == 3 else record
             compared.in_full = 0
             assert compared.agrees(record), (seed, record)
             by_plan += not compared.in_full

@@ -29,7 +29,7 @@ from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, answers_within, close, goes_on_behind_stop, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
-from weft.data.weighing import weigh, weighing_notes, weighted_spans
+from weft.data.weighing import Layout, weigh, weighing_notes, weights_of
 from weft.errors import TemplateError
 from weft.types import Message, Segment
 
@@ -107,6 +107,8 @@ class Derived:
     """How many messages its text prints."""
     prompts: tuple[tuple[int, Variant], ...]
     """The generation prompts before its turns: how many messages each answers, and the variant."""
+    layout: Layout
+    """Where it prints what its messages say."""
 
 
 def derive(chat: Chat, *, by_tag: bool = True, last_turn: bool = False) -> tuple[Derived, ...]:
@@ -222,7 +224,9 @@ def _example(chat: Chat, found: _Found, own: range) -> Derived:
     ]
     prompts = [(earlier.first, earlier.variant) for earlier, _ in runs[:-1]] + [(turn.first, placed.variant)]
     segments = _segments(closed.text[:end], found.spans, chat.control.outside(closed.text, pieces))
-    segments = weigh(segments, weighted_spans(chat, placed, runs, own))
+    layout = Layout(chat=chat, placed=placed, runs=runs, own=own)
+    weights = weights_of(chat.messages)
+    segments = weigh(segments, layout.weighable(weights), weights)
     notes = [
         *_notes(chat, placed, closed, [turn for turn, _ in runs], prompts),
         *(["closed-within"] if found.closed_within else ()),
@@ -237,6 +241,7 @@ def _example(chat: Chat, found: _Found, own: range) -> Derived:
         ),
         count=turn.last + 1,
         prompts=tuple(prompts),
+        layout=layout,
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weft.data.derive import Printed, Rendered
 from weft.data.runs import Runs, Stretch
-from weft.data.shape_pattern import RunsPattern, SegmentPattern, StretchPattern, Weights
-from weft.data.weighing import weighing_notes
+from weft.data.shape_pattern import RunsPattern, SegmentPattern, StretchPattern
+from weft.data.weighing import Weighable, weigh, weighing_notes
 from weft.types import Segment
 
 
@@ -37,9 +37,19 @@ class ExamplePlan:
         """Characters of its segments; their stretches and runs hold them, too."""
         return 3 * sum(segment.size for segment in self.segments)
 
-    def is_turn(self, number: int) -> bool:
-        """Whether a message is a turn of its own that is trained."""
-        return any(segment.is_turn(number) for segment in self.segments)
+    def weighed(
+        self, contents: Sequence[str], weighable: Sequence[Weighable], weights: Mapping[int, float]
+    ) -> Rendered:
+        """The example with these contents, where messages say what they count.
+
+        Args:
+            contents: what it prints.
+            weighable: the spans of its text that count what a message says.
+            weights: what messages say, by their indices.
+        """
+        segments = weigh(Filled(self, contents).segments, weighable, weights)
+        notes = (*self.notes, *weighing_notes(segments))
+        return Rendered(segments=segments, append_eos=self.runs.frame.append_eos, notes=notes)
 
 
 @dataclass(slots=True)
@@ -48,8 +58,6 @@ class Filled:
 
     plan: ExamplePlan
     contents: Sequence[str]
-    weights: Weights
-    """What each message says that it counts; None where none says anything."""
 
     @property
     def append_eos(self) -> bool:
@@ -59,22 +67,20 @@ class Filled:
     @property
     def notes(self) -> tuple[str, ...]:
         """As there."""
-        return self.plan.notes if self.weights is None else (*self.plan.notes, *weighing_notes(self.segments))
+        return self.plan.notes
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """As there."""
-        return tuple(segment.fill(self.contents, self.weights) for segment in self.plan.segments)
+        return tuple(segment.fill(self.contents) for segment in self.plan.segments)
 
     @property
     def stretches(self) -> list[Stretch]:
         """As there."""
-        return [stretch.fill(self.contents, self.weights) for stretch in self.plan.stretches]
+        return [stretch.fill(self.contents) for stretch in self.plan.stretches]
 
     def runs(self) -> Runs:
         """As :meth:`weft.data.derive.Rendered.runs`."""
-        if self.weights is not None:
-            return Runs.of(self.stretches, append_eos=self.append_eos)
         return self.plan.runs.fill(self.contents)
 
 

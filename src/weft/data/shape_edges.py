@@ -45,7 +45,7 @@ class Edges:
 
     def are_crossed(self, around: Iterable[SegmentPattern], texts: Sequence[str]) -> bool:
         """Whether there are such tokens with these ``texts`` as values."""
-        filled = (pattern.fill(texts, None) for pattern in around)
+        filled = (pattern.fill(texts) for pattern in around)
         return any(self._spans(segment.text) != segment.control for segment in filled)
 
     def _spans(self, text: str) -> tuple[Span, ...]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from weft.data.control import ControlTokens
-from weft.data.derive import Derived
+from weft.data.derive import Derived, Printed
 from weft.data.example_plan import ExamplePlan, Filled, outcome
 from weft.data.jinja import to_json
 from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
-from weft.data.shape_pattern import WORD, Pattern, SegmentPattern
+from weft.data.shape_pattern import WORD, Pattern, SegmentPattern, WeighablePattern
 from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
 from weft.data.watched import Written
 from weft.errors import TemplateError
@@ -61,6 +61,8 @@ class Plan:
     """Where control tokens may begin in the template's words and end in a value, or the other way round."""
     quotable: frozenset[int] = frozenset()
     """The values that a derivation finds also where they are JSON, or looks for nowhere."""
+    weighable: tuple[WeighablePattern, ...] = ()
+    """For each example, what of it counts what messages say; none where the plan is not for messages that say so."""
     uses: int = 0
 
     @classmethod
@@ -98,13 +100,25 @@ class Plan:
             objects=tuple(number for number, value in enumerate(values) if not isinstance(value, str)),
             spoken=spoken,
             ending=spoken if any(one.append_eos for one in rendered) else (),
+            weighable=tuple(map(_weighable_in, derived)),
         )
 
     def is_alike(self, first: Sequence[Derived], again: Sequence[Derived], words: Sequence[str]) -> bool:
         """Whether the plan, which was made of what was derived ``first``, is with these words what was derived ``again``."""
         return [(one.count, one.prompts) for one in first] == [(one.count, one.prompts) for one in again] and [
-            outcome(Filled(one, words, None)) for one in self.examples
+            outcome(Filled(one, words)) for one in self.examples
         ] == [outcome(one.rendered) for one in again]
+
+    def weighs(self, texts: Sequence[str]) -> bool:
+        """Whether what messages count is known, too, with these texts: white space at their ends is no part of it."""
+        return self.weighable != () and not any(map(has_space_at_ends, texts))
+
+    def filled(self, texts: Sequence[str], weights: Mapping[int, float]) -> tuple[Printed, ...]:
+        """The examples with these texts, where messages say what they count, by their indices."""
+        if weights:
+            pairs = zip(self.examples, self.weighable, strict=True)
+            return tuple(one.weighed(texts, weighable.fill(texts), weights) for one, weighable in pairs)
+        return tuple(Filled(one, texts) for one in self.examples)
 
     @property
     def size(self) -> int:
@@ -183,3 +197,8 @@ class Plan:
             )
         except TemplateError:
             return False
+
+
+def _weighable_in(derived: Derived) -> WeighablePattern:
+    text = "".join(segment.text for segment in derived.rendered.segments)
+    return WeighablePattern(text, derived.layout.weighable(range(derived.count)))

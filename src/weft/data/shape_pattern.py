@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 from weft.data.chunk_cache import ControlToken
 from weft.data.encoding import Run
 from weft.data.pieces import ANY_MARK
 from weft.data.runs import Frame, Runs, Stretch
+from weft.data.weighing import Weighable
 from weft.types import Segment
 
 WORD = re.compile(r"""Qz(?:[0-9]{5}\\")?([0-9]{5})(?:"[0-9]{5})?zQ""")
@@ -58,14 +60,30 @@ def _numbers_in(place: str) -> list[int]:
     return [int(digits[start : start + 5]) for start in range(0, len(digits), 5)]
 
 
-Weights = Sequence[float | None] | None
-"""What each message says that it counts; None where none says anything."""
+Position = tuple[int, int]
+"""How many contents stand before a position in a text, and where it were, were these empty."""
 
 
-def _weighed(text: str, numbers: Sequence[int], weights: Weights) -> tuple[tuple[int, int, float], ...]:
-    """The weight of a turn's text, in which the contents of these messages stand, where it is not 1."""
-    weight = weights[numbers[0]] if weights and numbers else None
-    return () if weight is None or weight == 1 else ((0, len(text), weight),)
+class Positions:
+    """Finds out what positions in a text are, whatever contents stand in it.
+
+    Args:
+        text: with words in their places.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._words = [match.span() for match in WORD.finditer(text)]
+
+    def relative(self, position: int) -> Position:
+        """What this position of the text is, which is not within a word."""
+        before = [end - start for start, end in self._words if end <= position]
+        return len(before), position - sum(before)
+
+
+def placed(numbers: Sequence[int], contents: Sequence[str]) -> Callable[[Position], int]:
+    """What says where a position is in a text with these contents in it; ``numbers`` are theirs, in their order there."""
+    lengths = list(accumulate((len(contents[number]) for number in numbers), initial=0))
+    return lambda position: position[1] + lengths[position[0]]
 
 
 class Pattern:
@@ -99,35 +117,41 @@ class SegmentPattern:
 
     def __init__(self, segment: Segment) -> None:
         self._trained, self._pattern = segment.trained, Pattern(segment.text)
-        places = [match.span() for match in WORD.finditer(segment.text)]
-        self._control = []
-        """For each control token: how many contents stand before it, and its span were they all empty."""
-        for start, end in segment.control:
-            before = [(a, b) for a, b in places if b <= start]
-            removed = sum(b - a for a, b in before)
-            self._control.append((len(before), start - removed, end - removed))
+        positions = Positions(segment.text)
+        self._control = [(positions.relative(start), end - start) for start, end in segment.control]
+        """For each control token: where it begins, and its length."""
 
     @property
     def size(self) -> int:
         """As of its text."""
         return self._pattern.size
 
-    def is_turn(self, number: int) -> bool:
-        """Whether it is what the model says in this message, and nothing else."""
-        return self._trained and self._pattern.numbers == [number]
-
-    def fill(self, contents: Sequence[str], weights: Weights) -> Segment:
+    def fill(self, contents: Sequence[str]) -> Segment:
         """The segment with these contents."""
-        lengths = [0]
-        for number in self._pattern.numbers:
-            lengths.append(lengths[-1] + len(contents[number]))
-        text = self._pattern.fill(contents)
+        at = placed(self._pattern.numbers, contents)
         return Segment(
-            text=text,
+            text=self._pattern.fill(contents),
             trained=self._trained,
-            control=tuple((start + lengths[n], end + lengths[n]) for n, start, end in self._control),
-            weights=_weighed(text, self._pattern.numbers, weights) if self._trained else (),
+            control=tuple((at(start), at(start) + length) for start, length in self._control),
         )
+
+
+class WeighablePattern:
+    """The spans of an example's text that count what its messages say, with places for contents.
+
+    Args:
+        text: the example's, with words in these places.
+        weighable: the spans.
+    """
+
+    def __init__(self, text: str, weighable: Iterable[Weighable]) -> None:
+        self._numbers, positions = Pattern(text).numbers, Positions(text)
+        self._spans = [(each, positions.relative(each.start), positions.relative(each.end)) for each in weighable]
+
+    def fill(self, contents: Sequence[str]) -> list[Weighable]:
+        """The spans with these contents."""
+        at = placed(self._numbers, contents)
+        return [each._replace(start=at(start), end=at(end)) for each, start, end in self._spans]
 
 
 class RunsPattern:
@@ -164,12 +188,10 @@ class StretchPattern:
     def __init__(self, stretch: Stretch) -> None:
         self._stretch = stretch
         self._parts = [part if type(part) is ControlToken else Pattern(part) for part in stretch.run.parts]
-        self._numbers = [number for part in self._parts if isinstance(part, Pattern) for number in part.numbers]
 
-    def fill(self, contents: Sequence[str], weights: Weights) -> Stretch:
+    def fill(self, contents: Sequence[str]) -> Stretch:
         """The run with these contents."""
         parts = [part.fill(contents) if isinstance(part, Pattern) else part for part in self._parts]
         stretch = self._stretch
         run = Run(parts, stretch.run.continues)
-        given = _weighed(run.text, self._numbers, weights) if weights and stretch.trained else ()
-        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip, shift=stretch.shift, weights=given)
+        return Stretch(run=run, trained=stretch.trained, skip=stretch.skip, shift=stretch.shift)

@@ -19,7 +19,7 @@ from weft.config.data_schema import PromptMismatch
 from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed, Rendered, derive
-from weft.data.example_plan import Filled, outcome
+from weft.data.example_plan import outcome
 from weft.data.placeholders import placeholder
 from weft.data.plan_making import PlanMaker
 from weft.data.printer import Printer, Variant
@@ -30,6 +30,7 @@ from weft.data.shape_edges import Edges
 from weft.data.shape_examples import Plan
 from weft.data.turns import Chat
 from weft.data.watch import WatchingTemplate
+from weft.data.weighing import weights_of
 from weft.errors import TemplateError
 from weft.types import Message, Role
 
@@ -122,21 +123,22 @@ class Planner:
             if found:
                 self._sighted[notes, found[0]] = _LATER_SIGHTS + len(messages)
             return self._by_plan(messages, notes)
-        if plan is None or not _weigh_turns(messages, plan):
+        if plan is None:
             return ()
         filled = self._proved(plan, messages, values, notes)
         if not (filled or self.disproved):
             filled = self._closely(plan, shape, messages, values, notes)
         if filled or self.disproved:
             return filled
+        weights = weights_of(messages)
         holds = plan.holds_on_trial(self._printer, messages, values, self._control)
-        return _filled(plan, messages, values) if holds else ()
+        return plan.filled(values, weights) if holds and (plan.weighable or not weights) else ()
 
     def _closely(
         self, plan: Plan, shape: Hashable, messages: Sequence[Message], values: Sequence[Any], notes: tuple[str, ...]
     ) -> tuple[Printed, ...]:
         """The examples by another plan, for such conversations as have the same details; nothing where there is none."""
-        if plan.proof is None or any(message.weight is not None for message in messages):
+        if plan.proof is None:
             return ()
         closer = details_of(messages, values, plan.proof.looked_for_in(values), plan.quoted_in)
         if closer is None or closer[0].cut(messages, self._control):
@@ -152,7 +154,10 @@ class Planner:
         texts = plan.covered(values, self._control)
         if texts is None or (plan.around and self._edges.are_crossed(plan.around, texts)):
             return ()
-        filled = _filled(plan, messages, texts)
+        weights = weights_of(messages)
+        if weights and not plan.weighs(texts):
+            return ()
+        filled = plan.filled(texts, weights)
         self._uses += 1
         plan.uses += 1
         if plan.uses > 1 and self._uses > _TRIED_FIRST and self._uses % _TRIED_OF:
@@ -221,13 +226,6 @@ class Planner:
         return plan
 
 
-def _filled(plan: Plan, messages: Sequence[Message], texts: Sequence[str]) -> tuple[Filled, ...]:
-    """The examples with these texts."""
-    weights = [message.weight for message in messages]
-    given = weights if any(weight is not None for weight in weights) else None
-    return tuple(Filled(one, texts, given) for one in plan.examples)
-
-
 _Start = tuple[Variant, bool]
 """Where a turn begins: behind the prompt of this variant, or (True) where that and what is printed part."""
 
@@ -244,12 +242,3 @@ def _noted(derived: Derived, usual: Mapping[int, _Start], notes: tuple[str, ...]
     varies = any(usual.get(count, start) != start for count, start in _starts(derived).items())
     rendered = derived.rendered
     return replace(rendered, notes=(*rendered.notes, *(("prompt-varies",) if varies else ()), *notes))
-
-
-def _weigh_turns(messages: Sequence[Message], plan: Plan) -> bool:
-    """Whether each weight that a message gives is that of a whole turn in the one example that there is, if there are any."""
-    weighted = [number for number, message in enumerate(messages) if message.weight is not None]
-    if not weighted:
-        return True
-    is_plain = all(map(is_text_only, messages))
-    return is_plain and len(plan.examples) == 1 and all(plan.examples[0].is_turn(number) for number in weighted)
