@@ -12,7 +12,7 @@ from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed
 from weft.data.example_plan import ExamplePlan, Filled, outcome
 from weft.data.jinja import to_json
-from weft.data.pieces import without_marks
+from weft.data.pieces import REASONING_TAGS, without_marks
 from weft.data.printer import Printer, Variant
 from weft.data.shape_pattern import WORD, Pattern, SegmentPattern, WeighablePattern
 from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
@@ -53,6 +53,10 @@ class Plan:
     """The values that are more than white space: of that no place is found."""
     ending: tuple[int, ...]
     """The values behind which an EOS may follow: white space at their ends may be the template's or theirs."""
+    messages: int
+    """How many there are: so many values are contents."""
+    are_glued: bool
+    """Whether an answer follows another."""
     proof: Proof | None = None
     """None where nothing is proved."""
     trials: tuple[Trial, ...] = ()
@@ -100,6 +104,8 @@ class Plan:
             objects=tuple(number for number, value in enumerate(values) if not isinstance(value, str)),
             spoken=spoken,
             ending=spoken if any(one.append_eos for one in rendered) else (),
+            messages=len(messages),
+            are_glued=any(number + 1 in answers for number in answers),
             weighable=tuple(map(_weighable_in, derived)),
         )
 
@@ -134,7 +140,9 @@ class Plan:
             return None
         self.proof.quote(texts)
         together = "".join(texts)  # which may hold control tokens that no text does: this way, one search will do
-        if len(together) > _LONGEST_PROVED or control.occur_in(together):
+        if len(together) > _LONGEST_PROVED or (
+            control.occur_in(together) and not self._may_say_control(texts, control)
+        ):
             return None
         for number in self.spoken:
             if texts[number].isspace():
@@ -147,6 +155,15 @@ class Plan:
             if not texts[number]:
                 return None
         return texts if self.partings.hold(texts) and self.proof.covers(texts) else None
+
+    def _may_say_control(self, texts: Sequence[str], control: ControlTokens) -> bool:
+        """Whether control tokens stand where a derivation takes them for words: in contents of which it knows the places.
+
+        Where an answer follows another, it looks for them between the two; and tags of reasoning may be the template's.
+        """
+        if self.are_glued or any(map(control.occur_in, texts[self.messages :])):
+            return False
+        return not any(tag in text for text in texts[: self.messages] for tag in REASONING_TAGS)
 
     def quoted_in(self, values: Sequence[Any]) -> set[int]:
         """The numbers of texts that the template writes as JSON, where they look otherwise; of quotable ones alone."""

@@ -36,10 +36,9 @@ def are_in_headers(
     Raises:
         TemplateError: the template does not print the beginning of this conversation.
     """
-    if not any(_COMPARED.intersection(one.rendered.notes) for one in derived):
-        return False
-    prompts = {prompt for one in derived for prompt in one.prompts}
-    answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
+    compared = [one for one in derived if _COMPARED.intersection(one.rendered.notes)]
+    prompts = {prompt for one in compared for prompt in one.prompts}
+    answers = [number for one in compared for turn, _ in one.layout.runs for number in turn.messages]
     return any(_prompt_says_more(printer, messages[:count], variant) for count, variant in prompts if count) or any(
         _begins_with_value(printer, messages[: number + 1], control) for number in answers
     )
