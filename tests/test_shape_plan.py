@@ -177,7 +177,7 @@ def test_plans_for_contents_with_control_tokens_are_the_derivation(family: str) 
 def test_contents_with_control_tokens_go_by_plan(family: str) -> None:
     pair = READY[family]
     compared = Compared(pair.plain, pair.control)
-    for token in sorted(pair.control.control - {"<think>", "</think>"}):
+    for token in sorted(pair.control.control):
         messages = [U(f"What is {token}?"), A(f"{token} is a token."), U(f"And {token[1:]}?"), A(f"Part of {token}")]
         assert compared.goes_by_plan(messages), token
         assert compared.agrees(messages), token

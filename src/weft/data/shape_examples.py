@@ -12,7 +12,7 @@ from weft.data.control import ControlTokens
 from weft.data.derive import Derived, Printed
 from weft.data.example_plan import ExamplePlan, Filled, outcome
 from weft.data.jinja import to_json
-from weft.data.pieces import REASONING_TAGS, without_marks
+from weft.data.pieces import without_marks
 from weft.data.printer import Printer, Variant
 from weft.data.shape_pattern import WORD, Pattern, SegmentPattern, WeighablePattern
 from weft.data.shape_proof import Partings, Proof, has_space_at_ends, written
@@ -159,11 +159,9 @@ class Plan:
     def _may_say_control(self, texts: Sequence[str], control: ControlTokens) -> bool:
         """Whether control tokens stand where a derivation takes them for words: in contents of which it knows the places.
 
-        Where an answer follows another, it looks for them between the two; and tags of reasoning may be the template's.
+        Where an answer follows another, it looks for them between the two.
         """
-        if self.are_glued or any(map(control.occur_in, texts[self.messages :])):
-            return False
-        return not any(tag in text for text in texts[: self.messages] for tag in REASONING_TAGS)
+        return not (self.are_glued or any(map(control.occur_in, texts[self.messages :])))
 
     def quoted_in(self, values: Sequence[Any]) -> set[int]:
         """The numbers of texts that the template writes as JSON, where they look otherwise; of quotable ones alone."""
