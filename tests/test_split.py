@@ -118,6 +118,18 @@ def test_a_question_alone_is_with_all_conversations_that_ask_it(words: list[list
     assert assign_splits([talks[place] for place in order], RATIOS, seed) == [names[place] for place in order]
 
 
+def test_who_asks_makes_no_other_question_of_one() -> None:
+    talks = [talk(f"What is {number}?") for number in range(30)]
+    named = [
+        replace(one, messages=(replace(one.messages[0], name=name), *one.messages[1:]))
+        for one in talks
+        for name in ("Ann", "Bob")
+    ]
+    names = assign_splits([*talks, *named], RATIOS, 0)
+    assert [names[30 + 2 * place : 32 + 2 * place] for place in range(30)] == [[name] * 2 for name in names[:30]]
+    assert {asked(one) for one in named} == {asked(one) for one in talks}
+
+
 def test_conversations_that_share_a_question_which_nobody_asks_alone_are_divided() -> None:
     talks = [conversation("Hello", f"What is {number}?") for number in range(100)]
     assert Counter(assign_splits(talks, RATIOS, 0)) == {"train": 70, "val": 10, "test": 20}

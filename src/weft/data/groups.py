@@ -108,11 +108,11 @@ def _group(conversation: Material, group_by: str) -> str:
 
 
 def _questions(conversation: Material) -> list[Message]:
-    """What the user says, as it is compared; nothing in a document."""
+    """What the user says, as it is compared, whoever that is; nothing in a document."""
     if isinstance(conversation, Document):
         return []
     turns = turns_of(conversation.messages)
-    return [replace(turn, content=comparable(turn.content)) for turn in turns if turn.role == "user"]
+    return [replace(turn, content=comparable(turn.content), name=None) for turn in turns if turn.role == "user"]
 
 
 def _keyed(key: str, text: str) -> bytes:
