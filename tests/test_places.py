@@ -152,6 +152,16 @@ def test_what_never_ends_and_links_that_lead_nowhere(tmp_path: Path, monkeypatch
     for name, target in (("gone.jsonl", "away.jsonl"), ("loop.jsonl", "loop.jsonl")):
         with pytest.raises(DataError, match=f"^{name}: the link leads nowhere\n  fix: it should lead to {target}"):
             find_parts(name)
+    (tmp_path / "folder").mkdir()
+    Path("folder/a.jsonl").write_text("{}")
+    Path("folder/notes").symlink_to("away")
+    assert find_parts("folder")[0].files == (Path("folder/a.jsonl"),)
+    Path("folder/b.jsonl").symlink_to("away.jsonl")
+    for name in ("folder", "folder/*.jsonl"):
+        with pytest.raises(
+            DataError, match=r"^folder/b\.jsonl: the link leads nowhere\n  fix: it should lead to away\.jsonl"
+        ):
+            find_parts(name)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,22 @@ def test_a_mark_inside_a_file_of_lines_is_named(tmp_path: Path) -> None:
     assert [row.data for row in (first, last) if isinstance(row, Record)] == [{"a": 1}, {"a": 3}]
 
 
+def test_a_mark_inside_a_table_is_named_and_its_quotes_are_read(tmp_path: Path) -> None:
+    table = b'\xef\xbb\xbf"q","a"\n"1","\xef\xbb\xbf2"\n'
+    path = write(tmp_path / "a.csv", table + table + b'\xef\xbb\xbf"3\n4","5"\n6,7\n')
+    rows = list(read_records(path))
+    assert [row.data for row in rows if isinstance(row, Record)] == [{"q": "1", "a": "\ufeff2"}] * 2 + [
+        {"q": "6", "a": "7"}
+    ]
+    marked = [row for row in rows if isinstance(row, BadRow)]
+    assert [(row.location.line, row.reason, row.fix) for row in marked] == [
+        (3, "broken CSV", "remove it"),
+        (5, "broken CSV", "remove it"),
+    ]
+    assert all(row.detail.startswith("a byte order mark stands in the midst of the file") for row in marked)
+    assert marked[1].raw == '\ufeff"3\n4","5"'
+
+
 @pytest.mark.parametrize("packing", PACK)
 @pytest.mark.parametrize("ending", [".txt", ".md"])
 def test_a_document_is_one_record(tmp_path: Path, ending: str, packing: str) -> None:
@@ -296,7 +312,7 @@ def test_json_is_read_in_pieces_of_any_size(
         if form == "lines":
             text = "\n".join(json.dumps(value, ensure_ascii=ascii_only) for value in values)
         else:
-            whole = {"x": _value(generator), "data": values, "z": 1e5} if form == "data" else values
+            whole = {"x": [_value(generator), 0], "data": values, "z": 1e5} if form == "data" else values
             text = json.dumps(whole, ensure_ascii=ascii_only, indent=indent)
         mark = generator.choice([b"", b"\xef\xbb\xbf"])
         assert data(write(tmp_path / "a.json", mark + text.encode())) == values

@@ -121,6 +121,22 @@ def test_json_may_hold_a_single_record_over_many_lines(tmp_path: Path) -> None:
     assert rows(write(tmp_path / "a.json", '\n{\n"a":\n1}\n')) == [(2, {"a": 1})]
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_records_beside_the_data_are_named(tmp_path: Path, is_first: bool) -> None:
+    data, others = (
+        '"data": [{"a": 1}]',
+        '"version": "1", "tags": ["x"], "about": {"a": 0}, "validation":\n [{"a": 2}], "test": []',
+    )
+    content = f"{{{others}, {data}}}" if is_first else f"{{{data}, {others}}}"
+    record, other = read_records(write(tmp_path / "a.json", content))
+    assert isinstance(record, Record)
+    assert record.data == {"a": 1}
+    assert isinstance(other, BadRow)
+    assert (other.location.line, other.raw) == (2, '[{"a": 2}]')
+    assert other.reason == 'a list of objects stands beside the records under "data", and is not read'
+    assert other.detail == 'it is under "validation"'
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

@@ -158,9 +158,7 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
         elif is_dataset(text):
             found = dataset_files(text, sample, seed), ()
         elif path.is_symlink():
-            raise DataError(
-                "the link leads nowhere", where=text, fix=f"it should lead to {path.readlink()}: mend it there, or here"
-            )
+            raise _leads_nowhere(path)
         else:
             raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
     except OSError as error:
@@ -169,9 +167,22 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
     return Part(name=name, files=found[0], skipped=found[1], sample=sample)
 
 
+def _leads_nowhere(link: Path) -> DataError:
+    fix = f"it should lead to {link.readlink()}: mend it there, or here"
+    return DataError("the link leads nowhere", where=str(link), fix=fix)
+
+
+def _check_links(entries: Iterable[Path]) -> None:
+    """Raise where a link to a file that would be read leads nowhere, as in a copy of a cache without what that holds."""
+    for entry in entries:
+        if kind(entry) and entry.is_symlink() and not entry.exists():
+            raise _leads_nowhere(entry)
+
+
 def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     _check_names(visible)
+    _check_links(visible)
     readable = [entry for entry in visible if _is_readable(entry)]
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
     files = tuple(records or readable)
@@ -237,6 +248,7 @@ def _file(path: Path) -> tuple[Path, ...]:
 def _matching(pattern: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     matches = _matches(pattern)
     _check_names(matches)
+    _check_links(matches)
     files = tuple(path for path in matches if kind(path) and path.is_file())
     if not files:
         what = (

@@ -8,7 +8,19 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from weft.data.rows import MAX_RECORD_BYTES, MEND, REST_UNREAD, BadRow, excerpt, is_too_long, lines, not_utf8, too_long
+from weft.data.rows import (
+    BOM,
+    MARK_INSIDE,
+    MAX_RECORD_BYTES,
+    MEND,
+    REST_UNREAD,
+    BadRow,
+    excerpt,
+    is_too_long,
+    lines,
+    not_utf8,
+    too_long,
+)
 from weft.errors import DataError
 from weft.types import Location, Record
 
@@ -37,7 +49,8 @@ def _read(path: Path, delimiter: str) -> Iterator[Record | BadRow]:
         nonlocal at_end
         for _, line in lines(path):
             pending.append(line)
-            yield line.decode(errors="replace")
+            begins_row = len(pending) == 1
+            yield line.removeprefix(BOM if begins_row else b"").decode(errors="replace")  # a quote may follow it
         at_end = True
 
     header: list[str] | None = None
@@ -128,6 +141,10 @@ def _unreadable(start: Location, pending: list[bytes]) -> BadRow | None:
         location = Location(path=start.path, line=number)
         if is_too_long(line):
             return too_long(location, line[:4_000].decode(errors="replace"))
+        if number == start.line and line.startswith(BOM):
+            return BadRow(
+                location=location, reason="broken CSV", detail=MARK_INSIDE, raw=_text(pending), fix="remove it"
+            )
         if b"\0" in line:
             fix = "save the file as UTF-8 text"
             return BadRow(location=location, reason="the text holds a NUL byte", raw=_text(pending), fix=fix)

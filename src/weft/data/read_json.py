@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -9,12 +10,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weft.data.json_stream import JsonStream
-from weft.data.rows import MEND, PASSED, REST_UNREAD, BadRow, Passing, is_too_long, lines, never, not_utf8, too_long
+from weft.data.rows import (
+    MARK_INSIDE,
+    MEND,
+    PASSED,
+    REST_UNREAD,
+    BadRow,
+    Passing,
+    excerpt,
+    is_too_long,
+    lines,
+    never,
+    not_utf8,
+    too_long,
+)
 from weft.data.strict_json import InvalidJson, parse
 from weft.data.unpack import open_bytes
 from weft.types import Location, Record
-
-_MARK_INSIDE = "a byte order mark stands in the midst of the file, as where files were put together"
 
 
 def read_jsonl(path: Path, passing: Passing = never) -> Iterator[Record | BadRow]:
@@ -42,7 +54,7 @@ def read_jsonl(path: Path, passing: Passing = never) -> Iterator[Record | BadRow
 
 def _bad_line(location: Location, line: str, problem: InvalidJson) -> BadRow:
     if line.startswith("\ufeff"):
-        return BadRow(location=location, reason=problem.reason, detail=_MARK_INSIDE, raw=line, fix="remove it")
+        return BadRow(location=location, reason=problem.reason, detail=MARK_INSIDE, raw=line, fix="remove it")
     column = f"column {problem.position + 1}: " if problem.position is not None else ""
     fix = "every line holds one whole record; a list of records belongs into a .json file" if column else MEND
     return BadRow(location=location, reason=problem.reason, detail=column + problem.detail, raw=line, fix=fix)
@@ -63,8 +75,10 @@ def read_json(path: Path) -> Iterator[Record | BadRow]:
         if shape == "list":
             yield from _list(path, stream)
         elif shape == "data":
-            _enter_data(stream)
-            yield from _list(path, stream, inside=True)
+            beside: list[_Beside] = []
+            _enter_data(stream, beside)
+            yield from _list(path, stream, beside)
+            yield from (_other_list(path, *each) for each in beside)
         elif stream.peek():
             location = Location(path=str(path), line=stream.line)
             try:
@@ -85,7 +99,7 @@ def _shape(stream: JsonStream) -> _Shape:
         return "list"
     try:
         if first == "{":
-            if _enter_data(stream):
+            if _enter_data(stream, []):
                 return "data"
         elif first:
             stream.value()
@@ -100,8 +114,16 @@ def _looks_like_lines(path: Path) -> bool:
     return [line[:1] for line in islice(filled, 2)] == [b"{", b"{"]
 
 
-def _enter_data(stream: JsonStream) -> bool:
+_Beside = tuple[int, str, str]
+"""A list of objects under another key than "data": its line, the key, and how it begins."""
+
+
+def _enter_data(stream: JsonStream, beside: list[_Beside]) -> bool:
     """Move to the list under the key "data" of the object at the cursor; without one, behind the object, and False.
+
+    Args:
+        stream: at an object.
+        beside: gets the lists of objects before that.
 
     Raises:
         InvalidJson: the object is broken before that, or a value in it is refused.
@@ -110,12 +132,32 @@ def _enter_data(stream: JsonStream) -> bool:
     if stream.accept("}"):
         return False
     while True:
-        if _key(stream) == "data" and stream.peek() == "[":
+        key = _key(stream)
+        if key == "data" and stream.peek() == "[":
             return True
-        stream.value()
+        _pass(stream, key, beside)
         if stream.accept("}"):
             return False
         _expect(stream, ",")
+
+
+def _pass(stream: JsonStream, key: str, beside: list[_Beside]) -> None:
+    """Move behind the value of a ``key`` beside "data"."""
+    stream.peek()
+    line, value = stream.line, stream.value()
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        beside.append((line, key, excerpt(json.dumps(value, ensure_ascii=False))))
+
+
+def _other_list(path: Path, line: int, key: str, raw: str) -> BadRow:
+    """For records of which nothing says what they are for, such as those of another split."""
+    return BadRow(
+        location=Location(path=str(path), line=line),
+        reason='a list of objects stands beside the records under "data", and is not read',
+        detail=f'it is under "{excerpt(key)}"',
+        raw=raw,
+        fix="if these are records, write them into a file of their own; if not, remove them",
+    )
 
 
 def _key(stream: JsonStream) -> Any:
@@ -131,8 +173,8 @@ def _expect(stream: JsonStream, character: str) -> None:
         raise stream.broken(f"expecting {character!r}")
 
 
-def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[Record | BadRow]:
-    """The records of the list at the cursor, which may lie ``inside`` an object.
+def _list(path: Path, stream: JsonStream, beside: list[_Beside] | None = None) -> Iterator[Record | BadRow]:
+    """The records of the list at the cursor, which may lie in an object: ``beside`` gets the lists of objects behind it there.
 
     One that is whole but refused is a bad row, and the next one follows. Where the list itself or what follows it is broken, a
     bad row is the last one, and has a number of its own.
@@ -155,15 +197,15 @@ def _list(path: Path, stream: JsonStream, *, inside: bool = False) -> Iterator[R
             ended = stream.accept("]")
             if not ended:
                 _expect(stream, ",")
-        if inside:
-            _leave_object(stream)
+        if beside is not None:
+            _leave_object(stream, beside)
         if stream.peek():
             raise stream.broken("there is text after the end of the list")
     except InvalidJson as problem:
         yield _bad_item(replace(location, record=number) if location.record else location, stream, problem)
 
 
-def _leave_object(stream: JsonStream) -> None:
+def _leave_object(stream: JsonStream, beside: list[_Beside]) -> None:
     """Move behind the object of which the list under the key "data" has just been read.
 
     Raises:
@@ -171,9 +213,10 @@ def _leave_object(stream: JsonStream) -> None:
     """
     while not stream.accept("}"):
         _expect(stream, ",")
-        if _key(stream) == "data":
+        key = _key(stream)
+        if key == "data":
             raise stream.broken('the key "data" is given twice')
-        stream.value()
+        _pass(stream, key, beside)
 
 
 def _bad_item(location: Location, stream: JsonStream, problem: InvalidJson) -> BadRow:

@@ -12,6 +12,7 @@ from weft.errors import DataError
 from weft.types import Location, Record
 
 BOM = b"\xef\xbb\xbf"
+MARK_INSIDE = "a byte order mark stands in the midst of the file, as where files were put together"
 MEND = "mend this record, or leave it out"
 
 MAX_RECORD_BYTES = 2**26
