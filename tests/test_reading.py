@@ -150,6 +150,12 @@ def test_by_default_they_are_kept(config_of: Callable[..., Config]) -> None:
     assert said(config_of("", "data.sft.include_system_prompt=true", train=TALKS))[0][0] == ("system", "S")
 
 
+@pytest.mark.parametrize("key", ["data.system_prompt", "data.style"])
+def test_what_is_added_says_something(config_of: Callable[..., Config], key: str) -> None:
+    with pytest.raises((ConfigError, Problems), match=rf"{key} says nothing\n  fix: give it words, or remove it"):
+        config_of("", f"{key}=' '", train=TALKS)
+
+
 @pytest.mark.parametrize("adds", ["data.system_prompt=Be kind", "data.style=Be brief"])
 def test_adding_one_and_leaving_all_out_contradict_each_other(config_of: Callable[..., Config], adds: str) -> None:
     with pytest.raises(

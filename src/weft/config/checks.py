@@ -216,6 +216,13 @@ def no_system_message_is_added_where_none_is_kept(config: Config) -> Iterator[Fi
             )
 
 
+def what_is_added_says_something(config: Config) -> Iterator[Finding]:
+    """A system message or a style of white space would be one that nobody sees."""
+    for name, text in (("system_prompt", config.data.system_prompt), ("style", config.data.style)):
+        if text is not None and not text.strip():
+            yield Finding(keys=(f"data.{name}",), what=f"data.{name} says nothing", fix="give it words, or remove it")
+
+
 def names_are_file_names(config: Config) -> Iterator[Finding]:
     """The run and the evaluation sets give their names to files, which must stay where they belong."""
     names = {"run_name": config.run_name} | {f"eval.sets.{name}": name for name in config.eval.sets}
@@ -278,6 +285,7 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
     configurations_are_of_datasets: ("datasets", "data.dataset_config_name", "data.train_path"),
     fields_are_those_of_custom_records: ("datasets",),
+    what_is_added_says_something: ("data.system_prompt", "data.style"),
     no_system_message_is_added_where_none_is_kept: (
         "data.include_system_prompt",
         "data.system_prompt",
