@@ -223,6 +223,22 @@ def test_a_model_that_training_would_refuse_is_the_first_warning(
     assert main(["train", str(project / "c.yaml")]) == 2
 
 
+def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_the_first_warning(
+    project: Path, checked: Callable[..., RunCheck]
+) -> None:
+    rows = json.loads((project / "model/config.json").read_text())["vocab_size"]
+    assert checked().warnings == ()
+    added = {"<new>": rows + 9}
+    (project / "model/added_tokens.json").write_text(json.dumps(added))
+    (warning,) = checked().warnings
+    assert warning.name == "cannot-train"
+    assert warning.what == (
+        f"training will refuse the model: model.name: the tokenizer has ids up to {rows + 9}, but the model's embedding has "
+        f"{rows} rows"
+    )
+    assert main(["train", str(project / "c.yaml")]) == 2
+
+
 @pytest.mark.parametrize("place", ["models/none", "./none"])
 def test_records_are_checked_with_a_tokenizer_before_there_is_a_model(
     place: str, project: Path, capsys: pytest.CaptureFixture[str]
@@ -337,6 +353,27 @@ def test_what_is_left_out_is_counted_by_source(project: Path, checked: Callable[
     assert {name: one.left_out for name, one in train.sources.items()} == {"one": 3, "two": 1, "three": 0}
     assert sum(map(len, train.dropped.values())) == 4
     assert train.printed == 4
+
+
+def test_a_record_of_which_a_part_is_too_long_is_not_left_out(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [("user", "a?"), ("assistant", "A"), *[("user", "b?"), ("assistant", "B " * 600)] * 2]
+    talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    (project / "train.jsonl").write_text(json.dumps(talk) + "\n" + qa("c?", "C " * 600))
+    words = ["check", str(project / "c.yaml"), "data.overlong=split_turns", "data.val_split_ratio=0", "--strict"]
+    assert main([*words, "--rejects", str(project / "rejects.jsonl")]) == 1
+    page = capsys.readouterr().out
+    assert " 2 records (messages 1, prompt 1), 1 left out, 0 repeated\n" in page
+    reason = "a part is longer than model.max_seq_len, 512 tokens"
+    assert f" left out in part: 1 × {reason}\n" in page
+    first = f"     first: {project}/train.jsonl:1\n"
+    assert f"1 of 2 train records are left out in part: {reason}\n{first}" in page
+    rejects = [json.loads(line) for line in (project / "rejects.jsonl").read_text().splitlines()]
+    assert [one["reason"].partition(",")[0] for one in rejects] == [
+        "a part is longer than model.max_seq_len",
+        "longer than model.max_seq_len",
+    ]
 
 
 def test_of_many_files_the_first_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -276,22 +276,23 @@ def opened(tmp_path: Path, tokenizer: Tokenizer) -> Callable[..., ExampleStore]:
 
 
 def test_each_source_is_accounted_for(opened: Callable[..., ExampleStore]) -> None:
-    for policy, examples, shortened, too_long in (
-        ("drop", 1, {}, [2, 3]),
-        ("truncate", 3, {TURNS_LEFT_OFF: [2], ANSWER_CUT: [3]}, []),
-        ("split_turns", 2, {SPLIT: [2]}, [2, 3]),
+    whole, part = "longer than model.max_seq_len, 60 tokens", "a part is longer than model.max_seq_len, 60 tokens"
+    for policy, examples, shortened, left_out in (
+        ("drop", 1, {}, {whole: [2, 3]}),
+        ("truncate", 3, {TURNS_LEFT_OFF: [2], ANSWER_CUT: [3]}, {}),
+        ("split_turns", 2, {SPLIT: [2]}, {part: [2], whole: [3]}),
     ):
         for cached in (False, True):
             report = opened(policy).report
             assert report.cached == cached
             a, b = report.sources["a"], report.sources["b"]
-            assert (a.records, a.examples, a.too_long) == (3, examples, len(too_long))
+            assert (a.records, a.examples, a.too_long) == (3, examples, sum(map(len, left_out.values())))
             assert a.shortened == sum(map(len, shortened.values()))
             assert (b.records, b.examples, b.shortened, b.too_long) == (1, 1, 0, 0)
             assert (report.records, report.examples, report.tokens) == (4, examples + 1, a.tokens + b.tokens)
             assert {how: [place.line for place in places] for how, places in report.shortened.items()} == shortened
             dropped = {reason: [place.line for place in places] for reason, places in report.dropped.items()}
-            assert dropped == ({"longer than model.max_seq_len, 60 tokens": too_long} if too_long else {})
+            assert dropped == left_out
 
 
 def test_an_error_names_file_line_and_length(opened: Callable[..., ExampleStore], tmp_path: Path) -> None:

@@ -118,9 +118,11 @@ def _set_lines(one: SetCheck) -> Iterator[str]:
     if one.skipped:
         yield f"not read (another kind of file, notes, or a folder): {', '.join(one.skipped)}"
     formats = ", ".join(f"{name} {count:,}" for name, count in one.formats.items())
-    left_out = sum(map(len, one.dropped.values()))
-    yield f"{one.records:,} records ({formats}), {left_out:,} left out, {one.repeated:,} repeated"
-    yield from (f"left out: {len(places):,} × {reason}" for reason, places in one.dropped.items())
+    from weft.data.store_account import is_whole, left_out
+
+    gone = sum(len(places) for reason, places in one.dropped.items() if is_whole(reason))
+    yield f"{one.records:,} records ({formats}), {gone:,} left out, {one.repeated:,} repeated"
+    yield from (f"{left_out(reason)}: {len(places):,} × {reason}" for reason, places in one.dropped.items())
     yield from (f"made to fit: {len(places):,} × {how}" for how, places in _shortened(one).items())
     yield from mapping_lines(one.mappings)
     yield from (f"left out of message trees: {count:,} × {reason}" for reason, count in one.left_out.items())

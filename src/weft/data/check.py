@@ -27,7 +27,7 @@ from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport
-from weft.data.store_account import TOO_LONG
+from weft.data.store_account import PARTLY_TOO_LONG, TOO_LONG, is_whole
 from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
 from weft.types import Location
@@ -59,7 +59,7 @@ class SourceCheck:
     """One source of a set; see :class:`SetCheck`."""
 
     left_out: int
-    """Records that are left out, or a part of them, for whatever reason."""
+    """Records that are left out, for whatever reason."""
     repeated: int
     leaked: int
     asked: int
@@ -82,7 +82,8 @@ class SetCheck:
     left_out: Mapping[str, int]
     """How many messages of trees no conversation holds, by reason."""
     dropped: Mapping[str, tuple[Location, ...]]
-    """Records that are left out, by reason: bad ones, those that the template cannot print, those that are too long."""
+    """Records that are left out, by reason: bad ones, those that the template cannot print, those that are too long; and those of
+    which only a part is."""
     repeated: int
     """Conversations that say the same as an earlier one of the set."""
     leaked: int
@@ -103,6 +104,8 @@ class ModelCheck:
 
     tokenizer: str
     vocab_size: int
+    new_tokens: int
+    """Of these, those that the model was not trained with, and gets rows for."""
     special: Mapping[str, Mapping[str, int]]
     """``bos``, ``eos``, ``pad`` and ``stops``: the token's string and id."""
     template: str | None
@@ -239,7 +242,8 @@ def _summary(
         for format, counts in part.mappings.items():
             mappings.setdefault(format, Counter()).update(counts)
     dropped = encoded.dropped if encoded else bad
-    gone = Counter(place.path for place in {place for places in dropped.values() for place in places})
+    whole = [places for reason, places in dropped.items() if is_whole(reason)]
+    gone = Counter(place.path for place in {place for places in whole for place in places})
     sources = {
         file.name: SourceCheck(
             left_out=sum(gone[path] for path in part.files),
@@ -250,7 +254,9 @@ def _summary(
         for file, part in zip(files, found, strict=True)
     }
     unprinted = sum(
-        len(set(places)) for reason, places in dropped.items() if reason not in bad and not reason.startswith(TOO_LONG)
+        len(set(places))
+        for reason, places in dropped.items()
+        if reason not in bad and not reason.startswith((TOO_LONG, PARTLY_TOO_LONG))
     )
     return SetCheck(
         name=name,
@@ -277,6 +283,7 @@ def _model(config: Config, renderer: Renderer) -> ModelCheck:
     return ModelCheck(
         tokenizer=config.model.tokenizer or config.model.local_dir or config.model.name,
         vocab_size=tokenizer.vocab_size,
+        new_tokens=len(tokenizer.new_ids),
         special={
             name: {token: tokenizer.control_id(token) for token in tokens if token} for name, tokens in named.items()
         },

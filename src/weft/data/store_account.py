@@ -18,9 +18,21 @@ from weft.errors import DataError, Problems, WeftError
 from weft.types import Location
 
 TOO_LONG = "longer than model.max_seq_len"
-"""How the reason begins for which examples are left out that are too long."""
+"""How the reason begins for which records are left out that are too long."""
+PARTLY_TOO_LONG = f"a part is {TOO_LONG}"
+"""How it begins where a record makes several examples, or has several exchanges, and only some of them are."""
 
 _SHOWN = 20
+
+
+def is_whole(reason: str) -> bool:
+    """Whether all of a record is left out for this reason."""
+    return not reason.startswith(PARTLY_TOO_LONG)
+
+
+def left_out(reason: str) -> str:
+    """What becomes of a record for this reason, in words."""
+    return "left out" if is_whole(reason) else "left out in part"
 
 
 class NoExamplesError(DataError):
@@ -132,7 +144,9 @@ class BlockAccount:
             if rendering.error:
                 account.errors.append(rendering.error)
                 account.dropped.append((_reason(rendering.error), rendering.location))
-            account.dropped += [(_too_long_for(one), rendering.location) for one in rendering.overlong]
+            if rendering.overlong:
+                how = PARTLY_TOO_LONG if rendering.parts else TOO_LONG
+                account.dropped.append((f"{how}, {rendering.overlong[0].limit:,} tokens", rendering.location))
         if len(columns):
             account._count(
                 columns, stops, [one.document for one in renderings for part in one.parts for _ in range(len(part))]
@@ -154,10 +168,6 @@ class BlockAccount:
         self.longest = int(lengths.max())
         self.turns = int(last.sum())
         self.closed_turns = int(np.isin(columns.ids[last], list(stops)).sum())
-
-
-def _too_long_for(problem: Overlong) -> str:
-    return f"{TOO_LONG}, {problem.limit:,} tokens"
 
 
 def _reason(error: WeftError) -> str:

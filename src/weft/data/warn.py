@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from weft.data.documents import CUT
-from weft.data.store_account import TOO_LONG
+from weft.data.store_account import PARTLY_TOO_LONG, TOO_LONG, left_out
 from weft.types import Location
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def _left_out(one: SetCheck) -> Iterator[Warn]:
             where=tuple(shortened[:_SHOWN]),
         )
     for reason, places in one.dropped.items():
-        too_long = reason.startswith(TOO_LONG)
+        too_long = reason.startswith((TOO_LONG, PARTLY_TOO_LONG))
         yield Warn(
             name="too-long" if too_long else "records-dropped",
-            what=f"{len(set(places))} of {one.records} {one.name} records are left out: {reason}",
+            what=f"{len(set(places))} of {one.records} {one.name} records are {left_out(reason)}: {reason}",
             fix="raise model.max_seq_len, or shorten these records; `weft check --rejects FILE` lists them"
             if too_long
             else "mend these records; `weft check --rejects FILE` lists them",

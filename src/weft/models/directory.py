@@ -7,7 +7,7 @@ pickle is opened and no code is run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,27 @@ def check_model(directory: Path) -> dict[str, Any]:
         )
     weight_files(directory)
     return config
+
+
+def embedding_rows(config: Mapping[str, Any]) -> int | None:
+    """How many rows the embedding has, as far as the model's configuration says so."""
+    text = config.get("text_config")
+    rows = (text if isinstance(text, dict) and text else config).get("vocab_size")
+    return rows if isinstance(rows, int) else None
+
+
+def check_rows(rows: int, vocab_size: int) -> None:
+    """Refuse a tokenizer whose ids (0 to ``vocab_size`` - 1) are more than the ``rows`` of the model's embedding.
+
+    Raises:
+        ModelError: some id has no embedding.
+    """
+    if vocab_size > rows:
+        raise ModelError(
+            f"the tokenizer has ids up to {vocab_size - 1}, but the model's embedding has {rows} rows",
+            where="model.name",
+            fix="use the tokenizer that the model was trained with: its own, or the one that model.tokenizer names",
+        )
 
 
 def check_adapter(directory: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from weft.errors import ModelError
-from weft.models.directory import CONFIG, check_model, weight_files
+from weft.models.directory import CONFIG, check_model, embedding_rows, weight_files
 
 _NAMES = {
     "hidden": ("hidden_size", "n_embd", "d_model"),
@@ -77,6 +77,8 @@ class ModelShape:
     """and those of norms without a bias: of RMSNorm, which is computed step by step."""
     tied: bool
     """Whether the head has the weights of the embedding."""
+    rows: int | None
+    """Of the embedding; None where config.json does not say."""
     sizes: Sizes | None
     """None where they do not say what a layer stores: ``unknown`` has the reason."""
     unknown: str | None = None
@@ -106,6 +108,7 @@ def read_shape(directory: Path) -> ModelShape:
         norms=sum(norms.values()),
         unbiased_norms=sum(width for name, width in norms.items() if f"{name}.bias" not in weights),
         tied=tied,
+        rows=embedding_rows(outer),
         sizes=sizes,
         unknown=unknown,
     )

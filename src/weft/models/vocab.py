@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from weft.errors import ModelError
+from weft.models.directory import check_rows
 from weft.models.quiet import quiet_transformers
 
 
@@ -21,16 +22,6 @@ def check_vocab(model: PreTrainedModel, vocab_size: int) -> None:
         ModelError: some id has no embedding.
     """
     check_rows(model.get_input_embeddings().weight.shape[0], vocab_size)
-
-
-def check_rows(rows: int, vocab_size: int) -> None:
-    """The same, where the number of rows is known without the weights: ``vocab_size`` in the model's configuration."""
-    if vocab_size > rows:
-        raise ModelError(
-            f"the tokenizer has ids up to {vocab_size - 1}, but the model's embedding has {rows} rows",
-            where="model.name",
-            fix="use the tokenizer that the model was trained with: its own, or the one that model.tokenizer names",
-        )
 
 
 def add_rows(model: PreTrainedModel, ids: Sequence[int]) -> None:

@@ -15,6 +15,7 @@ from weft.data.packing import Packing
 from weft.data.store import Progress
 from weft.data.warn import Warn, ranked
 from weft.errors import ModelError
+from weft.models.directory import check_rows
 from weft.models.memory import Device, Memory, estimate, is_named
 from weft.models.shape import ModelShape, read_shape
 from weft.training.plan import EFFECTIVE_BATCH, TOKENS_PER_MICRO_BATCH, Plan, make_plan
@@ -94,7 +95,7 @@ def _outlook(config: Config, found: CheckReport, packing: Packing, warnings: lis
         devices: tuple[Device, ...] = ("cuda", "cpu")
         memory = {device: estimate(shape, config, device, tokens=tokens, targets=targets) for device in devices}
         unknown = unknown or shape.unknown
-        warnings += [*_refused(config, shape), *_too_large(config, memory["cuda"])]
+        warnings += [*_without_rows(found, shape), *_refused(config, shape), *_too_large(config, memory["cuda"])]
     return Outlook(
         batch_size=plan.batch_size,
         grad_accum=plan.grad_accum,
@@ -124,10 +125,23 @@ def _shape(config: Config, warnings: list[Warn]) -> tuple[ModelShape | None, str
                 None,
                 f"the weights of {config.model.name} are not on this machine ({what}); `weft train` fetches them",
             )
-        warnings.append(
-            Warn(name="cannot-train", what=f"training will refuse the model: {what}", fix=problem.fix or "")
-        )
+        warnings.append(_refusal(problem))
         return None, what
+
+
+def _without_rows(found: CheckReport, shape: ModelShape) -> Iterator[Warn]:
+    """What training will refuse where the tokenizer has more ids than the model has rows."""
+    assert found.model is not None, "records that can be packed were encoded"
+    try:
+        if shape.rows is not None:
+            check_rows(shape.rows, found.model.vocab_size - found.model.new_tokens)
+    except ModelError as problem:
+        yield _refusal(problem)
+
+
+def _refusal(problem: ModelError) -> Warn:
+    what = f"training will refuse the model: {problem.where}: {problem.what}"
+    return Warn(name="cannot-train", what=what, fix=problem.fix or "")
 
 
 def _refused(config: Config, shape: ModelShape) -> Iterator[Warn]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,11 +28,10 @@ from weft.data.places import find_parts
 from weft.data.rejects import REJECTS, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile
-from weft.data.tokenizer import Tokenizer
+from weft.data.store_account import left_out
 from weft.data.warn import cut_examples
 from weft.errors import ConfigError, Problems, WeftError
-from weft.models.directory import check_model
-from weft.models.vocab import check_rows
+from weft.models.directory import check_model, check_rows, embedding_rows
 from weft.training.plan import Plan, make_plan
 
 
@@ -87,9 +85,9 @@ def open_inputs(loaded: Loaded) -> Inputs:
     require_both_kinds(config, train, files)
     packing = packing_of(config, train, files)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
-    shape = check_model(base)
-    text = shape.get("text_config")
-    _check_vocab(text if isinstance(text, dict) and text else shape, renderer.tokenizer)
+    rows = embedding_rows(check_model(base))
+    if rows is not None:
+        check_rows(rows, renderer.tokenizer.vocab_size - len(renderer.tokenizer.new_ids))
     return Inputs(
         base=base,
         files=(
@@ -134,13 +132,6 @@ def _validation_files(config: Config) -> tuple[dict[str, Sequence[SourceFile]], 
     return {}, (f"there is no validation set ({config.data.val_path}), so nothing is evaluated while training",)
 
 
-def _check_vocab(shape: Mapping[str, Any], tokenizer: Tokenizer) -> None:
-    """Every id of the tokenizer but the new ones has weights, as far as the model's configuration says how many it has."""
-    rows = shape.get("vocab_size")
-    if isinstance(rows, int):
-        check_rows(rows, tokenizer.vocab_size - len(tokenizer.new_ids))
-
-
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
     if packing.how == "wrapped" and (cut := cut_conversations(packing.rows(0), train)):
         warning = cut_examples(cut, len(train))
@@ -173,7 +164,7 @@ def _left_out(name: str, store: ExampleStore) -> Iterator[str]:
     """What law 5 asks to be said."""
     yield from store.report.notices
     for reason, places in store.report.dropped.items():
-        yield f"{len(places)} {name} records left out, {reason}: {', '.join(map(str, places[:3]))}" + (
+        yield f"{len(places)} {name} records {left_out(reason)}, {reason}: {', '.join(map(str, places[:3]))}" + (
             ", …" if len(places) > 3 else ""
         )
     for how, places in store.report.shortened.items():
