@@ -236,8 +236,9 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
             )
     for listed in rest.lists:
         items = data[listed]
-        if _is_of_objects(items) and not all(map(LISTS[listed].issuperset, items)):
-            beside["message_fields"] = _message_fields(data, rest.lists)
+        if _is_of_objects(items) and not all(map(LISTS[listed].read.issuperset, items)):
+            if any(unread := _message_fields(data, rest.lists)):
+                beside["message_fields"] = unread
             break
     if given is None:
         return beside
@@ -249,14 +250,9 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
     return {**beside, **given}
 
 
-def _message_fields(data: Data, lists: Sequence[str]) -> list[dict[str, Any]]:
+def _message_fields(data: Data, lists: Sequence[str]) -> list[Data]:
     """What nothing reads of each message."""
-    return [
-        {key: item[key] for key in item if key not in LISTS[listed]}
-        for listed in lists
-        if _is_of_objects(data[listed])
-        for item in data[listed]
-    ]
+    return [LISTS[listed].unread(item) for listed in lists if _is_of_objects(data[listed]) for item in data[listed]]
 
 
 def _is_of_objects(value: Any) -> bool:

@@ -97,6 +97,11 @@ def read_message(item: Any, number: int) -> Message:
     )
 
 
+def unread_of_message(item: Data) -> dict[str, Any]:
+    """What :func:`read_message` leaves of a message."""
+    return {key: item[key] for key in item if key not in MESSAGE_FIELDS}
+
+
 def text_of(content: Any, number: int) -> str:
     """The text that a message's content is, or that its parts make together.
 
