@@ -268,6 +268,10 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ([U, {"reply": A}], "the record has no known format: found the fields 'question', 'reply'"),
         ({**turns(("system", S), *TURN), "system": "Other."}, 'the field "system" and the system message disagree'),
         ({"user": U, "assistant": A, "id": [1]}, 'the field "id" must be text or a number: found a list'),
+        (
+            {"messages": [{**turn, "at": 1} for turn in turns(*TURN)["messages"]], "message_fields": [{"at": 2}, {}]},
+            'the field "message_fields" and what the messages hold beside their content disagree',
+        ),
         ({"user": U, "assistant": A, "meta": {"k": 1}, "k": 2}, 'the field "k" and the same field of "meta" disagree'),
     ],
 )
@@ -312,4 +316,6 @@ def test_fields_of_other_kinds_go_into_meta() -> None:
     stamped = {
         "messages": [{"role": "user", "content": U, "at": 1, "name": "Ann"}, {"role": "assistant", "content": A}]
     }
-    assert parse(stamped).meta == {"message_fields": [{"at": 1}, {}]}
+    for own in ({}, {"message_fields": None}, {"message_fields": [{"at": 1}, {}]}):
+        assert parse({**stamped, **own}).meta == {"message_fields": [{"at": 1}, {}]}
+    assert parse({**turns(*TURN), "message_fields": "own"}).meta == {"message_fields": "own"}

@@ -235,7 +235,7 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
         items = data[listed]
         if _is_of_objects(items) and not all(map(LISTS[listed].read.issuperset, items)):
             if any(unread := _message_fields(data, rest.lists)):
-                beside["message_fields"] = unread
+                beside = _with_message_fields(beside, unread)
             break
     return joined_with_meta(beside, given)
 
@@ -243,6 +243,16 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
 def _message_fields(data: Data, lists: Sequence[str]) -> list[Data]:
     """What nothing reads of each message."""
     return [LISTS[listed].unread(item) for listed in lists if _is_of_objects(data[listed]) for item in data[listed]]
+
+
+def _with_message_fields(beside: Data, unread: list[Data]) -> dict[str, Any]:
+    if beside.get("message_fields") not in (*NOTHING, unread):
+        raise RowError(
+            'the field "message_fields" and what the messages hold beside their content disagree',
+            detail="weft keeps the further fields of messages under this name",
+            fix="rename the field, or remove it",
+        )
+    return {**beside, "message_fields": unread}
 
 
 def _is_of_objects(value: Any) -> bool:
