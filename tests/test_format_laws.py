@@ -37,9 +37,17 @@ def message(role: str, contents: st.SearchStrategy[str] = WORDS, **fields: Any) 
     return st.builds(Message, role=st.just(role), **given)  # type: ignore[arg-type]
 
 
+def called_and_answered(messages: tuple[Message, Message]) -> tuple[Message, Message]:
+    """A call and its result, whose name is the function's where no id says which call it answers."""
+    call, result = messages
+    if result.name and result.tool_call_id is None:
+        result = replace(result, name=call.tool_calls[0].name)
+    return call, result
+
+
 CALLING = st.tuples(
     message("assistant", TEXT, tool_calls=st.tuples(CALLS)), message("tool", TEXT, tool_call_id=st.none() | NAMES)
-)
+).map(called_and_answered)
 ANSWER = message("assistant", reasoning=st.just("") | WORDS)
 EXCHANGES = st.tuples(message("user"), st.lists(CALLING, max_size=2), ANSWER).map(
     lambda parts: (parts[0], *(message for pair in parts[1] for message in pair), parts[2])

@@ -103,6 +103,41 @@ def test_conversations_may_hold_messages_in_openai_form() -> None:
     assert parse(stamped).meta == {"message_fields": [{"at": 1}, {}]}
 
 
+def test_what_a_turn_says_in_both_forms_is_kept_where_they_differ() -> None:
+    both = [
+        {"from": "human", "value": U, "content": "Other?", "role": "user"},
+        {"from": "gpt", "value": A, "role": "user", "content": "Other."},
+        {"from": "human", "value": U, "content": U, "role": None},
+        {"role": "assistant", "content": A, "value": "Other."},
+    ]
+    assert parse({"conversations": both}).meta == {
+        "message_fields": [{"content": "Other?"}, {"role": "user", "content": "Other."}, {}, {"value": "Other."}]
+    }
+    assert messages({"conversations": both}) == [*TURN, *TURN]
+    same = [
+        {"from": "human", "value": U, "content": U, "role": "user"},
+        {"from": "gpt", "value": A, "content": "", "role": "GPT"},
+        {"role": "user", "content": U, "value": None},
+        {"role": "assistant", "content": A, "value": A},
+    ]
+    assert parse({"conversations": same}).meta == {}
+
+
+def test_a_function_call_may_hold_its_calls_twice() -> None:
+    def calling(**beside: Any) -> Any:
+        turn = {"from": "function_call", "value": '{"name": "f", "arguments": {"x": 1}}', **beside}
+        return parse({"conversations": [{"from": "human", "value": U}, turn]})
+
+    same = {"id": "c", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    assert calling(tool_calls=[same]).messages[1].tool_calls == (ToolCall(name="f", arguments={"x": 1}, id="c"),)
+    assert calling(tool_calls=None).messages[1].tool_calls == (ToolCall(name="f", arguments={"x": 1}),)
+    assert calling(content="I call it.").meta == {"message_fields": [{}, {"content": "I call it."}]}
+    for other in ([same, same], [{"name": "f"}], [{"name": "g", "arguments": {"x": 1}}]):
+        with pytest.raises(RowError) as error:
+            calling(tool_calls=other)
+        assert 'a message holds two different calls: message 2, in "tool_calls" and "value"' in str(error.value)
+
+
 def test_pairs_of_a_question_and_an_object_with_its_answer() -> None:
     data = [U, {"answer": A, "system": S, "id": 3, "page": 9}]
     assert detect(data) == "pairs"

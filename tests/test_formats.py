@@ -17,6 +17,21 @@ def test_a_call_that_a_content_spells_out_is_answered_too() -> None:
     assert [role for role, _ in messages(data)] == ["user", "assistant", "tool", "tool", "assistant"]
 
 
+def test_a_result_may_name_any_function_that_was_called_or_none() -> None:
+    results = [{"role": "tool", "name": "g", "content": "4"}, ("tool", "5")]
+    assert messages(called("f", "g", *results, ("assistant", A)))[2:] == [
+        ("tool", "4"),
+        ("tool", "5"),
+        ("assistant", A),
+    ]
+    by_id = {"role": "tool", "tool_call_id": "a", "name": "weather", "content": "4"}
+    assert messages(called({"id": "a", "name": "f"}, by_id, ("assistant", A)))[2:] == [("tool", "4"), ("assistant", A)]
+    spelt_out = turns(("user", U), ("assistant", "[f(x=1)]"))["messages"]
+    result = {"role": "tool", "name": "h", "content": "4"}
+    answer = {"role": "assistant", "content": A}
+    assert messages({"messages": [*spelt_out, result, answer]})[2:] == [("tool", "4"), ("assistant", A)]
+
+
 def test_developers_speak_as_the_system() -> None:
     assert messages(turns(("developer", S), *TURN)) == [("system", S), *TURN]
 
@@ -169,6 +184,10 @@ def test_an_answer_may_come_in_several_messages() -> None:
         (called("f", "f", ("tool", "4"), ("tool", "5")), "the last message is a tool's result"),
         (called("f", ("tool", "4"), ("tool", "5"), ("assistant", A)), "without its call: message 4"),
         (
+            called("f", "g", {"role": "tool", "name": "h", "content": ""}, ("assistant", A)),
+            "a tool's result stands without its call: message 3 is a result of 'h'",
+        ),
+        (
             called({"id": "a", "name": "f"}, {"role": "tool", "tool_call_id": "b", "content": ""}),
             "answers the call 'b'",
         ),
@@ -268,6 +287,10 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ([U, {"reply": A}], "the record has no known format: found the fields 'question', 'reply'"),
         ({**turns(("system", S), *TURN), "system": "Other."}, 'the field "system" and the system message disagree'),
         ({"user": U, "assistant": A, "id": [1]}, 'the field "id" must be text or a number: found a list'),
+        (
+            {"messages": [{**turn, "at": 1} for turn in turns(*TURN)["messages"]], "message_fields": [{"at": 2}, {}]},
+            'the field "message_fields" and what the messages hold beside their content disagree',
+        ),
         ({"user": U, "assistant": A, "meta": {"k": 1}, "k": 2}, 'the field "k" and the same field of "meta" disagree'),
     ],
 )
@@ -312,4 +335,6 @@ def test_fields_of_other_kinds_go_into_meta() -> None:
     stamped = {
         "messages": [{"role": "user", "content": U, "at": 1, "name": "Ann"}, {"role": "assistant", "content": A}]
     }
-    assert parse(stamped).meta == {"message_fields": [{"at": 1}, {}]}
+    for own in ({}, {"message_fields": None}, {"message_fields": [{"at": 1}, {}]}):
+        assert parse({**stamped, **own}).meta == {"message_fields": [{"at": 1}, {}]}
+    assert parse({**turns(*TURN), "message_fields": "own"}).meta == {"message_fields": "own"}

@@ -91,6 +91,48 @@ def test_only_the_languages_that_are_asked_for() -> None:
     assert paths(read(rows)) == ["p1 a2 p4 a5", "p6 a7", "p7 a8"]
 
 
+def test_what_the_first_message_says_of_its_tree_is_kept() -> None:
+    def kept(*answer: Any, **fields: Any) -> Any:
+        (talk,) = read([row("p", None, **fields), row("a", "p", **dict(answer))]).conversations
+        return talk.source, talk.meta
+
+    assert kept(source="book", meta={"topic": "maths"}, user_id="u") == (
+        "book",
+        {"message_tree_id": "p", "lang": "en", "topic": "maths"},
+    )
+    assert kept(source={"url": "u"}, meta="note") == (
+        "t",
+        {"message_tree_id": "p", "lang": "en", "source": {"url": "u"}, "meta": "note"},
+    )
+    assert kept(source=None, meta={"message_tree_id": "m"}) == ("t", {"message_tree_id": "m", "lang": "en"})
+    assert kept(message_tree_id="t1") == ("t", {"message_tree_id": "t1", "lang": "en"})
+    assert kept(("message_tree_id", "t1"), message_tree_id="") == ("t", {"message_tree_id": "t1", "lang": "en"})
+    assert kept(("source", "other"), ("meta", {"topic": "maths"})) == ("t", {"message_tree_id": "p", "lang": "en"})
+
+
+@pytest.mark.parametrize(
+    ("first", "answer", "reason"),
+    [
+        (
+            {"message_tree_id": "t1"},
+            {"message_tree_id": "t2"},
+            "the messages of a tree name different trees: 't1' and 't2'",
+        ),
+        ({"meta": {"lang": "de"}}, {}, 'the field "lang" and the same field of "meta" disagree'),
+        (
+            {"message_tree_id": "t1", "meta": {"message_tree_id": "t2"}},
+            {},
+            'the field "message_tree_id" and the same field of "meta" disagree',
+        ),
+    ],
+)
+def test_a_tree_that_contradicts_itself_is_a_bad_row(first: Any, answer: Any, reason: str) -> None:
+    trees = read([row("p", None, **first), row("a", "p", **answer)])
+    ((_, error),) = trees.bad
+    assert str(error).startswith(f"t.jsonl:2: {reason}")
+    assert (trees.conversations, trees.left_out) == ((), {SPOILT: 1})
+
+
 @pytest.mark.parametrize(
     ("changes", "line", "reason"),
     [

@@ -40,7 +40,7 @@ def flat(whole: dict[str, Any]) -> list[dict[str, Any]]:
         own = {key: value for key, value in node.items() if key != "replies"} | {"parent_id": parent}
         return [own, *(row for reply in node["replies"] for row in rows(reply, node["message_id"]))]
 
-    return rows(whole["prompt"], None)
+    return rows({**whole["prompt"], "message_tree_id": whole["message_tree_id"]}, None)
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -65,7 +65,7 @@ def test_a_whole_tree_is_read(tmp_path: Path, format: Any) -> None:
     (talk,) = found.talks
     assert (talk.id, talk.meta, str(talk.location)) == (
         "a3",
-        {"message_tree_id": "p1", "lang": "en"},
+        {"message_tree_id": "t", "lang": "en"},
         f"{path}:1 (record 5)",
     )
     assert found.formats == {"oasst": 1}
@@ -129,9 +129,25 @@ Anywhere: Any = None
 
 def test_a_first_message_may_lack_its_parent(tmp_path: Path) -> None:
     rows = [{key: value for key, value in row.items() if value is not None} for row in flat(TREE)]
-    rows[0]["message_tree_id"] = "p1"
     assert "parent_id" not in rows[0]
     assert paths(read(write(tmp_path / "flat.jsonl", rows))) == ["p1 a2 p2 a3"]
+
+
+def test_what_a_tree_says_of_itself_is_kept(tmp_path: Path) -> None:
+    pair = message("p1", message("a1"))
+    path = write(
+        tmp_path / "t.jsonl",
+        [
+            tree(pair, source="book", meta={"topic": "maths"}),
+            tree({**pair, "source": "book", "message_tree_id": "t"}, source=""),
+            tree(pair | {"meta": {"topic": "maths"}}, message_tree_id=None),
+        ],
+    )
+    assert [(talk.source, talk.meta) for talk in read(path).talks] == [
+        ("book", {"message_tree_id": "t", "lang": "en", "topic": "maths"}),
+        ("book", {"message_tree_id": "t", "lang": "en"}),
+        ("t", {"message_tree_id": "p1", "lang": "en", "topic": "maths"}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +162,8 @@ def test_a_first_message_may_lack_its_parent(tmp_path: Path) -> None:
             tree(message("p1", message("a1", parent_id="p9"))),
             "names another parent than the message that holds it: 'a1' names 'p9'",
         ),
+        (tree(message("p1", message_tree_id="x")), 'a tree and its prompt disagree: the field "message_tree_id"'),
+        (tree(message("p1", source="x"), source="y"), 'a tree and its prompt disagree: the field "source"'),
     ],
 )
 def test_a_tree_that_is_none_is_one_bad_row(tmp_path: Path, broken: Any, reason: str) -> None:

@@ -12,7 +12,7 @@ from conftest import IM_END, IM_START
 from template_families import CHATML, from_source, shown
 from weft.config.schema import Config
 from weft.data.conversations import canonical
-from weft.data.formats import parse_record
+from weft.data.formats import RowError, parse_record
 from weft.data.render import Renderer
 from weft.data.system_prompt import under
 from weft.data.tokenizer import load_tokenizer
@@ -125,6 +125,20 @@ def test_the_older_function_call_has_no_id_and_may_lack_arguments() -> None:
         Message(role="assistant", content="", tool_calls=(ToolCall(name="now", arguments={}),)),
         Message(role="tool", content="", name="now"),
     )
+
+
+def test_a_call_under_both_names_is_one_call() -> None:
+    def calling(legacy: Any) -> Any:
+        return parse(
+            messages=[TURNS[0], {"role": "assistant", "content": "", "tool_calls": [CALL], "function_call": legacy}]
+        )
+
+    assert calling({"name": "add", "arguments": '{"x": 1, "y": "ä"}'}).messages[1].tool_calls == (CALLED,)
+    assert calling(None).messages[1].tool_calls == (CALLED,)
+    for other in ({"name": "add", "arguments": {"x": 2, "y": "ä"}}, {"name": "sub", "arguments": {"x": 1, "y": "ä"}}):
+        with pytest.raises(RowError) as error:
+            calling(other)
+        assert 'a message holds two different calls: message 2, in "tool_calls" and "function_call"' in str(error.value)
 
 
 @pytest.mark.parametrize("given", [{"tools": [TOOL]}, {"tools": json.dumps([TOOL])}, {"functions": [TOOL["function"]]}])

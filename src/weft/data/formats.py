@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from weft.data import oasst
+from weft.data.beside import joined_with_meta, source_of
 from weft.data.format_readers import text_at
 from weft.data.format_table import (
     BESIDE,
@@ -121,7 +122,7 @@ def parse_as(record: Record, format: RecordFormat | Reading, *, source: str | No
             messages=tuple(messages),
             location=record.location,
             id=_id(data),
-            source=_source(data) or source,
+            source=source_of(data) or source,
             meta=_meta(data, form.rest, is_canonical=fields.is_canonical),
         )
     except RowError as error:
@@ -137,7 +138,7 @@ def _document(data: Data, fields: Fields, record: Record, source: str | None) ->
         text=text,
         location=record.location,
         id=_id(data),
-        source=_source(data) or source,
+        source=source_of(data) or source,
         meta={**{field: data[field] for field in BESIDE if field in data}, **_meta(data, fields.document_rest)},
     )
 
@@ -217,10 +218,6 @@ def _id(data: Data) -> str | None:
     return str(value)
 
 
-def _source(data: Data) -> str | None:
-    return data["source"] if isinstance(data.get("source"), str) else None
-
-
 def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, Any]:
     """What the record says beside its conversation: its ``meta``, and every field that nothing else reads."""
     given = data.get("meta")
@@ -236,27 +233,26 @@ def _meta(data: Data, rest: Rest, *, is_canonical: bool = False) -> dict[str, An
             )
     for listed in rest.lists:
         items = data[listed]
-        if _is_of_objects(items) and not all(map(LISTS[listed].issuperset, items)):
-            beside["message_fields"] = _message_fields(data, rest.lists)
+        if _is_of_objects(items) and not all(map(LISTS[listed].read.issuperset, items)):
+            if any(unread := _message_fields(data, rest.lists)):
+                beside = _with_message_fields(beside, unread)
             break
-    if given is None:
-        return beside
-    if not isinstance(given, dict):
-        return {**beside, "meta": given}
-    for key in beside.keys() & given.keys():
-        if beside[key] != given[key]:
-            raise RowError(f'the field "{key}" and the same field of "meta" disagree', fix="keep one of them")
-    return {**beside, **given}
+    return joined_with_meta(beside, given)
 
 
-def _message_fields(data: Data, lists: Sequence[str]) -> list[dict[str, Any]]:
+def _message_fields(data: Data, lists: Sequence[str]) -> list[Data]:
     """What nothing reads of each message."""
-    return [
-        {key: item[key] for key in item if key not in LISTS[listed]}
-        for listed in lists
-        if _is_of_objects(data[listed])
-        for item in data[listed]
-    ]
+    return [LISTS[listed].unread(item) for listed in lists if _is_of_objects(data[listed]) for item in data[listed]]
+
+
+def _with_message_fields(beside: Data, unread: list[Data]) -> dict[str, Any]:
+    if beside.get("message_fields") not in (*NOTHING, unread):
+        raise RowError(
+            'the field "message_fields" and what the messages hold beside their content disagree',
+            detail="weft keeps the further fields of messages under this name",
+            fix="rename the field, or remove it",
+        )
+    return {**beside, "message_fields": unread}
 
 
 def _is_of_objects(value: Any) -> bool:

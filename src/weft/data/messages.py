@@ -7,14 +7,14 @@ from typing import Any, NoReturn
 
 from weft.data.message_weight import WEIGHTS, read_weight
 from weft.data.row_error import Data, RowError, kind_of
-from weft.data.tools import read_calls
+from weft.data.tools import agreed_calls, read_calls
 from weft.types import Message, Role
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """The names under which an assistant's reasoning is kept apart from its content."""
-MESSAGE_FIELDS = frozenset(
-    {"role", "content", "tool_calls", "function_call", "tool_call_id", "name", *REASONING, *WEIGHTS}
-)
+CALLS = ("tool_calls", "function_call")
+"""The names of the calls in a message, the older one last."""
+MESSAGE_FIELDS = frozenset({"role", "content", *CALLS, "tool_call_id", "name", *REASONING, *WEIGHTS})
 """What :func:`read_message` reads."""
 
 LEAVE_OUT = "leave such records out"
@@ -41,7 +41,7 @@ _ROLES_ELSEWHERE = {
     "function_response": "tool",
 }
 
-_CALLS = ("tool_call", "function_call")
+_ROLES_OF_CALLS = ("tool_call", "function_call")
 _NOT_SAID: tuple[Any, ...] = (None, "", [], {})
 """Reasoning that is none. Unlike a list of tools, ``"[]"`` is a text."""
 
@@ -49,8 +49,8 @@ _NOT_SAID: tuple[Any, ...] = (None, "", [], {})
 def read_message(item: Any, number: int) -> Message:
     """``{"role": …, "content": …}`` with text, or a list of text parts, which are joined.
 
-    An assistant's message may hold ``tool_calls`` (or the older ``function_call``), and then have no content, and reasoning
-    under one of :data:`REASONING`; a tool's a ``tool_call_id``; any a ``name``, and a weight
+    An assistant's message may hold ``tool_calls`` (or the older ``function_call``, or both if they are the same), and then have
+    no content, and reasoning under one of :data:`REASONING`; a tool's a ``tool_call_id``; any a ``name``, and a weight
     (:mod:`weft.data.message_weight`). Other fields are left to the caller.
 
     Args:
@@ -72,7 +72,7 @@ def read_message(item: Any, number: int) -> Message:
     content = item.get("content")
     if len(item) == 2 and isinstance(content, str):
         return Message(role=role, content=content)
-    calls = read_calls(item.get("tool_calls"), number) + read_calls(item.get("function_call"), number)
+    calls = agreed_calls({field: read_calls(item.get(field), number) for field in CALLS}, number)
     reasoning = _reasoning(item, number)
     for field, found, owner in (
         ("tool_calls", calls, "assistant"),
@@ -95,6 +95,11 @@ def read_message(item: Any, number: int) -> Message:
         name=_short_text(item, "name", number),
         weight=read_weight(item, number),
     )
+
+
+def unread_of_message(item: Data) -> dict[str, Any]:
+    """What :func:`read_message` leaves of a message."""
+    return {key: item[key] for key in item if key not in MESSAGE_FIELDS}
 
 
 def text_of(content: Any, number: int) -> str:
@@ -150,7 +155,7 @@ def _refuse_role(item: Data, number: int) -> NoReturn:
         fix=f'write "{near}"'
         if near in ROLES
         else 'write it as "tool_calls" of a message of the assistant'
-        if near in _CALLS
+        if near in _ROLES_OF_CALLS
         else 'the roles are "system", "user", "assistant" and "tool"',
     )
 

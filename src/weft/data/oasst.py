@@ -13,8 +13,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+from weft.data.beside import joined_with_meta, source_of
 from weft.data.reading import Reading
 from weft.data.row_error import RowError, kind_of
+from weft.data.tools import NOTHING
 from weft.data.turn_order import check_turns
 from weft.types import Conversation, Message, Record, Role
 
@@ -176,10 +178,41 @@ def _conversation(path: Sequence[_Node], source: str | None) -> Conversation:
     messages = tuple(Message(role=node.role, content=node.text) for node in path)
     try:
         check_turns(messages)
+        meta = _meta(path)
     except RowError as error:
         raise _error(error.reason, last.record, error.detail, error.fix) from None
-    meta = {"message_tree_id": path[0].id} | ({} if last.lang is None else {"lang": last.lang})
-    return Conversation(messages=messages, location=last.record.location, id=last.id, source=source, meta=meta)
+    return Conversation(
+        messages=messages,
+        location=last.record.location,
+        id=last.id,
+        source=source_of(path[0].record.data) or source,
+        meta=meta,
+    )
+
+
+def _meta(path: Sequence[_Node]) -> dict[str, Any]:
+    """Which tree it is, the language, and what the first message says of the tree, as a record of another format would."""
+    root, last = path[0], path[-1]
+    said = root.record.data
+    beside = _named_tree(path)
+    if last.lang is not None:
+        beside["lang"] = last.lang
+    if said.get("source") is not None and source_of(said) is None:
+        beside["source"] = said["source"]
+    return {"message_tree_id": root.id, **joined_with_meta(beside, said.get("meta"))}
+
+
+def _named_tree(path: Sequence[_Node]) -> dict[str, Any]:
+    """The ``message_tree_id`` that messages give, if one does."""
+    names = [name for node in path if (name := node.record.data.get("message_tree_id")) not in NOTHING]
+    others = [name for name in names if name != names[0]]
+    if others:
+        raise RowError(
+            "the messages of a tree name different trees",
+            detail=f"{names[0]!r:.40} and {others[0]!r:.40}",
+            fix="correct their message_tree_id",
+        )
+    return {"message_tree_id": names[0]} if names else {}
 
 
 def _node(record: Record, place: int) -> _Node:

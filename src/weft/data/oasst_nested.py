@@ -12,11 +12,15 @@ from typing import Any
 
 from weft.data.row_error import Data, RowError, kind_of
 from weft.data.rows import BadRow
+from weft.data.tools import NOTHING
 from weft.types import Location, Record
 
 MAPPING = ("prompt, replies → order", "role → role", "text → messages")
 
 _FORM = '{"message_tree_id": …, "prompt": {"message_id": …, "role": …, "text": …, "replies": […]}}'
+
+
+_OF_TREE = ("message_tree_id", "source", "meta")
 
 
 def is_tree(data: Any) -> bool:
@@ -54,8 +58,20 @@ def _place(tree: Location, number: int) -> Location:
     return tree if tree.record is not None else replace(tree, record=number)
 
 
+def _prompt(tree: Data) -> Any:
+    """The first message, with what the tree says of itself, as the first of flat messages has it."""
+    prompt = tree["prompt"]
+    if not isinstance(prompt, Mapping):
+        return prompt
+    own = {field: tree[field] for field in _OF_TREE if tree.get(field) not in NOTHING}
+    for field in own:
+        if prompt.get(field) not in (*NOTHING, own[field]):
+            raise _error("a tree and its prompt disagree", f'the field "{field}"')
+    return {**prompt, **own}
+
+
 def _messages(tree: Data) -> Iterator[Data]:
-    waiting: list[tuple[Any, str | None]] = [(tree["prompt"], None)]
+    waiting: list[tuple[Any, str | None]] = [(_prompt(tree), None)]
     while waiting:
         message, parent = waiting.pop()
         beneath = "the prompt" if parent is None else f"a reply to {parent!r:.40}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from weft.data.messages import ROLES, read_message, text_of
-from weft.data.row_error import RowError
-from weft.data.tools import read_calls
+from weft.data.messages import MESSAGE_FIELDS, ROLES, read_message, text_of
+from weft.data.row_error import Data, RowError
+from weft.data.tools import agreed_calls, read_calls
 from weft.types import Message, Role
 
-TURN_FIELDS = frozenset({"from", "value"})
-"""What :func:`read_turn` reads."""
+_TWINS = {"role": "from", "content": "value", "value": "content"}
+"""What a message and a turn call the same thing, where one holds both."""
+_SPOKEN = frozenset({"from", "value"})
+TURN_FIELDS = _SPOKEN | (MESSAGE_FIELDS - _TWINS.keys())
+"""What :func:`read_turn` reads of a turn with a speaker."""
 
 _CALL = "function_call"
 _SPEAKERS: dict[str, Role] = {
@@ -43,7 +47,7 @@ def read_turn(item: Any, number: int) -> Message:
     if not isinstance(item, Mapping) or ("from" not in item and "role" in item):
         return read_message(item, number)
     speaker = item.get("from")
-    role = _SPEAKERS.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+    role = _role_of(speaker)
     if not isinstance(speaker, str) or role is None:
         missing = "from" not in item
         raise RowError(
@@ -51,17 +55,34 @@ def read_turn(item: Any, number: int) -> Message:
             detail=f"turn {number}" + ("" if missing else f" has {speaker!r:.40}"),
             fix='write {"from": "human", "value": …}' if missing else f"the speakers are {', '.join(_SPEAKERS)}",
         )
-    beside = {key: value for key, value in item.items() if key not in TURN_FIELDS}
+    beside = {key: value for key, value in item.items() if key not in _SPOKEN}
     if speaker.strip().lower() != _CALL:
         return read_message({**beside, "role": role, "content": item.get("value")}, number)
-    calls = item.get("value")
-    if not isinstance(calls, list | dict):
-        calls = text_of(calls, number)
-    if not read_calls(calls, number):
+    value = item.get("value")
+    calls = read_calls(value if isinstance(value, list | dict) else text_of(value, number), number)
+    if not calls:
         raise RowError(
             "a function call is empty", detail=f"message {number}", fix='write {"name": …, "arguments": {…}}'
         )
-    return read_message({**beside, "role": role, "content": "", "tool_calls": calls}, number)
+    message = read_message({**beside, "role": role, "content": ""}, number)
+    return replace(message, tool_calls=agreed_calls({"tool_calls": message.tool_calls, "value": calls}, number))
+
+
+def unread_of_turn(item: Data) -> dict[str, Any]:
+    """What :func:`read_turn` leaves of a turn; what only says again what it reads is not left."""
+    read = TURN_FIELDS if "from" in item else MESSAGE_FIELDS
+    return {key: item[key] for key in item if key not in read and not _says_again(item, key)}
+
+
+def _says_again(item: Data, key: str) -> bool:
+    if key not in _TWINS:
+        return False
+    value, twin = item[key], item.get(_TWINS[key])
+    return value in (None, "") or value == twin or (key == "role" and _role_of(value) == _role_of(twin))
+
+
+def _role_of(speaker: Any) -> Role | None:
+    return _SPEAKERS.get(speaker.strip().lower()) if isinstance(speaker, str) else None
 
 
 def speaker_of(item: Any) -> Any:

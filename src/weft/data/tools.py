@@ -76,6 +76,27 @@ def read_calls(value: Any, number: int) -> tuple[ToolCall, ...]:
     return tuple(_call(item, number) for item in (value if isinstance(value, list) else [value]))
 
 
+def agreed_calls(given: Mapping[str, tuple[ToolCall, ...]], number: int) -> tuple[ToolCall, ...]:
+    """The calls that a message holds once or several times; of several, those of the first field, which alone may have ids.
+
+    Args:
+        given: the calls in each field that may hold them.
+        number: the message's place in the conversation, from 1, for the error.
+
+    Raises:
+        RowError: two fields hold different calls.
+    """
+    filled = {field: calls for field, calls in given.items() if calls}
+    said = [[(call.name, call.arguments) for call in calls] for calls in filled.values()]
+    if any(calls != said[0] for calls in said):
+        raise RowError(
+            "a message holds two different calls",
+            detail=f"message {number}, in " + " and ".join(f'"{field}"' for field in filled),
+            fix="keep one of them",
+        )
+    return next(iter(filled.values()), ())
+
+
 def _call(item: Any, number: int) -> ToolCall:
     if isinstance(item, str):
         item = from_json(item, "a tool call is not JSON", f"write it as {_CALL}", f"message {number}, ")

@@ -31,7 +31,7 @@ def check_turns(messages: Sequence[Message]) -> None:
     last, and nothing empty but the system message, a tool's result, and an answer that calls a tool.
 
     An answer may come in several messages, as it does around calls of tools; a question may not. Results of tools stand between
-    the assistant's message that calls them and its next one, no more of them than calls.
+    the assistant's message that calls them and its next one, no more of them than calls, and of no other call or function.
     """
     turns = messages[1:] if messages and messages[0].role == "system" else messages
     if not turns:
@@ -87,6 +87,7 @@ class _OpenCalls:
     def __init__(self, message: Message) -> None:
         self._left = len(message.tool_calls)
         self._ids = {call.id for call in message.tool_calls} - {None}
+        self._names = {call.name for call in message.tool_calls}
         self._in_text = not message.tool_calls and _CALL_AS_TEXT.search(message.content) is not None
 
     def answer(self, result: Message, number: int) -> None:
@@ -96,6 +97,8 @@ class _OpenCalls:
             return
         if self._left < 0:
             _refuse_result(f"message {number}")
+        if result.tool_call_id is None and result.name not in (None, *self._names):
+            _refuse_result(f"message {number} is a result of {result.name!r:.40}")
         if self._ids and result.tool_call_id is not None:
             if result.tool_call_id not in self._ids:
                 _refuse_result(f"message {number} answers the call {result.tool_call_id!r:.40}")
@@ -121,5 +124,5 @@ def _refuse_result(detail: str) -> NoReturn:
     raise RowError(
         "a tool's result stands without its call",
         detail=detail,
-        fix='put the assistant\'s message with its "tool_calls" before it, each call with the id that its result names',
+        fix='put the assistant\'s message with its "tool_calls" before it, each call with the id or the name that its result has',
     )
