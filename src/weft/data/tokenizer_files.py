@@ -120,7 +120,7 @@ def _read(directory: Path) -> TokenizerFiles:
     stops += [added.stop(index) for index in _as_list(generation.get("eos_token_id"))]
     if not stops:
         raise _no_stop(directory, 'name one as "eos_token" in tokenizer_config.json')
-    templates = {name: text for name, path in FILES.items() if (text := reader.text(path))}
+    templates = {name: text for name, path in FILES.items() if (text := reader.text(path)) is not None}
     return TokenizerFiles(
         place=directory,
         spec={**spec, "added_tokens": added.tokens()},
