@@ -209,6 +209,18 @@ def test_seeds_that_cannot_be(text_file: Path, tmp_path: Path, seed: str) -> Non
         main(["init-model", "nano", "--text", str(text_file), "--out", str(tmp_path / "out"), "--seed", seed])
 
 
+@pytest.mark.parametrize("vocab", [2**24 + 1, 10**20])
+def test_vocabularies_that_no_library_can_learn(
+    text_file: Path, tmp_path: Path, vocab: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["init-model", "nano", "--text", str(text_file), "--out", str(tmp_path / "out")]
+    assert main([*words, f"--vocab-size={vocab}"]) == 2
+    assert capsys.readouterr().err == (
+        f"weft: --vocab-size: a vocabulary of {vocab:,} is larger than 16,777,216, the largest that can be learned\n"
+        "  fix: set --vocab-size to 16777216 or less; 32000 is usual\n"
+    )
+
+
 def test_sizes_that_do_not_exist(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init-model", "huge", "--text", str(text_file), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "weft: there is no size 'huge'\n  fix: choose one of nano, micro, small\n"

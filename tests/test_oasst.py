@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.data.conversations import read_conversations
-from weft.data.oasst import DELETED, LANGUAGE, NO_ANSWER, SPOILT, WORSE, Trees, read_trees
+from weft.data.oasst import DELETED, LANGUAGE, NO_ANSWER, NO_LANGUAGE, SPOILT, WORSE, Trees, read_trees
 from weft.data.reading import Reading
 from weft.errors import DataError, Problems
 from weft.types import Location, Record
@@ -87,7 +87,7 @@ def test_only_the_languages_that_are_asked_for() -> None:
     assert read(rows, oasst_lang=("de",)).conversations[0].meta == {"message_tree_id": "p6", "lang": "de"}
     english = read(rows, oasst_lang=("en",))
     assert paths(english) == ["p1 a2 p4 a5"]
-    assert english.left_out == {WORSE: 6, NO_ANSWER: 2, LANGUAGE: 3}
+    assert english.left_out == {WORSE: 6, NO_ANSWER: 2, LANGUAGE: 2, NO_LANGUAGE: 1}
     assert paths(read(rows)) == ["p1 a2 p4 a5", "p6 a7", "p7 a8"]
 
 
@@ -246,6 +246,14 @@ def test_nothing_in_the_language_is_an_error(tmp_path: Path) -> None:
         DataError, match=r"no conversation is left: 11 messages are of another language than data\.oasst_lang"
     ):
         read_conversations(path, format=Reading(oasst_lang=("fr",)), on_bad_row="drop")
+
+
+def test_where_no_language_is_named_no_other_one_is_advised(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", row("p", None, lang=None), row("a", "p", lang=None))
+    with pytest.raises(DataError) as caught:
+        read_conversations(path, format=Reading(oasst_lang=("en",)), on_bad_row="drop")
+    assert caught.value.what == f"no conversation is left: 2 messages are {NO_LANGUAGE}"
+    assert caught.value.fix == "remove data.oasst_lang, or name another file"
 
 
 def test_where_all_is_deleted_no_other_language_is_advised(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def configure(template: Any) -> None:
         ("fine\n{{ 1 / 0 }}", ":2: ", "division by zero"),
         (b"fine\n{{ '\xff' }}", ":2: ", "it is not UTF-8 (byte 9)"),
         ("hello", ": ", "does not print the assistant message"),
+        ("", ": ", "does not print the assistant message"),
     ],
 )
 def test_a_damaged_file_is_named(
@@ -80,7 +81,19 @@ def test_what_fails_for_tools_only_is_found_in_its_own_line(refused: Callable[..
     assert "(model/tokenizer_config.json (chat_template 'tool_use'):2)" in message
 
 
-@pytest.mark.parametrize("template", [5, [1], ["x"], {"a": 5}, [{"name": "default", "template": ["x"]}]])
+@pytest.mark.parametrize(
+    "template",
+    [
+        5,
+        [1],
+        ["x"],
+        {"a": 5},
+        [{"name": "default", "template": ["x"]}],
+        [{"nam": "default"}],
+        [{"name": "a"}],
+        [{"template": "a"}],
+    ],
+)
 def test_what_is_no_template_at_all(refused: Callable[..., str], template: Any) -> None:
     configure(template)
     message = refused("check", "c.yaml")

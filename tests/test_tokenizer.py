@@ -121,6 +121,12 @@ def test_added_tokens_of_other_files_join_when_their_ids_agree(tmp_path: Path) -
         ({"added_tokens": {"<far>": 5000}}, r"'<far>' has the id 5000 but loads as"),
         ({"tokenizer_config": {**NAMED, "added_tokens_decoder": [1]}}, r"not shaped as expected"),
         ({"generation_config": {"eos_token_id": "x"}}, r"not in the vocabulary"),
+        ({"generation_config": {"eos_token_id": True}}, r"answers at the id true, which is not in the vocabulary"),
+        (
+            {"generation_config": {"eos_token_id": [2, False]}},
+            r"answers at the id false, which is not in the vocabulary",
+        ),
+        ({"added_tokens": {"<s>": True}}, r"the token '<s>' has the id true beside tokenizer.json, which is no id"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path: Path, files: dict[str, Any], message: str) -> None:

@@ -116,6 +116,25 @@ def test_vocabularies_that_cannot_be(command: Command, kind: str, vocab: str, wh
         assert command("loom.txt", f"--vocab={filled}", "--type", kind, "--out", "made")[0] == 0, "the advice is right"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("vocab", [2**24 + 1, 2**31, 10**20])
+def test_vocabularies_that_no_library_can_learn(command: Command, kind: str, vocab: int) -> None:
+    code, out, err = command("loom.txt", f"--vocab={vocab}", "--type", kind, "--out", "made")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"weft: --vocab: a vocabulary of {vocab:,} is larger than 16,777,216, the largest that can be learned\n"
+        "  fix: set --vocab to 16777216 or less; 32000 is usual\n"
+    )
+    assert not Path("made").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_vocabulary_is_asked_for(command: Command, kind: str) -> None:
+    code, _, err = command("loom.txt", f"--vocab={2**24}", "--type", kind, "--out", "made")
+    assert code == 2
+    assert err.startswith("weft: --vocab: the text is too small for a vocabulary of 16,777,216: it fills ")
+
+
 @pytest.mark.parametrize("kind", KINDS[:1])
 def test_a_vocabulary_that_does_not_hold_the_characters(command: Command, kind: str) -> None:
     code, _, err = command("loom.txt", "--vocab=262", "--type", kind, "--out", "made")

@@ -118,6 +118,26 @@ def test_one_from_its_own_file(copies: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lang", "why"),
+    [
+        ("es", "of another language than data.oasst_lang, or a reply to such a message"),
+        (None, "without a language (lang) for data.oasst_lang to choose by, or a reply to such a message"),
+    ],
+)
+def test_without_english_messages_the_advice_is_for_this_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lang: str | None, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("mine.jsonl"), [{**message, "lang": lang} for message in OASST[:2]])
+    assert main(["datasets", "get", "oasst1", "--source", "mine.jsonl"]) == 2
+    assert capsys.readouterr().err == (
+        f"weft: mine.jsonl: no conversation is left: 2 messages are {why}\n"
+        "  fix: give a copy with answers in en (lang) as --source; other records need no `weft datasets get`: name them as "
+        "data.raw_path\n"
+    )
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (["alpaca", "--source", "absent.json"], "absent.json: there is no such file or directory"),

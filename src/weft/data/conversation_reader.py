@@ -29,6 +29,10 @@ _LONG = 2**22  # characters of documents, with which a block is full
 _SHOWN = 20
 
 
+class NothingLeft(DataError):
+    """Messages of trees that can be used, and no conversation among those that were asked for."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Block:
     """Rows that follow each other."""
@@ -176,7 +180,8 @@ class ConversationReader:
             on_bad_row: whether they may be left out.
 
         Raises:
-            DataError: there is no conversation, or none has a field that the configuration names.
+            NothingLeft: there is no conversation.
+            DataError: none has a field that the configuration names.
             Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
         """
         tally = self.tally
@@ -190,12 +195,11 @@ class ConversationReader:
         if bad_rows and (on_bad_row == "error" or not tally.kept):
             raise _problems(self._path, bad_rows, len(bad_rows) + tally.kept)
         if not tally.kept:
-            raise DataError(
+            raise NothingLeft(
                 "no conversation is left: "
                 + "; ".join(f"{number} messages are {why}" for why, number in tally.left_out.items()),
                 where=spelled(self._path),
-                fix=("choose otherwise with data.oasst_lang, or " if oasst.LANGUAGE in tally.left_out else "")
-                + "name another file",
+                fix=_other_choice(tally.left_out) + "name another file",
             )
 
     def _cut(self, block: Block, portion: Portion | None) -> Block:
@@ -283,6 +287,13 @@ class ConversationReader:
             self.tally.system_messages += alone is not material
             material = alone
         return parsed if material is parsed.material else replace(parsed, material=material)
+
+
+def _other_choice(left_out: Mapping[str, int]) -> str:
+    """How a configuration gets at messages that were left out for their language."""
+    if oasst.LANGUAGE in left_out:
+        return "choose otherwise with data.oasst_lang, or "
+    return "remove data.oasst_lang, or " if oasst.NO_LANGUAGE in left_out else ""
 
 
 def _others(first: Record | BadRow, rows: Iterator[Record | BadRow]) -> Iterator[Record | BadRow]:

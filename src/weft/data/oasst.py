@@ -27,6 +27,7 @@ MAPPING = ("message_id, parent_id → order", "role → role", "text → message
 
 DELETED = "deleted, or a reply to a deleted message"
 LANGUAGE = "of another language than data.oasst_lang, or a reply to such a message"
+NO_LANGUAGE = "without a language (lang) for data.oasst_lang to choose by, or a reply to such a message"
 WORSE = "not on the best-ranked path (data.oasst_paths: best)"
 NO_ANSWER = "not followed by an answer"
 SPOILT = "on a path that cannot be used"
@@ -152,7 +153,9 @@ def _path_to(node: _Node, nodes: Mapping[str, _Node]) -> list[_Node]:
 def _exclusion(node: _Node, reading: Reading) -> str | None:
     if node.deleted:
         return DELETED
-    return LANGUAGE if reading.oasst_lang and node.lang not in reading.oasst_lang else None
+    if not reading.oasst_lang or node.lang in reading.oasst_lang:
+        return None
+    return LANGUAGE if node.lang else NO_LANGUAGE
 
 
 def _reasons(

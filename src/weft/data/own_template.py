@@ -72,14 +72,18 @@ def own_template(files: Mapping[str, str], configured: Any, directory: Path) -> 
 
 def _named(configured: Any) -> dict[str, str] | None:
     """Templates by name; None where they are no such thing."""
-    if isinstance(configured, list) and all(isinstance(each, dict) for each in configured):
-        pairs = [(each.get("name"), each.get("template")) for each in configured]
+    if isinstance(configured, list) and all(_is_named(each) for each in configured):
+        pairs = [(each["name"], each["template"]) for each in configured]
     elif isinstance(configured, dict):
         pairs = list(configured.items())
     else:
         return None
     given = [(name, text) for name, text in pairs if text is not None]
     return dict(given) if all(isinstance(name, str) and isinstance(text, str) for name, text in given) else None
+
+
+def _is_named(entry: Any) -> bool:
+    return isinstance(entry, dict) and {"name", "template"} <= entry.keys()
 
 
 def _chosen(named: Mapping[str, TemplatePart]) -> OwnTemplate | None:

@@ -130,7 +130,7 @@ def _parse(data: bytes, path: Path) -> SentencePieceModel:
             case 1 | 2 | 3, _:
                 raise _Malformed(f"its field {field} is a number")
     if not pieces or trainer is None or normaliser is None:
-        parts = {"pieces": pieces, "the settings of its training": trainer, "a normaliser": normaliser}
+        parts = {"pieces": pieces, "settings of its training": trainer, "normaliser": normaliser}
         raise _Malformed(f"it has no {' and no '.join(name for name, part in parts.items() if not part)}")
     charsmap = _text(normaliser, 2, b"")
     if charsmap and (problem := damage(charsmap)):

@@ -120,7 +120,7 @@ def _read(directory: Path) -> TokenizerFiles:
     stops += [added.stop(index) for index in _as_list(generation.get("eos_token_id"))]
     if not stops:
         raise _no_stop(directory, 'name one as "eos_token" in tokenizer_config.json')
-    templates = {name: text for name, path in FILES.items() if (text := reader.text(path))}
+    templates = {name: text for name, path in FILES.items() if (text := reader.text(path)) is not None}
     return TokenizerFiles(
         place=directory,
         spec={**spec, "added_tokens": added.tokens()},
@@ -199,6 +199,10 @@ class _AddedTokens:
         """Tokens by id, as ``added_tokens_decoder`` lists them."""
         for index, token in sorted(tokens.items(), key=lambda item: int(item[0])):
             content = _content(token)
+            if isinstance(index, bool):
+                raise self._error(
+                    f"the token {content!r} has the id {json.dumps(index)} beside tokenizer.json, which is no id"
+                )
             known = self._ids.setdefault(content, int(index))
             if known != int(index):
                 raise self._error(f"the token {content!r} has the id {known} in tokenizer.json and {index} beside it")
@@ -214,9 +218,12 @@ class _AddedTokens:
 
     def stop(self, index: int) -> str:
         """The token with this id, which becomes an added token if it was only a piece of the vocabulary."""
-        content: str | None = next((token for token, known in self._ids.items() if known == index), None)
+        same = (token for token, known in self._ids.items() if known == index)
+        content: str | None = None if isinstance(index, bool) else next(same, None)
         if content is None:
-            raise self._error(f"generation_config.json ends answers at the id {index}, which is not in the vocabulary")
+            raise self._error(
+                f"generation_config.json ends answers at the id {json.dumps(index)}, which is not in the vocabulary"
+            )
         self._by_content.setdefault(content, _added(content, index, content))
         return content
 

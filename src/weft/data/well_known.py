@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
+from weft.data.conversation_reader import NothingLeft
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.files import StagedFiles, check_directory, first_line_has, json_lines
 from weft.data.reading import Reading
@@ -98,6 +99,13 @@ def _read(place: str, known: WellKnown, name: str) -> ConversationFile:
             where=first.where,
             fix="give a copy of that set in its own fields as --source; other records need no `weft datasets get`: name them as "
             "data.raw_path",
+        ) from None
+    except NothingLeft as nothing:  # whose fix names settings, which the command does not take
+        raise DataError(
+            nothing.what,
+            where=nothing.where,
+            fix=f"give a copy with answers in {' or '.join(known.reading.oasst_lang)} (lang) as --source; other records need no "
+            "`weft datasets get`: name them as data.raw_path",
         ) from None
 
 

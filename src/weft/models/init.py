@@ -22,6 +22,7 @@ from weft.models.new_tokenizer import (
     IM_END,
     PAD,
     SMALLEST_VOCABULARY,
+    refuse_too_large,
     save_tokenizer,
     train_tokenizer,
 )
@@ -98,7 +99,7 @@ def init_model(
         vocab_size: the largest vocabulary, in place of the size's own.
 
     Raises:
-        ModelError: unknown size, or a vocabulary that does not hold all bytes.
+        ModelError: unknown size, or a vocabulary that does not hold all bytes or is larger than can be learned.
         DataError: there is no text; and whatever ``texts`` raises.
         RunError: ``out`` is there already, or cannot be written.
     """
@@ -109,6 +110,7 @@ def init_model(
             f"a vocabulary of {limit} does not hold {SMALLEST_VOCABULARY - len(CONTROL_TOKENS)} bytes and the control tokens",
             fix=f"give a vocabulary of {SMALLEST_VOCABULARY} or more",
         )
+    refuse_too_large(limit, option="--vocab-size")
     refuse_occupied(out)
     corpus = list(texts)
     if not any(map(str.strip, corpus)):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from weft.errors import ModelError
+
 PAD, UNK, BOS, EOS, IM_START, IM_END = CONTROL_TOKENS = (
     "<|pad|>",
     "<|unk|>",
@@ -23,10 +25,22 @@ PAD, UNK, BOS, EOS, IM_START, IM_END = CONTROL_TOKENS = (
 """The control tokens; each one's place is its id."""
 
 SMALLEST_VOCABULARY = len(CONTROL_TOKENS) + 256
+LARGEST_VOCABULARY = 2**24
+"""Far above any that is in use. With much larger ones the libraries that learn them run out of memory, hang or overflow."""
 
 _QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+
+def refuse_too_large(vocab_size: int, *, option: str) -> None:
+    """Raise where no library can be asked for so large a vocabulary; ``option`` is what named it."""
+    if vocab_size > LARGEST_VOCABULARY:
+        raise ModelError(
+            f"a vocabulary of {vocab_size:,} is larger than {LARGEST_VOCABULARY:,}, the largest that can be learned",
+            where=option,
+            fix=f"set {option} to {LARGEST_VOCABULARY} or less; 32000 is usual",
+        )
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int, *, control: Sequence[str] = CONTROL_TOKENS) -> Tokenizer:

@@ -18,7 +18,13 @@ from typing import Literal
 from weft.data.tokenizer import load_tokenizer
 from weft.errors import DataError, ModelError
 from weft.models.files import refuse_occupied, written_aside
-from weft.models.new_tokenizer import CONTROL_TOKENS, SMALLEST_VOCABULARY, save_tokenizer, train_tokenizer
+from weft.models.new_tokenizer import (
+    CONTROL_TOKENS,
+    SMALLEST_VOCABULARY,
+    refuse_too_large,
+    save_tokenizer,
+    train_tokenizer,
+)
 
 Kind = Literal["sentencepiece", "bpe"]
 SPECIAL = ("pad", "unk", "bos", "eos")
@@ -60,8 +66,8 @@ def learn_tokenizer(
         progress: told how many characters were read.
 
     Raises:
-        ModelError: the ids cannot be, the vocabulary holds less than it must or more than the text fills, or the library that
-            writes SentencePiece models is missing.
+        ModelError: the ids cannot be, the vocabulary holds less than it must, more than can be learned or more than the text
+            fills, or the library that writes SentencePiece models is missing.
         DataError: there is no text.
         RunError: ``out`` is there already, or cannot be written.
     """
@@ -197,6 +203,7 @@ def _check_size(vocab_size: int, kind: Kind) -> None:
             where="--vocab",
             fix=f"set --vocab to {least} or more; 32000 is usual",
         )
+    refuse_too_large(vocab_size, option="--vocab")
 
 
 def _check_ids(ids: Mapping[str, int]) -> None:
