@@ -89,7 +89,7 @@ def test_what_fails_for_tools_only_is_found_in_its_own_line(refused: Callable[..
         ["x"],
         {"a": 5},
         [{"name": "default", "template": ["x"]}],
-        [{"nam": "default"}],
+        [{"label": "default"}],
         [{"name": "a"}],
         [{"template": "a"}],
     ],
