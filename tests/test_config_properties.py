@@ -89,6 +89,9 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     tree["datasets"] = draw(st.lists(entry, max_size=3, unique_by=lambda item: item["name"]))
     tree.setdefault("eval", {})["sets"] = draw(st.dictionaries(NAMES, PATHS, max_size=3))
     tree.setdefault("data", {}).pop("split", None)
+    for name in ("style", "system_prompt"):
+        if (tree["data"].get(name) or "").isspace():
+            del tree["data"][name]
     for name in ("format", "filter"):  # which say what is wrong with each other, or with the mode
         tree["data"].pop(name, None)
     if tree.get("mode", "sft") == "sft":

@@ -156,6 +156,11 @@ def test_what_is_added_says_something(config_of: Callable[..., Config], key: str
         config_of("", f"{key}=' '", train=TALKS)
 
 
+@pytest.mark.parametrize("key", ["data.system_prompt", "data.style"])
+def test_an_empty_one_is_none(config_of: Callable[..., Config], key: str) -> None:
+    assert said(config_of("", f"{key}=''", train=[TALKS[1]])) == [[("user", "R"), ("assistant", "B")]]
+
+
 @pytest.mark.parametrize("adds", ["data.system_prompt=Be kind", "data.style=Be brief"])
 def test_adding_one_and_leaving_all_out_contradict_each_other(config_of: Callable[..., Config], adds: str) -> None:
     with pytest.raises(

@@ -217,9 +217,9 @@ def no_system_message_is_added_where_none_is_kept(config: Config) -> Iterator[Fi
 
 
 def what_is_added_says_something(config: Config) -> Iterator[Finding]:
-    """A system message or a style of white space would be one that nobody sees."""
+    """A system message or a style of white space would be one that nobody sees; an empty one is none."""
     for name, text in (("system_prompt", config.data.system_prompt), ("style", config.data.style)):
-        if text is not None and not text.strip():
+        if text and text.isspace():
             yield Finding(keys=(f"data.{name}",), what=f"data.{name} says nothing", fix="give it words, or remove it")
 
 
