@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -25,6 +25,8 @@ from weft.data.shape_proof import Proof
 from weft.data.template import BUILT_IN, built_in_source
 from weft.data.watch import WatchingTemplate
 from weft.data.watched import LookedInto, Watch
+from weft.data.watched_safe import made_safe
+from weft.data.watched_text import Watched, unwatched
 from weft.data.watching import WatchingPrinter
 from weft.errors import TemplateError
 from weft.types import Message, Role
@@ -226,6 +228,27 @@ def test_what_is_asked_for_is_all_that_must_be_absent(content: str, absent: tupl
 def test_what_is_done_otherwise_with_safe_texts_is_looked_into(content: str) -> None:
     with pytest.raises(LookedInto):
         watching(printer_of(exchange(content)), Watch()).dialogue(chat("Qz00000zQ", "Qz00001zQ"))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda text: text + 5,
+        lambda text: text + "<",
+        lambda text: text[0:],
+        lambda text: text.strip(),
+        lambda text: text.lstrip(),
+        lambda text: text.rstrip(),
+        lambda text: text.split("x"),
+        lambda text: text.rsplit("x"),
+        lambda text: text.replace("x", "y"),
+    ],
+)
+def test_what_safe_texts_make_is_safe_and_looked_into(use: Callable[[str], object]) -> None:
+    text = made_safe(Watched(word(0), Watch()))
+    assert unwatched(text + " and more") == f"{word(0)} and more"
+    with pytest.raises(LookedInto):
+        use(text)
 
 
 def test_very_long_contents_are_printed_rather_than_proved() -> None:
