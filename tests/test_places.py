@@ -155,6 +155,7 @@ def test_what_never_ends_and_links_that_lead_nowhere(tmp_path: Path, monkeypatch
     (tmp_path / "folder").mkdir()
     Path("folder/a.jsonl").write_text("{}")
     Path("folder/notes").symlink_to("away")
+    Path("folder/README.md").symlink_to("away.md")
     assert find_parts("folder")[0].files == (Path("folder/a.jsonl"),)
     Path("folder/b.jsonl").symlink_to("away.jsonl")
     for name in ("folder", "folder/*.jsonl"):

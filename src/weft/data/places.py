@@ -182,9 +182,9 @@ def _check_links(entries: Iterable[Path]) -> None:
 def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     _check_names(visible)
-    _check_links(visible)
     readable = [entry for entry in visible if _is_readable(entry)]
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
+    _check_links(entry for entry in visible if not (records and kind(entry) in DOCUMENTS))
     files = tuple(records or readable)
     if not files:
         deeper = next(filter(_is_readable, path.rglob("*")), None)
