@@ -27,7 +27,7 @@ from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport
-from weft.data.store_account import PARTLY_TOO_LONG, TOO_LONG, is_whole
+from weft.data.store_account import is_for_length, is_whole
 from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
 from weft.types import Location
@@ -254,9 +254,7 @@ def _summary(
         for file, part in zip(files, found, strict=True)
     }
     unprinted = sum(
-        len(set(places))
-        for reason, places in dropped.items()
-        if reason not in bad and not reason.startswith((TOO_LONG, PARTLY_TOO_LONG))
+        len(set(places)) for reason, places in dropped.items() if reason not in bad and not is_for_length(reason)
     )
     return SetCheck(
         name=name,

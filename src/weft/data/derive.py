@@ -29,7 +29,7 @@ from weft.data.said import every_string, in_other_words
 from weft.data.turn_end import ClosedTurn, answers_within, close, goes_on_behind_stop, span_within
 from weft.data.turn_start import PlacedTurn, place
 from weft.data.turns import Chat, Turn, find_turns
-from weft.data.weighing import Layout, weigh, weighing_notes, weights_of
+from weft.data.weighing import Layout, Weighable, weigh, weighing_notes, weights_of
 from weft.errors import TemplateError
 from weft.types import Message, Segment
 
@@ -109,6 +109,11 @@ class Derived:
     """The generation prompts before its turns: how many messages each answers, and the variant."""
     layout: Layout
     """Where it prints what its messages say."""
+
+    @property
+    def weighable(self) -> list[Weighable]:
+        """What of its text counts what its messages say, whether they say so or not."""
+        return self.layout.weighable(range(self.count))
 
 
 def derive(chat: Chat, *, by_tag: bool = True, last_turn: bool = False) -> tuple[Derived, ...]:

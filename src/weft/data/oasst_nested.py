@@ -18,9 +18,8 @@ from weft.types import Location, Record
 MAPPING = ("prompt, replies → order", "role → role", "text → messages")
 
 _FORM = '{"message_tree_id": …, "prompt": {"message_id": …, "role": …, "text": …, "replies": […]}}'
-
-
 _OF_TREE = ("message_tree_id", "source", "meta")
+"""What a tree says of itself, beside its messages or in the first of them."""
 
 
 def is_tree(data: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +23,6 @@ from weft.data.shape_proof import Proof
 from weft.data.watch import WatchingTemplate
 from weft.data.watched import LookedInto, Part, Watch
 from weft.data.watching import RecordingPrinter, WatchingPrinter
-from weft.data.weighing import Weighable
 from weft.errors import TemplateError
 from weft.types import Message
 
@@ -119,7 +118,7 @@ class PlanMaker:
         """
         chat = self._stand_ins(self._others, details, have_strings=False)
         again = self.derive(self._watching(watch), chat)
-        if _spans_of(first) != _spans_of(again):
+        if [one.weighable for one in first] != [one.weighable for one in again]:
             plan.weighable = ()
         return not watch.looked_into and plan.is_alike(first, again, self._others)
 
@@ -159,8 +158,3 @@ class PlanMaker:
     def _without_place(self) -> list[int]:
         as_json = self.details.as_json if self.details else []
         return [*without_place(self.messages, self.depth, self.details), *as_json]
-
-
-def _spans_of(derived: Iterable[Derived]) -> list[list[Weighable]]:
-    """What of each example counts what messages say."""
-    return [one.layout.weighable(range(one.count)) for one in derived]

@@ -216,4 +216,4 @@ class Plan:
 
 def _weighable_in(derived: Derived) -> WeighablePattern:
     text = "".join(segment.text for segment in derived.rendered.segments)
-    return WeighablePattern(text, derived.layout.weighable(range(derived.count)))
+    return WeighablePattern(text, derived.weighable)

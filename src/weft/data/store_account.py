@@ -25,6 +25,11 @@ PARTLY_TOO_LONG = f"a part is {TOO_LONG}"
 _SHOWN = 20
 
 
+def is_for_length(reason: str) -> bool:
+    """Whether a record, or a part of it, is left out because it is too long."""
+    return reason.startswith((TOO_LONG, PARTLY_TOO_LONG))
+
+
 def is_whole(reason: str) -> bool:
     """Whether all of a record is left out for this reason."""
     return not reason.startswith(PARTLY_TOO_LONG)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from weft.data.documents import CUT
-from weft.data.store_account import PARTLY_TOO_LONG, TOO_LONG, left_out
+from weft.data.store_account import is_for_length, left_out
 from weft.types import Location
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _left_out(one: SetCheck) -> Iterator[Warn]:
             where=tuple(shortened[:_SHOWN]),
         )
     for reason, places in one.dropped.items():
-        too_long = reason.startswith((TOO_LONG, PARTLY_TOO_LONG))
+        too_long = is_for_length(reason)
         yield Warn(
             name="too-long" if too_long else "records-dropped",
             what=f"{len(set(places))} of {one.records} {one.name} records are {left_out(reason)}: {reason}",

@@ -74,13 +74,14 @@ def embedding_rows(config: Mapping[str, Any]) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
-def check_rows(rows: int, vocab_size: int) -> None:
-    """Refuse a tokenizer whose ids (0 to ``vocab_size`` - 1) are more than the ``rows`` of the model's embedding.
+def check_rows(rows: int | None, vocab_size: int) -> None:
+    """Refuse a tokenizer whose ids (0 to ``vocab_size`` - 1) are more than the ``rows`` of the model's embedding; of rows that
+    are not known (None), nothing is said before the weights are there.
 
     Raises:
         ModelError: some id has no embedding.
     """
-    if vocab_size > rows:
+    if rows is not None and vocab_size > rows:
         raise ModelError(
             f"the tokenizer has ids up to {vocab_size - 1}, but the model's embedding has {rows} rows",
             where="model.name",

@@ -133,8 +133,7 @@ def _without_rows(found: CheckReport, shape: ModelShape) -> Iterator[Warn]:
     """What training will refuse where the tokenizer has more ids than the model has rows."""
     assert found.model is not None, "records that can be packed were encoded"
     try:
-        if shape.rows is not None:
-            check_rows(shape.rows, found.model.vocab_size - found.model.new_tokens)
+        check_rows(shape.rows, found.model.vocab_size - found.model.new_tokens)
     except ModelError as problem:
         yield _refusal(problem)
 

@@ -85,9 +85,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
     require_both_kinds(config, train, files)
     packing = packing_of(config, train, files)
     base = model_directory(config.model, weights=True)  # after the data: it may take a long download
-    rows = embedding_rows(check_model(base))
-    if rows is not None:
-        check_rows(rows, renderer.tokenizer.vocab_size - len(renderer.tokenizer.new_ids))
+    check_rows(embedding_rows(check_model(base)), renderer.tokenizer.vocab_size - len(renderer.tokenizer.new_ids))
     return Inputs(
         base=base,
         files=(
