@@ -70,6 +70,8 @@ VALID: dict[str, tuple[str, bytes]] = {
     "plain parquet": ("a.parquet", _parquet(use_dictionary=False, compression="none")),
     "arrow": ("a.arrow", _arrow(pa.ipc.new_file)),
     "arrow stream": ("a.arrow", _arrow(pa.ipc.new_stream)),
+    "gzip of parquet": ("a.parquet.gz", gzip.compress(_parquet())),
+    "zstd of an arrow stream": ("a.arrow.zst", _zstandard(_arrow(pa.ipc.new_stream))),
     "documents": (
         "a.jsonl",
         b"\n".join(json.dumps({"text": row["input"], "n": row["target"]}).encode() for row in RECORDS),

@@ -6,6 +6,7 @@ import datetime
 import gzip
 import json
 import random
+import tempfile
 import tracemalloc
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +21,7 @@ from weft.data import json_stream, unpack
 from weft.data.rows import REST_UNREAD
 from weft.data.sources import BadRow, read_file, read_records
 from weft.errors import WeftError
-from weft.types import Record
+from weft.types import Location, Record
 
 
 @pytest.mark.parametrize("packing", PACK)
@@ -231,13 +232,32 @@ def test_a_packed_file_cut_at_any_byte_is_refused(tmp_path: Path, packing: str, 
             zstandard("a,b".encode("utf-16")),
             r"UTF-16, .*\n  fix: unpack it, then iconv .* -t UTF-8 a\.csv",
         ),
-        ("a.parquet.gz", b"", "are read as they are"),
+        ("a.parquet.gz", b"", "gzip: the file is empty, which no packed file is"),
+        ("a.parquet.zst", zstandard(b"{}"), "the file is damaged, or no parquet file"),
+        ("a.arrow.gz", gzip.compress(b"ARROW1\0\0" * 9)[:-4], "gzip: it ends early"),
         ("a.gz", b"", r"files that end in '\.gz' cannot be read"),
     ],
 )
 def test_packed_files_that_are_not_what_they_seem(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     with pytest.raises(WeftError, match=said):
         list(read_records(write(tmp_path / name, content)))
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_packed_table_is_read_as_the_unpacked_one(
+    tmp_path: Path, name: str, packing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [{"a": f"é{number}", "b": number} for number in range(700)]
+    plain = tables(tmp_path / name, table(values))
+    packed = write(tmp_path / f"{name}{packing}", PACK[packing](plain.read_bytes()))
+    assert data(packed) == data(plain) == values
+    assert [row.location for row in read_records(packed)][-1] == Location(path=str(packed), record=700)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    assert data(plain) == values
+    with pytest.raises(WeftError, match=rf"{packing}: the file cannot be unpacked into .*\n  fix: set TMPDIR to"):
+        data(packed)
 
 
 def test_several_packed_members_are_one_file(tmp_path: Path) -> None:

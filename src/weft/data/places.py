@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from weft.data.hub import dataset_files, is_dataset
-from weft.data.readers import COLUMNS, DOCUMENTS, READERS, kind
-from weft.data.unpack import PACKINGS, unpacked_name
+from weft.data.readers import DOCUMENTS, READERS, kind
+from weft.data.unpack import unpacked_name
 from weft.errors import DataError
 
 Paths = str | Path | Sequence[str | Path]
@@ -232,16 +232,8 @@ def _file(path: Path) -> tuple[Path, ...]:
         what = "this is neither a file nor a directory"
         raise DataError(what, where=str(path), fix="write the records into a file, and name that")
     if kind(path) is None:
-        if path.suffix.lower() in PACKINGS and unpacked_name(path).suffix.lower() in COLUMNS:
-            what, fix = "Parquet and Arrow files are packed inside and are read as they are", f"unpack {path.name}"
-        else:
-            what = (
-                f"files that end in '{path.suffix}' cannot be read"
-                if path.suffix
-                else "files without an ending cannot be read"
-            )
-            fix = f"convert it to one of {endings()}"
-        raise DataError(what, where=str(path), fix=fix)
+        ending = f"that end in '{path.suffix}'" if path.suffix else "without an ending"
+        raise DataError(f"files {ending} cannot be read", where=str(path), fix=f"convert it to one of {endings()}")
     return (path,)
 
 

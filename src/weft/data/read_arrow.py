@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weft.data.rows import MAX_RECORD_BYTES, MEND, BadRow, excerpt, too_long
-from weft.data.unpack import DamagedFile
+from weft.data.unpack import DamagedFile, is_packed, unpacked_copy, unpacked_name
 from weft.errors import DataError
 from weft.types import Location, Record
 
@@ -30,7 +30,7 @@ def read_parquet(path: Path) -> Iterator[Record | BadRow]:
 
     def batches() -> Iterator[pa.RecordBatch]:
         # Without these pyarrow reads a whole group of rows ahead, which is the whole file of many writers.
-        with parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+        with _opened(path) as source, parquet.ParquetFile(source, buffer_size=2**20, pre_buffer=False) as file:
             _check_columns(path, file.schema_arrow)
             yield from file.iter_batches(batch_size=_AT_ONCE)
 
@@ -42,7 +42,7 @@ def read_arrow(path: Path) -> Iterator[Record | BadRow]:
     import pyarrow as pa
 
     def batches() -> Iterator[pa.RecordBatch]:
-        with pa.OSFile(str(path)) as source:
+        with _opened(path) as source:
             is_file = source.read(6) == b"ARROW1"
             source.seek(0)
             reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
@@ -55,6 +55,12 @@ def read_arrow(path: Path) -> Iterator[Record | BadRow]:
                 _check_end(source)
 
     return _rows(path, batches)
+
+
+def _opened(path: Path) -> pa.NativeFile:
+    import pyarrow as pa
+
+    return pa.PythonFile(unpacked_copy(path), "r") if is_packed(path) else pa.OSFile(str(path))
 
 
 def _check_end(source: pa.NativeFile) -> None:
@@ -90,7 +96,7 @@ def _rows(path: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterat
         where = Location(path=str(path), record=number + 1) if number else str(path)
         what = excerpt(str(error).partition("\n")[0]) or type(error).__name__
         raise DamagedFile(
-            f"the file is damaged, or no {path.suffix.lower()[1:]} file: {what}",
+            f"the file is damaged, or no {unpacked_name(path).suffix.lower()[1:]} file: {what}",
             where=where,
             fix="write or copy it again",
         ) from None

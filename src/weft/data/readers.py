@@ -14,7 +14,7 @@ from weft.data.read_csv import read_csv, read_tsv
 from weft.data.read_json import read_json, read_jsonl
 from weft.data.row_error import EMPTY_DOCUMENT
 from weft.data.rows import BOM, MAX_RECORD_BYTES, BadRow, is_too_long, lines, not_utf8, too_long
-from weft.data.unpack import PACKINGS, open_bytes, unpacked_name
+from weft.data.unpack import open_bytes, unpacked_name
 from weft.types import Location, Record
 
 _NUL, _SAVE_AS_TEXT = "the text holds a NUL byte", "save the file as UTF-8 text"
@@ -81,12 +81,11 @@ DOCUMENTS = frozenset({".txt", ".md"})
 """Endings of files that hold one document each."""
 HEADED = frozenset({".csv", ".tsv"})
 """Endings of files that begin with a row of names, which is text like the others."""
-COLUMNS = frozenset({".parquet", ".arrow"})
-"""Endings of files that are packed inside."""
+TABLES = frozenset({".parquet", ".arrow"})
+"""Endings of files that are no text."""
 
 
 def kind(path: Path) -> str | None:
     """The ending that says how ``path`` is read, without that of a packing; None where weft cannot read it."""
     ending = unpacked_name(path).suffix.lower()
-    packed = path.suffix.lower() in PACKINGS
-    return ending if ending in READERS and not (packed and ending in COLUMNS) else None
+    return ending if ending in READERS else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from weft.data.places import Part, Paths, find_parts
 from weft.data.read_json import read_jsonl
-from weft.data.readers import DOCUMENTS, READERS, kind, read_lines
+from weft.data.readers import DOCUMENTS, READERS, TABLES, kind, read_lines
 from weft.data.rows import PASSED, BadRow, Passing, lines, never
 from weft.data.sample import sample_rows
 from weft.data.unpack import DamagedFile, open_bytes, unpacked_name
@@ -46,8 +46,9 @@ def read_records(paths: Paths, *, seed: int = 0, fix: str | None = None) -> Iter
     - ``.txt``, ``.md``: the whole file is one record, ``{"text": …}``.
     - ``.parquet``, ``.arrow``: tables; dates and decimals become text.
 
-    Text is UTF-8, with or without a byte order mark, and may be packed (``.jsonl.gz``, ``.csv.zst``). Files are read in a
-    stream: at no time is more than a record of a text file, or a group of rows of a table, in memory.
+    Text is UTF-8, with or without a byte order mark. Any file may be packed (``.jsonl.gz``, ``.parquet.zst``); a packed table is
+    unpacked into a temporary file. Files are read in a stream: at no time is more than a record of a text file, or a group of
+    rows of a table, in memory.
 
     Args:
         paths: see :func:`weft.data.places.find_parts`.
@@ -131,7 +132,7 @@ def _check_beginning(path: Path, ending: str) -> None:
     if path.stat().st_size < 1024 and path.read_bytes().startswith(_POINTER):
         what = "Git LFS has left a pointer in the place of the file"
         raise DataError(what, where=str(path), fix="fetch it: git lfs pull")
-    if ending in (".parquet", ".arrow"):
+    if ending in TABLES:
         return
     with open_bytes(path) as file:
         beginning = file.read(8)

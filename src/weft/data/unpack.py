@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from weft.errors import DataError
 
@@ -40,9 +43,14 @@ PACKINGS: dict[str, tuple[str, Callable[[Path], Any]]] = {".gz": ("gzip", _gzip)
 """Name and opener of each packing, by the ending of a file's name."""
 
 
+def is_packed(path: Path) -> bool:
+    """Whether the name of a file ends as that of a packed one."""
+    return path.suffix.lower() in PACKINGS
+
+
 def unpacked_name(path: Path) -> Path:
     """``path`` without the ending of a packing: what the file would be called if it were unpacked."""
-    return path.with_suffix("") if path.suffix.lower() in PACKINGS else path
+    return path.with_suffix("") if is_packed(path) else path
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -52,10 +60,30 @@ def open_bytes(path: Path) -> BinaryIO:
         OSError: the file cannot be opened.
         DamagedFile: while reading: what is packed is damaged, ends early, or unpacks to far more than it should.
     """
-    if path.suffix.lower() not in PACKINGS:
+    if not is_packed(path):
         return path.open("rb", buffering=_BUFFER)
     path.open("rb").close()  # pyarrow's own error would not say what is wrong
     return io.BufferedReader(_Unpacked(path), _BUFFER)
+
+
+def unpacked_copy(path: Path) -> IO[bytes]:
+    """What a packed file holds, as a temporary file, which can be read at any place and is gone once closed.
+
+    Raises:
+        OSError: the file cannot be opened.
+        DataError: there is no room for the copy.
+        DamagedFile: see :func:`open_bytes`.
+    """
+    with open_bytes(path) as packed, ExitStack() as unless_whole:
+        try:
+            copy = unless_whole.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(packed, copy, _BUFFER)
+            copy.seek(0)
+        except OSError as error:  # of the copy: what is wrong with the file is said in other words
+            what = f"the file cannot be unpacked into a temporary one: {error.strerror or error}"
+            raise DataError(what, where=str(path), fix="set TMPDIR to a directory with room for it") from None
+        unless_whole.pop_all()
+        return copy
 
 
 class _Unpacked(io.RawIOBase):
