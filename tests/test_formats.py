@@ -103,6 +103,11 @@ def test_fields_of_two_formats_must_agree() -> None:
     with pytest.raises(RowError, match=r"disagree: chat \(user, assistant\) and prompt \(prompt, completion\)"):
         parse({**both, "completion": "other"})
     assert messages({**both, "completion": "other"}, "prompt") == [("user", U), ("assistant", "other")]
+    with pytest.raises(RowError, match=r"disagree: prompt \(prompt, response\) and prompt \(prompt, comp") as error:
+        parse({"prompt": U, "response": A, "completion": "other"})
+    assert error.value.fix == (
+        "set data.format: custom, data.instruction_field: prompt, data.response_field: response, or remove the other fields"
+    )
 
 
 def test_empty_fields_do_not_count_beside_filled_ones() -> None:
@@ -247,11 +252,6 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ({**turns(*TURN), "chat_template_kwargs": {"messages": []}}, "gives what weft gives itself: 'messages'"),
         ({**turns(*TURN), "images": ["a.png"]}, 'records with images are not supported yet: the field "images"'),
         (
-            {"question": U, "context": "c", "answer": A},
-            "records with a context in a field of its own are not of this format",
-        ),
-        ({"instruction": U, "context": "c", "output": A}, "a context in a field of its own are not of this format"),
-        (
             {"question": U, "answer": A, "history": [["a", "b"]]},
             "earlier turns in a field of their own are not of this",
         ),
@@ -260,7 +260,6 @@ def test_an_answer_may_come_in_several_messages() -> None:
         ({"instruction": U, "output": A, "history": [["a", 1]]}, "with their answers: an item is no pair of texts"),
         ({"instruction": U, "output": A, "history": [["", "b"]]}, "a user message is empty: message 1"),
         ({"instruction": U, "context": ["c"], "response": A}, 'the field "context" must be text: found a list'),
-        ({"instruction": U, "input": "c", "response": A}, "an input in a field of its own are not of this format"),
         ({"instruction": U, "input": 0, "output": A}, 'the field "input" must be text: found a number'),
         ({"user": U, "assistant": A, "system": False}, 'the field "system" must be text: found true or false'),
         (

@@ -7,15 +7,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from weft.data.messages import LEAVE_OUT, read_message
+from weft.data.question_parts import refuse_unread_parts
 from weft.data.reading import Reading
 from weft.data.row_error import Data, RowError, kind_of
 from weft.data.sharegpt import read_turn
 from weft.data.tools import NOTHING, read_calls
 from weft.types import Message
 
-_EARLIER_TURNS = "earlier turns in a field of their own"
-_CONTEXT = "a context in a field of its own"
-_INPUT = "an input in a field of its own"
 _FIX_OF_NESTED = 'make one text of it; messages belong into a list: {"messages": [{"role": …, "content": …}, …]}'
 
 
@@ -61,9 +59,10 @@ def under_system(data: Data, messages: list[Message]) -> list[Message]:
 
 def read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
     """One question and its answer, under the names in ``fields``."""
-    refuse_other_formats(data, fields)
-    user, assistant = fields
-    return _asked_and_answered(data, text_at(data, user), text_at(data, assistant))
+    refuse_earlier_turns(data)
+    question, answer = (text_at(data, field) for field in fields)
+    refuse_unread_parts(data, fields, question)
+    return _asked_and_answered(data, question, answer)
 
 
 def read_qa(data: Data, fields: Sequence[str]) -> list[Message]:
@@ -71,37 +70,39 @@ def read_qa(data: Data, fields: Sequence[str]) -> list[Message]:
     if len(fields) == 2:
         return read_pair(data, fields)
     query, answers, _ = fields
-    refuse_other_formats(data, (query, answers))
-    calls = read_calls(data[answers], 2)
-    asked = Message(role="user", content=text_at(data, query))
-    return [*_system(data), asked, Message(role="assistant", content="", tool_calls=calls)]
+    refuse_earlier_turns(data)
+    question, calls = text_at(data, query), read_calls(data[answers], 2)
+    refuse_unread_parts(data, (query, answers), question)
+    return [
+        *_system(data),
+        Message(role="user", content=question),
+        Message(role="assistant", content="", tool_calls=calls),
+    ]
 
 
-def refuse_other_formats(data: Data, fields: Sequence[str]) -> None:
-    """Refuse what a question and its answer leave no place for.
+def refuse_earlier_turns(data: Data, fix: str = "name the fields as the alpaca format does") -> None:
+    """Refuse what only one format has a place for.
 
     Raises:
-        RowError: the record holds earlier turns, or a context, in a field of its own.
+        RowError: the record holds earlier turns in a field of their own.
     """
-    _refuse_filled(data, "history", _EARLIER_TURNS, "name the fields as the alpaca format does")
-    if "context" in data:
-        instruction, response = fields
-        own = f"set data.format: custom, data.instruction_field: {instruction}, data.response_field: {response}"
-        _refuse_filled(data, "context", _CONTEXT, own)
+    if data.get("history") not in NOTHING:
+        reason = "records with earlier turns in a field of their own are not of this format"
+        raise RowError(reason, detail='the field "history"', fix=fix)
 
 
 def read_alpaca(data: Data, fields: Sequence[str]) -> list[Message]:
     """Instruction, newline, input, as LLaMA-Factory joins them; ``history`` holds earlier questions with their answers."""
-    _refuse_filled(data, "context", _CONTEXT, LEAVE_OUT)
     question = _joined("\n", text_at(data, fields[0]), _optional_text(data, "input"))
+    refuse_unread_parts(data, fields, question, read=("input",))
     return _asked_and_answered(data, question, text_at(data, fields[1]), _history(data))
 
 
 def read_dolly(data: Data, fields: Sequence[str]) -> list[Message]:
     """Instruction, blank line, context; without a context the instruction alone."""
-    _refuse_filled(data, "history", _EARLIER_TURNS, LEAVE_OUT)
-    _refuse_filled(data, "input", _INPUT, "set data.format: custom, with data.context_field: input")
+    refuse_earlier_turns(data, LEAVE_OUT)
     question = _joined("\n\n", text_at(data, fields[0]), _optional_text(data, "context"))
+    refuse_unread_parts(data, fields, question, read=("context",))
     return _asked_and_answered(data, question, text_at(data, fields[1]))
 
 
@@ -186,8 +187,3 @@ def text_at(data: Data, field: str) -> str:
         fix = _FIX_OF_NESTED if isinstance(value, list | dict) else "put quotes around it"
         raise RowError(f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix=fix)
     return value
-
-
-def _refuse_filled(data: Data, field: str, what: str, fix: str) -> None:
-    if data.get(field) not in NOTHING:
-        raise RowError(f"records with {what} are not of this format", detail=f'the field "{field}"', fix=fix)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from weft.data.format_readers import read_pair, refuse_other_formats, text_at, under_system
+from weft.data.format_readers import read_pair, refuse_earlier_turns, text_at, under_system
 from weft.data.messages import read_message
+from weft.data.question_parts import refuse_unread_parts
 from weft.data.row_error import Data, RowError, kind_of
 from weft.types import Message, Role
 
@@ -39,8 +40,9 @@ def _are_texts(data: Data, fields: Sequence[str]) -> bool:
 
 
 def _parts(data: Data, fields: Sequence[str]) -> tuple[list[Message], list[Message]]:
-    refuse_other_formats(data, fields)
+    refuse_earlier_turns(data)
     prompt, completion = _messages(data, fields[0], "user"), _messages(data, fields[1], "assistant")
+    refuse_unread_parts(data, fields, "\n".join(message.content for message in prompt))
     if all(message.role != "assistant" for message in completion):
         raise RowError(
             "a completion holds no message of the assistant",
