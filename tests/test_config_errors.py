@@ -59,7 +59,7 @@ lora_r: 8
             "remove it",
         ),
         ("8", "datasets[0] has no path, which every entry needs", "add path: to this entry"),
-        ("8", "datasets[0].weight must be a number of at least 0, not -1", DEFAULT + "1"),
+        ("8", "datasets[0].weight must be a number of at least 0 or null, not -1", "give such a value, or remove it"),
         (
             "10",
             "data.split: train_ratio + val_ratio + test_ratio must be 1, but 0.9 + 0.1 + 0.2 = 1.2",

@@ -105,7 +105,28 @@ def test_weights_are_relative_to_each_other_at_any_size(weight: float) -> None:
     assert sorted(visited.tolist()) == sorted(Mixture(sources, dict.fromkeys(sources, 1.0), 0).order(0).tolist())
 
 
-def test_a_source_without_weight_is_absent() -> None:
+@given(Sizes, st.integers(0, 2**63 - 1), st.integers(0, 50), st.data())
+def test_sources_of_which_none_has_a_weight_are_joined(
+    sizes: list[int], seed: int, epoch: int, data: st.DataObject
+) -> None:
+    sources = slices(sizes)
+    lengths = np.array(data.draw(st.lists(st.integers(1, 9_999), min_size=sum(sizes), max_size=sum(sizes))))
+    for by in ("examples", "tokens"):
+        for length in ("total", "longest", "shortest"):
+            mixture = Mixture(sources, dict.fromkeys(sources), seed, by=by, epoch=length, lengths=lengths)
+            assert sorted(mixture.order(epoch).tolist()) == list(range(sum(sizes)))
+            assert mixture.visits_each_once
+
+
+def test_beside_a_weight_none_is_one_but_not_beside_zero() -> None:
+    sources = {"a": range(30), "b": range(30, 40), "c": range(40, 50)}
+    mixed = Mixture(sources, {"a": None, "b": 2, "c": None}, 1)
+    assert [(share.name, share.examples) for share in mixed.shares()] == [("a", 13), ("b", 25), ("c", 12)]
+    joined = Mixture(sources, {"a": None, "b": 0, "c": None}, 1)
+    assert [(share.name, share.examples) for share in joined.shares()] == [("a", 30), ("c", 10)]
+
+
+def test_a_source_of_weight_zero_is_absent() -> None:
     sources = {"a": range(3), "unused": range(3, 100), "b": range(100, 103)}
     mixture = Mixture(sources, {"a": 1, "unused": 0, "b": 1}, 5)
     assert mixture.epoch_length == 6

@@ -86,7 +86,7 @@ def best_model_needs_evaluations(config: Config) -> Iterator[Finding]:
 
 def datasets_have_weight(config: Config) -> Iterator[Finding]:
     """An epoch is shared out by the weights of the data sets."""
-    if config.datasets and not any(dataset.weight for dataset in config.datasets):
+    if config.datasets and not any(dataset.is_trained for dataset in config.datasets):
         yield Finding(
             keys=("datasets[0].weight",),
             what="the weight of every entry of datasets is 0, so there is nothing to train on",

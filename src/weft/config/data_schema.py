@@ -210,8 +210,9 @@ class DatasetConfig(Section):
     """With its `format: custom`: the field that holds the system message. Default: `data.system_field`."""
     context_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.context_field",))
     """With its `format: custom`: the field whose text follows the question. Default: `data.context_field`."""
-    weight: float = key(1.0, ge=0, aliases=("data.hf_datasets[].weight",))
-    """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`)."""
+    weight: float | None = key(None, ge=0, aliases=("data.hf_datasets[].weight",))
+    """The share of an epoch that it provides, relative to the other weights: of its examples or tokens (`data.mix`). Where no
+    entry that is trained has one, each provides what it holds; beside others that have one, it is 1. 0: nothing is trained."""
     loss_weight: float = key(1.0, ge=1e-6, le=1e6)
     """What each of its trained tokens counts in the loss, relative to those of the other sets; the sum of all weights is what
     a step divides by."""
@@ -220,6 +221,11 @@ class DatasetConfig(Section):
     def training(self) -> Paths:
         """`path`, with its configuration."""
         return of_configuration(self.path, self.config)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether an epoch takes something of it."""
+        return self.weight != 0
 
     @property
     def called(self) -> str:

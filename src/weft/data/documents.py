@@ -111,7 +111,7 @@ def require_both_kinds(config: Config, store: ExampleStore, files: tuple[SourceF
     """
     if config.mode != "cpt_mixed":
         return
-    accounts = [store.report.sources[file.name] for file in files if file.weight > 0]
+    accounts = [store.report.sources[file.name] for file in files if file.weight != 0]
     blocks, examples = sum(one.blocks for one in accounts), sum(one.examples for one in accounts)
     if blocks in (0, examples):
         kind, other, mode = ("conversations", "documents", "cpt") if blocks else ("documents", "conversations", "sft")

@@ -1,6 +1,7 @@
 """The order in which an epoch visits examples, from one source or from several with weights.
 
-A source of weight w gets the share w / Σw of an epoch, of its examples or of its tokens. How much an epoch holds:
+A source of weight w gets the share w / Σw of an epoch, of its examples or of its tokens. Where no source has a weight, the
+weight of each is what it holds: they are joined. How much an epoch holds:
 
 ``total``     as much as all sources together; with weights that match the sources, each is visited once.
 ``longest``   until the source that lasts longest at its share is visited once: nothing is left out, the others repeat.
@@ -48,7 +49,8 @@ class Mixture:
 
     Args:
         source_slices: which examples come from which source.
-        weights: each source's share of an epoch, relative to the others; 0 leaves a source out, as if it were not there.
+        weights: each source's share of an epoch, relative to the others; 0 leaves a source out, as if it were not there. None is
+            1 beside others, and what the source holds where all are None.
         seed: the run's seed.
         by: what the weights share out.
         epoch: see the module.
@@ -65,14 +67,14 @@ class Mixture:
     def __init__(
         self,
         source_slices: Mapping[str, range],
-        weights: Mapping[str, float],
+        weights: Mapping[str, float | None],
         seed: int,
         *,
         by: MixBy = "examples",
         epoch: EpochLength = "total",
         lengths: np.ndarray | None = None,
     ):
-        present = {name: source_slices[name] for name in source_slices if weights[name] > 0}
+        present = {name: source_slices[name] for name in source_slices if weights[name] != 0}
         if not present:
             raise ConfigError("no dataset has a weight above 0", where="datasets", fix="give one a positive weight")
         for name, examples in present.items():
@@ -86,7 +88,7 @@ class Mixture:
         ones = np.ones(max(source.stop for source in self._sources), np.int64)
         self._lengths = ones if by == "examples" or lengths is None else lengths
         self._sizes = [int(self._lengths[source.start : source.stop].sum()) for source in self._sources]
-        self._targets = _targets(self._sizes, [weights[name] for name in present], epoch)
+        self._targets = _targets(self._sizes, _relative([weights[name] for name in present], self._sizes), epoch)
         self._refuse_too_many()
         self._counts = _apportion(self._targets) if by == "examples" else self._counts_for_tokens()
         self.epoch_length = sum(self._counts)
@@ -178,6 +180,12 @@ def mixture_line(by: MixBy, shares: Sequence[Share]) -> str:
         for share in shares
     )
     return f"by {by}: " + "; ".join(parts)
+
+
+def _relative(weights: Sequence[float | None], sizes: Sequence[int]) -> Sequence[float]:
+    """Those of the ``weights`` that are not stated, too."""
+    are_joined = all(weight is None for weight in weights)
+    return sizes if are_joined else [1.0 if weight is None else weight for weight in weights]
 
 
 def _targets(sizes: Sequence[int], weights: Sequence[float], epoch: EpochLength) -> list[float]:

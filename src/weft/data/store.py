@@ -23,7 +23,7 @@ from weft.data.readers import kind
 from weft.data.reading import Reading
 from weft.data.render import Renderer
 from weft.data.split import Portion
-from weft.data.store_account import NoExamplesError, SourceAccount, nothing_is_left
+from weft.data.store_account import NoExamplesError, SourceAccount, merged, nothing_is_left
 from weft.data.store_build import Source, Work
 from weft.data.store_entry import Entry, build_entry, find_entry
 from weft.disk import value_digest
@@ -57,7 +57,7 @@ class SourceFile:
     path: Paths
     name: str
     format: RecordFormat | Reading = "auto"
-    weight: float = 1.0
+    weight: float | None = None
     seed: int = 0
     loss_weight: float = 1.0
     """What its loss weights are multiplied with."""
@@ -323,20 +323,12 @@ def _report(files: Sequence[SourceFile], entries: Sequence[Entry]) -> StoreRepor
         turns=sum(each.turns for each in numbers),
         closed_turns=sum(each.closed_turns for each in numbers),
         sources={file.name: each for file, each in zip(files, numbers, strict=True)},
-        dropped=_merged(entry.dropped for entry in entries),
-        shortened=_merged(entry.shortened for entry in entries),
+        dropped=merged(entry.dropped for entry in entries),
+        shortened=merged(entry.shortened for entry in entries),
         notes=dict(notes),
         cached=all(entry.cached for entry in entries),
         notices=tuple(notice for entry in entries for notice in entry.notices),
     )
-
-
-def _merged(found: Iterable[Mapping[str, Sequence[Location]]]) -> dict[str, list[Location]]:
-    merged: dict[str, list[Location]] = {}
-    for each in found:
-        for reason, places in each.items():
-            merged.setdefault(reason, []).extend(places)
-    return merged
 
 
 def _joined(parts: Iterable[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
