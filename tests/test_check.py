@@ -126,8 +126,8 @@ def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
     sets = "datasets=[" + ", ".join(f"{{path: {project}/{name}.jsonl, weight: {names[name]}}}" for name in names) + "]"
     report = checked(sets, "data.val_split_ratio=0.1")
     train, val = report.sets
-    assert (train.records, val.records) == (9 + 36 + 36, 1 + 4)
-    assert train.formats == {"prompt": 81}
+    assert (train.records, val.records) == (9 + 36 + 40, 1 + 4)
+    assert train.formats == {"prompt": 85}
     assert val.paths == (f"{project}/train.jsonl", f"{project}/more.jsonl")
     assert val.leaked == 0
     assert report.notices[0] == (
@@ -137,7 +137,7 @@ def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(
     assert checked(sets, "data.val_split_ratio=0").sets[0].records == 90
     assert [one.name for one in checked(sets, "data.val_split_ratio=0").sets] == ["train"]
     # by default, two of a hundred, but at least one of each
-    assert [one.records for one in checked(sets).sets] == [9 + 39 + 39, 2]
+    assert [one.records for one in checked(sets).sets] == [9 + 39 + 40, 2]
     # training needs it as little as a file of its own
     assert checked(sets, "train.load_best_model_at_end=true").sets[1].name == "val"
     with pytest.raises(ConfigError, match=r"the validation set .* is missing"):
@@ -156,6 +156,29 @@ def test_too_little_to_hold_out_is_no_error_unless_something_needs_it(
     )
     with pytest.raises(DataError, match=r"one.jsonl: there are too few records .*\n  fix: set data.val_split_ratio=0"):
         checked(f"datasets=[{{path: {project}/one.jsonl}}]", "train.load_best_model_at_end=true")
+
+
+def test_what_is_held_out_and_too_long_is_counted_and_listed(
+    checked: Callable[..., RunCheck], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "val.jsonl").unlink()
+    (project / "long.jsonl").write_text("\n".join(qa(f"Why {i}?", "So " * 99) for i in range(9)), encoding="utf-8")
+    (project / "short.jsonl").write_text(qa("Why?", "So."), encoding="utf-8")
+    sets = f"datasets=[{{path: {project}/long.jsonl}}, {{path: {project}/short.jsonl}}]"
+    words = [sets, "model.max_seq_len=64", "data.overlong=drop"]
+    report = checked(*words)
+    train, val = report.sets
+    (reason,) = val.dropped
+    assert reason.startswith("longer than model.max_seq_len")
+    assert [len(one.dropped[reason]) for one in (train, val)] == [8, 1]
+    assert (val.records, val.encoded, val.sources["long"].left_out) == (1, None, 1)
+    assert f"1 of 1 val records are left out: {reason}" in [warning.what for warning in report.warnings]
+
+    rejects = project / "left.jsonl"
+    assert main(["check", str(project / "c.yaml"), *words, "--rejects", str(rejects)]) == 0
+    listed = [(row["set"], row["location"]) for row in map(json.loads, rejects.read_text().splitlines())]
+    assert sorted(place for _, place in listed) == [f"{project}/long.jsonl:{number}" for number in range(1, 10)]
+    assert [name for name, _ in listed] == ["train"] * 8 + ["val"]
 
 
 def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(

@@ -15,6 +15,7 @@ from weft.data.documents import require_both_kinds
 from weft.data.inputs import (
     HELD_OUT,
     held_out_files,
+    lacking_notices,
     load_renderer,
     missing_validation,
     open_examples,
@@ -27,7 +28,7 @@ from weft.data.packing import Packing, cut_conversations, packing_of
 from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport
-from weft.data.store_account import is_for_length, is_whole
+from weft.data.store_account import NoExamplesError, is_for_length, is_whole
 from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
 from weft.errors import ConfigError
 from weft.types import Location
@@ -190,11 +191,13 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
     notices += renderer.tokenizer.notices if renderer else ()
     records = check_records(config, files, jobs=jobs)
-    stores, lacking = open_examples(config, files, renderer, progress) if renderer else ({}, ())
-    notices += [*lacking, *(notice for parts in records.sets.values() for part in parts for notice in part.notices)]
+    stores, lacking = open_examples(config, files, renderer, progress) if renderer else ({}, {})
+    notices += [
+        *lacking_notices(lacking),
+        *(notice for parts in records.sets.values() for part in parts for notice in part.notices),
+    ]
     sets = [
-        _summary(name, group, records.sets[name], stores[name].report if name in stores else None)
-        for name, group in files.items()
+        _summary(name, group, records.sets[name], stores.get(name), lacking.get(name)) for name, group in files.items()
     ]
     model = _model(config, renderer) if renderer else None
     planned: Packing | None = None
@@ -228,8 +231,13 @@ def _model_is_yet_to_be_made(config: Config) -> bool:
 
 
 def _summary(
-    name: str, files: Sequence[SourceFile], found: Sequence[SourceRecords], encoded: StoreReport | None
+    name: str,
+    files: Sequence[SourceFile],
+    found: Sequence[SourceRecords],
+    store: ExampleStore | None,
+    lacking: NoExamplesError | None,
 ) -> SetCheck:
+    encoded = store.report if store else None
     bad: dict[str, list[Location]] = {}
     formats: Counter[str] = Counter()
     mappings: dict[str, Counter[str]] = {}
@@ -241,7 +249,7 @@ def _summary(
         left_out.update(part.left_out)
         for format, counts in part.mappings.items():
             mappings.setdefault(format, Counter()).update(counts)
-    dropped = encoded.dropped if encoded else bad
+    dropped = encoded.dropped if encoded else lacking.dropped if lacking else bad
     whole = [places for reason, places in dropped.items() if is_whole(reason)]
     gone = Counter(place.path for place in {place for places in whole for place in places})
     sources = {

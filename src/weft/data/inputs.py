@@ -17,6 +17,7 @@ from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.split import Portion
 from weft.data.store import ExampleStore, Progress, SourceFile, open_stores
+from weft.data.store_account import NoExamplesError
 from weft.data.style import effective_system_prompt
 from weft.data.template import BUILT_IN, ChatTemplate, load_template
 from weft.data.tokenizer import Tokenizer, load_tokenizer
@@ -47,7 +48,7 @@ def held_out_files(config: Config, name: str) -> tuple[SourceFile, ...]:
     if exists(path):
         return (_own_file(config, name, path),)
     if name == "val" and divides_datasets(config):
-        return tuple(file for file in _datasets(config, "val") if file.weight)
+        return tuple(file for file in _datasets(config, "val") if file.weight != 0)
     return ()
 
 
@@ -57,25 +58,20 @@ def divides_datasets(config: Config) -> bool:
 
 
 def dataset_portions(config: Config, name: str) -> dict[str, Portion]:
-    """What ``train`` or ``val`` takes of each entry of ``datasets``, by the entry's name; nothing for other sets, and where
-    validation takes nothing of them.
+    """What ``train`` or ``val`` takes of each entry of ``datasets`` that is trained, by the entry's name; nothing for other sets,
+    and where validation takes nothing of them.
 
     Raises:
         DataError: one of them cannot be read.
     """
     if name not in ("train", "val") or not divides_datasets(config):
         return {}
-    mixed = [entry for entry in config.datasets if entry.weight]
-    apart = [[entry] for entry in config.datasets if not entry.weight]  # which nothing is trained on
-    found: dict[str, Portion] = {}
-    for entries in filter(None, [mixed, *apart]):
-        sources = [replace(one, path=named(one.path)) for one in (_source(config, each, "train") for each in entries)]
-        places = held_out_places(sources, config.data.val_split_ratio, config.seed, Path(config.data.cache_dir))
-        found |= {
-            entry.called: Portion(held_out=name == "val", places=each)
-            for entry, each in zip(entries, places, strict=True)
-        }
-    return found
+    entries = [entry for entry in config.datasets if entry.is_trained]
+    sources = [replace(one, path=named(one.path)) for one in (_source(config, each, "train") for each in entries)]
+    places = held_out_places(sources, config.data.val_split_ratio, config.seed, Path(config.data.cache_dir))
+    return {
+        entry.called: Portion(held_out=name == "val", places=each) for entry, each in zip(entries, places, strict=True)
+    }
 
 
 def split_notices(config: Config) -> Iterator[str]:
@@ -91,7 +87,7 @@ def split_notices(config: Config) -> Iterator[str]:
             "instead, set data.val_path to a name that is free"
         )
     for entry in config.datasets:
-        if not entry.weight:
+        if not entry.is_trained:
             yield f"nothing of {entry.called} is trained, because its weight is 0; it is counted all the same"
 
 
@@ -138,11 +134,11 @@ def open_examples(
     sets: Mapping[str, Sequence[SourceFile]],
     renderer: Renderer,
     progress: Progress | None = None,
-) -> tuple[dict[str, ExampleStore], tuple[str, ...]]:
+) -> tuple[dict[str, ExampleStore], dict[str, NoExamplesError]]:
     """The examples of training and of held-out sets, encoded as configured; without those of ``val`` where it has none and can
-    be done without, and then with what is to be said about that. Raises as :func:`weft.data.store.open_stores`.
+    be done without, and then why it has none. Raises as :func:`weft.data.store.open_stores`.
     """
-    stores, lacking = open_stores(
+    return open_stores(
         sets,
         renderer,
         Path(config.data.cache_dir),
@@ -152,9 +148,12 @@ def open_examples(
         jobs=config.data.jobs,
         dispensable=("val",) if can_do_without_validation(config) else (),
     )
-    return stores, tuple(
-        f"nothing is evaluated while training: of what is held out, {problem.what}" for problem in lacking.values()
-    )
+
+
+def lacking_notices(lacking: Mapping[str, NoExamplesError]) -> Iterator[str]:
+    """What is to be said of a validation set that :func:`open_examples` did without."""
+    for problem in lacking.values():
+        yield f"nothing is evaluated while training: of what is held out, {problem.what}"
 
 
 def _needs_evaluation(config: Config) -> list[str]:

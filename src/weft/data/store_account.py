@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -41,7 +41,14 @@ def left_out(reason: str) -> str:
 
 
 class NoExamplesError(DataError):
-    """There are records, but none of them becomes an example: all are too long, or held out."""
+    """There are records, but none of them becomes an example: all are too long, or held out.
+
+    ``dropped``: the places of those that are left out, by reason.
+    """
+
+    def __init__(self, what: str, *, where: str, fix: str, dropped: Mapping[str, Sequence[Location]] | None = None):
+        self.dropped = dropped or {}
+        super().__init__(what, where=where, fix=fix)
 
 
 @dataclass(kw_only=True)
@@ -217,4 +224,14 @@ def nothing_is_left(accounts: Sequence[Account], files: str) -> WeftError:
         f"every example is longer than model.max_seq_len, {overlong[0].limit:,} tokens: the shortest has {lengths[0]:,}",
         where=files,
         fix=f"set model.max_seq_len={lengths[-1]} to keep all of them, or to {lengths[0]} or more to keep some",
+        dropped=merged(account.dropped for account in accounts),
     )
+
+
+def merged(found: Iterable[Mapping[str, Sequence[Location]]]) -> dict[str, list[Location]]:
+    """Places by reason, of several sources, as those of one."""
+    together: dict[str, list[Location]] = {}
+    for each in found:
+        for reason, places in each.items():
+            together.setdefault(reason, []).extend(places)
+    return together

@@ -47,7 +47,7 @@ def find_sets(config: Config, names: Sequence[str], *, full: bool = False) -> di
     Raises:
         ConfigError: a name is neither a set nor a file, or two files would be reported under one name.
     """
-    split = tuple(entry for entry in config.datasets if entry.weight) if divides_datasets(config) else ()
+    split = tuple(entry for entry in config.datasets if entry.is_trained) if divides_datasets(config) else ()
     alike = config.data.format if config.data.format in _NOT_DETECTED else "auto"
     known = {
         "train": tuple(config.datasets) or (DatasetConfig(path=config.data.training, format=config.data.format),),

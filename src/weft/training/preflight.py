@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from weft.data.check import NOTES
 from weft.data.documents import CUT, require_both_kinds
 from weft.data.inputs import (
     held_out_files,
+    lacking_notices,
     load_renderer,
     missing_validation,
     open_examples,
@@ -25,7 +26,7 @@ from weft.data.inputs import (
 )
 from weft.data.packing import Packing, Rows, cut_conversations, pack, packing_of
 from weft.data.places import find_parts
-from weft.data.rejects import REJECTS, write_rejects
+from weft.data.rejects import REJECTS, LeftOut, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile
 from weft.data.store_account import left_out
@@ -50,6 +51,8 @@ class Inputs:
     validation_rows: Rows | None
     """Whole examples, however those of training are packed, so that the loss is of answers with their questions."""
     plan: Plan
+    left_out: Mapping[str, LeftOut]
+    """Of each set that is read."""
     notices: tuple[str, ...]
 
     @property
@@ -97,13 +100,15 @@ def open_inputs(loaded: Loaded) -> Inputs:
         validation=validation,
         validation_rows=_validation_rows(validation, packing) if validation else None,
         plan=make_plan(config.train, packing),
+        left_out={name: opened.report.dropped for name, opened in stores.items()}
+        | {name: problem.dropped for name, problem in lacking.items()},
         notices=(
             *renderer.tokenizer.notices,
             *split_notices(config),
             *_left_out("training", train),
             *_cut(packing, train),
             *notices,
-            *lacking,
+            *lacking_notices(lacking),
             *(_left_out("validation", validation) if validation else ()),
         ),
     )
@@ -115,9 +120,8 @@ def list_rejects(run: Path, config: Config, inputs: Inputs) -> Iterator[str]:
     Raises:
         DataError: the file cannot be written.
     """
-    stores = {"train": inputs.train, "val": inputs.validation}
     path = run / REJECTS
-    if count := write_rejects(path, config, {name: store.report.dropped for name, store in stores.items() if store}):
+    if count := write_rejects(path, config, inputs.left_out):
         yield f"{path} lists what is left out, record by record: {count:,}"
 
 
