@@ -69,8 +69,9 @@ def test_all_turns_count_together_with_reasoning_and_calls() -> None:
     assert kept([conversation], min_response=response + 1) == kept([conversation], max_response=response - 1) == []
 
 
-def test_tokens_are_those_of_the_model(tiny_tokenizer_dir: Path) -> None:
-    model = ModelConfig(name=str(tiny_tokenizer_dir))
+@pytest.mark.parametrize("key", ["name", "tokenizer"])
+def test_tokens_are_those_of_the_tokenizer_that_reads_the_records(tiny_tokenizer_dir: Path, key: str) -> None:
+    model = ModelConfig.model_validate({key: str(tiny_tokenizer_dir)})
     text = "The capital of France is <|im_end|>"
     length = len(load_tokenizer(tiny_tokenizer_dir).encode(text))
     assert 5 < length < len(text)

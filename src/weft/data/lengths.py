@@ -8,7 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from weft.config.data_schema import FilterConfig
-from weft.config.locate import model_directory
+from weft.config.locate import tokenizer_place
 from weft.config.schema import ModelConfig
 from weft.data.conversations import canonical
 from weft.data.rows import BadRow
@@ -122,5 +122,5 @@ def _in_tokens(model: ModelConfig) -> Lengths:
     from weft.data.encoding import Run
     from weft.data.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(model_directory(model, weights=False))
+    tokenizer = load_tokenizer(tokenizer_place(model))
     return lambda texts: [len(ids) for ids in tokenizer.encode_batch([Run(parts=[text]) for text in texts])]
