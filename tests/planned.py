@@ -10,6 +10,7 @@ import pytest
 
 from weft.data.call_ids import with_call_ids
 from weft.data.control import ControlTokens
+from weft.data.jinja import JinjaTemplate
 from weft.data.printer import Printer
 from weft.data.shape_plan import Planner
 from weft.errors import TemplateError
@@ -59,6 +60,10 @@ class Compared:
         self.in_full = 0
         self.planner.examples(messages)
         return not self.in_full
+
+
+def planner_of(source: str) -> Compared:
+    return Compared(Printer(JinjaTemplate(source, "template"), bos="", eos=""))
 
 
 Tried = tuple[int, str | None]
