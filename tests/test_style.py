@@ -310,6 +310,28 @@ def test_what_cannot_be_styled_is_refused(config: Callable[..., Config]) -> None
         apply_style(config(train_path="own.csv"), "A")
 
 
+@pytest.mark.parametrize("words", [["style"], ["prepare"], ["style", "data.style=A"]])
+def test_a_style_is_refused_where_training_keeps_no_system_message(
+    config: Callable[..., Config], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files()
+    style = [] if "data.style=A" in words else ["--style", "A"]
+    paths = ["data.raw_path=raw.jsonl", *(f"data.{name}_path=out/{name}.jsonl" for name in SPLITS)]
+    assert main([*words, *style, *paths, "data.include_system_prompt=false"]) == 2
+    assert capsys.readouterr().err.removeprefix("weft: ").removeprefix("command line: ") == (
+        "data.include_system_prompt: false leaves every system message out, but data.style adds to it\n"
+        "  fix: set one of the two only\n"
+    )
+    assert files() == before
+
+
+def test_a_style_that_training_leaves_out_can_still_be_taken_out(config: Callable[..., Config]) -> None:
+    before = files()
+    apply_style(config(), "A")
+    assert remove_style(config(include_system_prompt=False)).changed
+    assert files() == before
+
+
 def test_datasets_are_left_alone_and_named(config: Callable[..., Config]) -> None:
     report = apply_style(config(datasets=[{"path": "big.jsonl"}]), "A")
     assert report.notes == ("the files under `datasets` are not changed: big.jsonl",)

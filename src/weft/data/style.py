@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from weft.config.checks import no_system_message_is_added_where_none_is_kept
 from weft.config.data_schema import StyleMode
 from weft.config.schema import Config
 from weft.data.conversations import canonical, read_conversations
@@ -58,7 +59,7 @@ def apply_style(config: Config, style: str) -> StyleReport:
     without such a message it becomes one. The files as they were are kept beside them; :func:`remove_style` brings them back.
 
     Raises:
-        ConfigError: ``data.style`` asks for another one, or the style is empty.
+        ConfigError: ``data.style`` asks for another one, the style is empty, or training keeps no system message.
         DataError: there is no file to style, or one was changed since an earlier style was applied.
     """
     if not style.strip():
@@ -67,6 +68,7 @@ def apply_style(config: Config, style: str) -> StyleReport:
         raise ConfigError(
             "this is not the style that is configured", where="data.style", fix="change data.style, or remove it"
         )
+    _check_kept(config, style)
     paths = _prepared_files(config)
     record = _record(config)
     present = read_record(record)
@@ -76,6 +78,13 @@ def apply_style(config: Config, style: str) -> StyleReport:
     restore(record)
     notes = _style_files(config, style, paths, record)
     return StyleReport(style=style, changed=True, files=names, notes=(*notes, *_notes(config)))
+
+
+def _check_kept(config: Config, style: str) -> None:
+    """Raise where a configuration with this style would be refused, because training leaves system messages out."""
+    asked = config.model_copy(update={"data": config.data.model_copy(update={"style": style})})
+    for finding in no_system_message_is_added_where_none_is_kept(asked):
+        raise ConfigError(finding.what, fix=finding.fix)
 
 
 def is_styled(config: Config, style: str, unstyled: Mapping[Path, str]) -> bool:
