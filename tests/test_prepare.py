@@ -290,7 +290,7 @@ def test_notes_name_unread_files_and_shared_ids(project: Callable[..., Config]) 
     config = project([{**row, "id": "same"} for row in records(2)])
     Path("raw/notes.txt").write_text("x")
     assert prepare(config).notes == (
-        "not read (another kind of file, notes, or a folder): notes.txt",
+        "not read (another kind of file, notes, what `weft style` keeps, or a folder): notes.txt",
         "too few records, or groups of them (data.split.group_by), for every split: none is left for test",
         "2 records share their id with another one",
     )

@@ -18,7 +18,7 @@ from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.lengths import by_length
 from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
 from weft.data.normalise import Normaliser
-from weft.data.places import Paths, named, reads, spelled
+from weft.data.places import NOT_READ, Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
 from weft.data.rows import BadRow, as_json
@@ -317,9 +317,7 @@ def _notes(
     notes = [f"left out of message trees: {count} × {reason}" for reason, count in found.left_out.items()]
     notes += found.notices
     if found.skipped:
-        notes.append(
-            f"not read (another kind of file, notes, or a folder): {', '.join(path.name for path in found.skipped)}"
-        )
+        notes.append(f"{NOT_READ}: {', '.join(path.name for path in found.skipped)}")
     empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]
     if empty:
         notes.append(

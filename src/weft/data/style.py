@@ -24,6 +24,7 @@ from weft.data.style_record import (
     original_path,
     put_back,
     read_record,
+    readable_record,
     record_path,
     relative_name,
     restore,
@@ -89,7 +90,7 @@ def _check_kept(config: Config, style: str) -> None:
 
 def is_styled(config: Config, style: str, unstyled: Mapping[Path, str]) -> bool:
     """Whether exactly the files of ``unstyled``, which have these SHA-256 without a style, hold ``style`` already."""
-    present = _readable_record(config)
+    present = readable_record(_record(config))
     if present is None or not _is(present, style, config) or not all(map(Path.is_file, unstyled)):
         return False
     kept = {original_path(path): digest for path, digest in unstyled.items()}
@@ -136,7 +137,7 @@ def remove_style(config: Config) -> StyleReport:
 
 def suspend_style(config: Config) -> None:
     """Mark the style as incomplete, because files that hold it are about to be written anew."""
-    present = _readable_record(config)
+    present = readable_record(_record(config))
     if present:
         write_record(_record(config), replace(present, complete=False))
 
@@ -153,7 +154,7 @@ def end_style(config: Config, replaced: Iterable[Path]) -> tuple[str | None, lis
         the two was changed since.
     """
     record = _record(config)
-    present = _readable_record(config)
+    present = readable_record(record)
     gone = {path.resolve() for path in replaced}
     kept = []
     for path, digests in listed_files(present, record) if present else ():
@@ -231,14 +232,6 @@ def _is(present: StyleRecord, style: str, config: Config) -> bool:
 
 def _record(config: Config) -> Path:
     return record_path(Path(named(config.data.train_path)[0]))
-
-
-def _readable_record(config: Config) -> StyleRecord | None:
-    """The record; None also where it is damaged, for those who replace it anyway."""
-    try:
-        return read_record(_record(config))
-    except DataError:
-        return None
 
 
 def _data_paths(config: Config) -> tuple[Path, ...]:
