@@ -87,6 +87,7 @@ class PrepareReport:
     system_prompt_added: int
     """How many records got ``data.system_prompt`` because they had no system message."""
     style: str | None
+    """The one that was put in while preparing; what the files hold since is told by the record beside them."""
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
