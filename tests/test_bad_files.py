@@ -87,6 +87,15 @@ def test_a_file_of_any_kind_that_cannot_be_used(refused: Callable[..., str], nam
         assert said in message
 
 
+def test_a_table_with_numbers_in_place_of_text(refused: Callable[..., str]) -> None:
+    """Where no quotes can be put."""
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"input": "2 + 2?", "target": 4}]), "a.parquet")
+    assert refused("check", "c.yaml", "data.train_path=a.parquet").startswith(
+        'weft: a.parquet (record 1): the field "target" must be text: found a number\n'
+        "  fix: put quotes around it; in a table (Parquet, Arrow), store it as text\n"
+    )
+
+
 def test_a_table_with_nulls(refused: Callable[..., str]) -> None:
     rows = [{"input": "a", "target": "b"}, {"input": None, "target": "c"}, {"input": "d", "target": "e"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), "a.parquet")
@@ -282,7 +291,12 @@ def test_preparing_writes_only_what_can_be_read_again(
 
 
 @pytest.mark.parametrize(
-    ("value", "fix"), [("5", "put quotes around it"), ("[1]", "make one text of it"), ("{}", "make one text of it")]
+    ("value", "fix"),
+    [
+        ("5", "put quotes around it; in a table (Parquet, Arrow), store it as text\n"),
+        ("[1]", "make one text of it"),
+        ("{}", "make one text of it"),
+    ],
 )
 def test_quotes_are_advised_only_where_they_help(refused: Callable[..., str], value: str, fix: str) -> None:
     write(TRAIN, f'{{"input": {value}, "target": "a"}}\n')

@@ -112,7 +112,7 @@ def test_prepare_counts_by_reason_and_lists_every_record(
         ("raw.jsonl:6", "its length is 1"),
         ("raw.jsonl:3", "raw.jsonl:2"),
     ]
-    assert json.loads(rejects[2]["raw"])["messages"][1]["content"] == "aaaaa"
+    assert json.loads(rejects[2]["raw"]) == {"prompt": "qqq", "response": "aaaaa"}
 
 
 def test_nothing_left_is_an_error_with_the_reasons(

@@ -206,7 +206,7 @@ def test_prepare_keeps_the_first_and_lists_the_others(
     row, again = [json.loads(line) for line in Path("data/processed/rejects.jsonl").read_bytes().splitlines()]
     assert row["location"] == "raw.jsonl:3"
     assert row["detail"] == f"similarity {similarity:.3f} to raw.jsonl:1"
-    assert json.loads(row["raw"])["messages"][0] == {"role": "system", "content": "Another one."}
+    assert json.loads(row["raw"]) == rows_of_three()[2]
     assert again["reason"] == "the same as an earlier record"
 
 

@@ -402,7 +402,8 @@ def test_what_lies_in_a_directory_and_is_not_read_is_told(project: Path, capsys:
     (project / "records/notes.md").write_text("notes")
     assert main(["check", str(project / "c.yaml"), f"data.train_path={project}/records"]) == 0
     assert (
-        f"not read (another kind of file, notes, or a folder): {project}/records/notes.md\n" in capsys.readouterr().out
+        f"not read (another kind of file, notes, what `weft style` keeps, or a folder): {project}/records/notes.md\n"
+        in capsys.readouterr().out
     )
 
 

@@ -17,6 +17,8 @@ from weft.commands.arguments import mapping_lines
 from weft.config.schema import Config
 from weft.data.files import StagedFiles
 from weft.data.prepare import prepare
+from weft.data.reading import Reading
+from weft.data.reread import as_they_stand
 from weft.data.split import assign_splits, split_sizes
 from weft.errors import ConfigError, DataError, Problems
 from weft.types import Conversation, Location, Message
@@ -156,10 +158,14 @@ def test_the_report_accounts_for_every_record(project: Callable[..., Config]) ->
         ("the same as an earlier record", "raw/a.jsonl:4"),
         ("the same as an earlier record", "raw/a.jsonl:4"),
     ]
-    assert [json.loads(row["raw"])["id"] for row in rejects[4:]] == [None, "copy"]
+    assert [json.loads(row["raw"]) for row in rejects[4:]] == [rows[3], {**rows[3], "id": "copy"}]
     assert json.loads(Path("out/prepare_report.json").read_bytes()) == json.loads(json.dumps(report.as_dict()))
     contents = [json.dumps(row["messages"]) for name in RATIOS for row in rows_of(name)]
     assert len(set(contents)) == 20
+
+
+def test_where_nothing_is_left_out_nothing_is_read_again() -> None:
+    assert as_they_stand([], "none.jsonl", Reading(), 0) == []
 
 
 def test_preparing_again_gives_the_same_bytes(project: Callable[..., Config]) -> None:
@@ -290,7 +296,7 @@ def test_notes_name_unread_files_and_shared_ids(project: Callable[..., Config]) 
     config = project([{**row, "id": "same"} for row in records(2)])
     Path("raw/notes.txt").write_text("x")
     assert prepare(config).notes == (
-        "not read (another kind of file, notes, or a folder): notes.txt",
+        "not read (another kind of file, notes, what `weft style` keeps, or a folder): notes.txt",
         "too few records, or groups of them (data.split.group_by), for every split: none is left for test",
         "2 records share their id with another one",
     )

@@ -107,7 +107,7 @@ def test_a_list_that_is_still_true_is_not_made_again(project: Path, monkeypatch:
         raise AssertionError("the files are read again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("weft.data.rejects.read_part", read)
+        patched.setattr("weft.data.reread.read_part", read)
         assert main(words) == 0
     for other in (
         true.replace(b"{broken", b"{BROKEN"),

@@ -13,6 +13,7 @@ import pytest
 from weft.cli import main
 from weft.config.schema import Config
 from weft.data.conversations import read_conversations
+from weft.data.places import find_parts
 from weft.data.prepare import prepare
 from weft.data.style import active_style, apply_style, effective_system_prompt, remove_style
 from weft.errors import ConfigError, DataError
@@ -238,6 +239,102 @@ def test_preparing_does_not_replace_an_own_file_that_was_styled(config: Callable
     assert Path("mine.jsonl").read_bytes() == own
 
 
+# --- among files that are read ---
+
+
+def read_at(paths: str | list[str]) -> tuple[list[str], list[str]]:
+    """The names of the files that are read at ``paths``, and of those that are not."""
+    parts = find_parts(paths)
+    return [path.name for part in parts for path in part.files], [path.name for part in parts for path in part.skipped]
+
+
+ORIGINALS = [f"{name}.unstyled.jsonl" for name in sorted(SPLITS)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "read", "skipped"),
+    [
+        ("out/*.jsonl", ["test.jsonl", "train.jsonl", "val.jsonl"], ORIGINALS),
+        ("linked/*.jsonl", ["test.jsonl", "train.jsonl", "val.jsonl"], ORIGINALS),
+        ("out", ["test.jsonl", "train.jsonl", "val.jsonl"], [*ORIGINALS, "train.style.json"]),
+        ("out/t*", ["test.jsonl", "train.jsonl"], [*ORIGINALS[:2], "train.style.json"]),
+        ("out/*.unstyled.jsonl", ORIGINALS, []),
+        ("out/v*[!n].unstyled.jsonl", ["val.unstyled.jsonl"], []),
+        ("out/train.unstyled.jsonl", ["train.unstyled.jsonl"], []),
+        ("out/train.style.json", ["train.style.json"], []),
+        (["out/test.jsonl", "out/*rain*.jsonl"], ["test.jsonl", "train.jsonl"], ["train.unstyled.jsonl"]),
+    ],
+)
+def test_what_is_kept_beside_styled_files_is_not_read_with_them(
+    config: Callable[..., Config], paths: str | list[str], read: list[str], skipped: list[str]
+) -> None:
+    apply_style(config(), "A")
+    Path("out/prepare_report.json").unlink()
+    Path("linked").symlink_to("out")
+    found, passed_over = read_at(paths)
+    assert (found, sorted(passed_over)) == (read, sorted(skipped))
+
+
+def test_originals_in_another_folder_than_the_record_are_known_by_it(config: Callable[..., Config]) -> None:
+    Path("held").mkdir()
+    Path("out/val.jsonl").rename("held/val.jsonl")
+    apply_style(config(val_path="held/val.jsonl"), "A")
+    assert read_at("**/*al*.jsonl") == (["val.jsonl", "val.unstyled.jsonl"], [])
+    assert read_at("*/*.jsonl") == (["val.jsonl", "test.jsonl", "train.jsonl"], [ORIGINALS[2], *ORIGINALS[:2]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: Path("out/train.style.json").write_text('{"style": "A"}'),
+        lambda: Path("out/train.style.json").write_text("[" * 100_000),
+        lambda: Path("out/train.style.json").write_text(
+            Path("out/train.style.json").read_text().replace("train.jsonl", "other.jsonl")
+        ),
+        lambda: (Path("out/train.style.json").unlink(), Path("out/train.style.json").mkdir()),
+        lambda: Path("out/train.jsonl").unlink(),
+    ],
+)
+def test_a_file_that_no_record_vouches_for_is_read(config: Callable[..., Config], change: Callable[[], Any]) -> None:
+    apply_style(config(), "A")
+    change()
+    assert "train.unstyled.jsonl" in read_at("out/*.jsonl")[0]
+
+
+OF_TRAIN = '{"style": "A", "complete": true, "files": {"train.jsonl": {"unstyled": "0", "styled": "1"}}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"style": "formal", "question": "q", "answer": "a"}',
+        "[]",
+        OF_TRAIN.replace("train", "none"),
+        pytest.param(" " * 2**20 + OF_TRAIN, id="large"),
+    ],
+)
+def test_records_of_such_a_name_are_read(config: Callable[..., Config], content: str) -> None:
+    Path("out/mine.style.json").write_text(content)
+    assert read_at("out/*.style.json") == read_at("out/mine.style.json") == (["mine.style.json"], [])
+    assert "mine.style.json" in read_at("out")[0]
+
+
+def test_a_pattern_that_only_a_record_of_a_style_matches_says_so(config: Callable[..., Config]) -> None:
+    apply_style(config(), "A")
+    with pytest.raises(DataError, match=r"1 paths match the pattern, but none is a .* file with records"):
+        find_parts("out/*.style.json")
+
+
+def test_reports_name_what_is_not_read(config: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    apply_style(config(), "A")
+    paths = [f"data.{name}_path=again/{name}.jsonl" for name in SPLITS]
+    assert main(["prepare", "data.raw_path=out/t*.jsonl", *paths]) == 0
+    said = capsys.readouterr().out
+    assert "note: not read (another kind of file, notes, what `weft style` keeps, or a folder): " in said
+    assert f"{ORIGINALS[0]}, {ORIGINALS[1]}\n" in said
+    assert "8 records in 2 file(s) of out/t*.jsonl; formats: messages 8\n" in said
+
+
 # --- refusals ---
 
 
@@ -308,6 +405,28 @@ def test_what_cannot_be_styled_is_refused(config: Callable[..., Config]) -> None
     Path("own.csv").write_text("input,target\nq,a\n")
     with pytest.raises(DataError, match=r"own\.csv: a style can only be put into \.jsonl files"):
         apply_style(config(train_path="own.csv"), "A")
+
+
+@pytest.mark.parametrize("words", [["style"], ["prepare"], ["style", "data.style=A"]])
+def test_a_style_is_refused_where_training_keeps_no_system_message(
+    config: Callable[..., Config], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files()
+    style = [] if "data.style=A" in words else ["--style", "A"]
+    paths = ["data.raw_path=raw.jsonl", *(f"data.{name}_path=out/{name}.jsonl" for name in SPLITS)]
+    assert main([*words, *style, *paths, "data.include_system_prompt=false"]) == 2
+    assert capsys.readouterr().err.removeprefix("weft: ").removeprefix("command line: ") == (
+        "data.include_system_prompt: false leaves every system message out, but data.style adds to it\n"
+        "  fix: set one of the two only\n"
+    )
+    assert files() == before
+
+
+def test_a_style_that_training_leaves_out_can_still_be_taken_out(config: Callable[..., Config]) -> None:
+    before = files()
+    apply_style(config(), "A")
+    assert remove_style(config(include_system_prompt=False)).changed
+    assert files() == before
 
 
 def test_datasets_are_left_alone_and_named(config: Callable[..., Config]) -> None:

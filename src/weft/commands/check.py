@@ -110,16 +110,17 @@ def _lines(report: RunCheck) -> Iterator[str]:
 
 
 def _set_lines(one: SetCheck) -> Iterator[str]:
+    from weft.data.places import NOT_READ
+    from weft.data.store_account import is_whole, left_out
+
     yield ", ".join(one.paths)
     if len(one.files) > 1:
         yield from (f"  {file}: {count:,} records" for file, count in list(one.files.items())[:_MOST_FILES])
     if len(one.files) > _MOST_FILES:
         yield f"  … and {len(one.files) - _MOST_FILES:,} more files"
     if one.skipped:
-        yield f"not read (another kind of file, notes, or a folder): {', '.join(one.skipped)}"
+        yield f"{NOT_READ}: {', '.join(one.skipped)}"
     formats = ", ".join(f"{name} {count:,}" for name, count in one.formats.items())
-    from weft.data.store_account import is_whole, left_out
-
     gone = sum(len(places) for reason, places in one.dropped.items() if is_whole(reason))
     yield f"{one.records:,} records ({formats}), {gone:,} left out, {one.repeated:,} repeated"
     yield from (f"{left_out(reason)}: {len(places):,} × {reason}" for reason, places in one.dropped.items())

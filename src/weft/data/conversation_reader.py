@@ -12,7 +12,7 @@ from weft.data import oasst, oasst_nested
 from weft.data.format_table import TEXTS
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem
-from weft.data.reading import DOCUMENTS, TREES, Reading
+from weft.data.reading import DOCUMENTS, Reading, reads_trees
 from weft.data.rows import BadRow
 from weft.data.sources import read_part
 from weft.data.system_prompt import with_system_prompt, without_system_prompt
@@ -217,7 +217,7 @@ class ConversationReader:
         if isinstance(row, BadRow):
             block.bad_rows.append(row)
             return
-        if self._reading.format in TREES and self._reading.mode != "cpt":
+        if reads_trees(self._reading):
             if oasst.is_message(row.data):
                 self._trees.append(row)
                 return

@@ -9,7 +9,7 @@ from typing import Any
 from weft.data.messages import LEAVE_OUT, read_message
 from weft.data.question_parts import refuse_unread_parts
 from weft.data.reading import Reading
-from weft.data.row_error import Data, RowError, kind_of
+from weft.data.row_error import AS_TEXT, Data, RowError, kind_of
 from weft.data.sharegpt import read_turn
 from weft.data.tools import NOTHING, read_calls
 from weft.types import Message
@@ -184,6 +184,6 @@ def text_at(data: Data, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        fix = _FIX_OF_NESTED if isinstance(value, list | dict) else "put quotes around it"
+        fix = _FIX_OF_NESTED if isinstance(value, list | dict) else AS_TEXT
         raise RowError(f'the field "{field}" must be text', detail=f"found {kind_of(value)}", fix=fix)
     return value

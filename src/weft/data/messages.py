@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from weft.data.message_weight import WEIGHTS, read_weight
-from weft.data.row_error import Data, RowError, kind_of
+from weft.data.row_error import AS_TEXT, Data, RowError, kind_of
 from weft.data.tools import agreed_calls, read_calls
 from weft.types import Message, Role
 
@@ -139,7 +139,7 @@ def _short_text(item: Data, field: str, number: int) -> str | None:
         raise RowError(
             f'a message\'s "{field}" must be text',
             detail=f"message {number} has {kind_of(value)}",
-            fix="put quotes around it",
+            fix=AS_TEXT,
         )
     return value or None
 

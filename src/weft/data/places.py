@@ -14,11 +14,15 @@ from pathlib import Path
 
 from weft.data.hub import dataset_files, is_dataset
 from weft.data.readers import DOCUMENTS, READERS, kind
+from weft.data.style_record import kept_beside
 from weft.data.unpack import unpacked_name
 from weft.errors import DataError
 
 Paths = str | Path | Sequence[str | Path]
 """One path, or several."""
+
+NOT_READ = "not read (another kind of file, notes, what `weft style` keeps, or a folder)"
+"""Introduces what was skipped."""
 
 _SAMPLE = re.compile(r"(?P<path>.+)#(?P<count>\d[\d_]*)")
 _NO_SIZE = re.compile(r"[-+]?[\d.,_]*[%kK]?")
@@ -37,7 +41,9 @@ class Part:
     files: tuple[Path, ...]
     """In the order in which they are read."""
     skipped: tuple[Path, ...] = ()
-    """What lies there and is not read: folders, files of another kind, and documents among files of records."""
+    """What lies there and is not read: folders, files of another kind, documents among files of records, and what `weft style`
+    keeps beside its files.
+    """
     sample: int | None = None
     """How many of their records are taken; None: all."""
 
@@ -66,6 +72,7 @@ def find_parts(paths: Paths, *, seed: int = 0, fix: str | None = None) -> tuple[
       only where no other file is, nor records in folders: beside records they are notes. Folders in it are not read, nor what
       the datasets library wrote about its tables; hidden files are as if absent.
     - A pattern (``data/*.jsonl``, ``data/**/part-?.csv``) means all files that match, in the order of their paths.
+    - Neither reads what `weft style` keeps beside its files: its record, and the originals of files that are read themselves.
     - ``path#500`` means a sample of 500 records of all that is at ``path``; ``seed`` says which.
     - ``org/name[:config][@split]`` is a dataset of the Hugging Face hub where there is no such path (and, without configuration
       and split, no directory ``org``); ``directory:config@split`` is one that lies here (see :mod:`weft.data.hub`).
@@ -182,7 +189,8 @@ def _check_links(entries: Iterable[Path]) -> None:
 def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     _check_names(visible)
-    readable = [entry for entry in visible if _is_readable(entry)]
+    kept = kept_beside(visible)
+    readable = [entry for entry in visible if _is_readable(entry) and entry not in kept]
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
     _check_links(entry for entry in visible if not (records and kind(entry) in DOCUMENTS))
     files = tuple(records or readable)
@@ -241,10 +249,11 @@ def _matching(pattern: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     matches = _matches(pattern)
     _check_names(matches)
     _check_links(matches)
-    files = tuple(path for path in matches if kind(path) and path.is_file())
+    kept = kept_beside(matches)
+    files = tuple(path for path in matches if kind(path) and path.is_file() and path not in kept)
     if not files:
         what = (
-            f"{len(matches)} paths match the pattern, but none is a {endings()} file"
+            f"{len(matches)} paths match the pattern, but none is a {endings()} file with records"
             if matches
             else "no file matches the pattern"
         )

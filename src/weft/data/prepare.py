@@ -18,9 +18,10 @@ from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.lengths import by_length
 from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
 from weft.data.normalise import Normaliser
-from weft.data.places import Paths, named, reads, spelled
+from weft.data.places import NOT_READ, Paths, named, reads, spelled
 from weft.data.prepared import prepared_path
 from weft.data.reading import reading_of
+from weft.data.reread import as_they_stand
 from weft.data.rows import BadRow, as_json
 from weft.data.split import assign_splits
 from weft.data.style import apply_style, end_style, is_styled, suspend_style
@@ -86,6 +87,7 @@ class PrepareReport:
     system_prompt_added: int
     """How many records got ``data.system_prompt`` because they had no system message."""
     style: str | None
+    """The one that was put in while preparing; what the files hold since is told by the record beside them."""
     notes: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,24 +132,25 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
     _check_reports(config)
     benchmarks, unread = read_benchmarks(config)
     normaliser = Normaliser(config.data.normalise)
+    reading = reading_of(config.data, config.data.format, config.mode)
     found = read_conversations(
         config.data.raw_path,
-        format=reading_of(config.data, config.data.format, config.mode),
+        format=reading,
         on_bad_row=config.on_bad_row,
         edit=_writable(normaliser),
         seed=config.seed,
         fix="set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
-    fitting, rejects = by_length(conversations, config.data.filter, config.model)
-    rejects = [*found.bad_rows, *rejects]
+    fitting, unfit = by_length(conversations, config.data.filter, config.model)
     kept, repeated = _without_duplicates(fitting)
     if not kept:
-        raise _nothing_left(config, rejects)
+        raise _nothing_left(config, [*found.bad_rows, *unfit])
     similar: NearDuplicates | None = None
     if config.data.near_duplicates is not None:
         kept, alike, similar = without_near_duplicates(kept, config.data.near_duplicates, jobs=jobs)
-        rejects += alike
+        unfit += alike
+    rejects = [*found.bad_rows, *unfit]
     splits: dict[str, list[Material]] = {name: [] for name in ratios}
     how = config.data.split
     names = assign_splits(kept, ratios, config.seed, group_by=how.group_by, by_source=how.by_source)
@@ -181,8 +184,9 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         notes=(*_notes(config, found, kept, ratios, written), *unread),
     )
     earlier_style, unrestored = None, list[Path]()
-    left_out = [*map(as_json, rejects), *(as_json(_repetition(again, first)) for again, first in repeated)]
-    if not _write(config, report, splits, left_out, stale):
+    usable = [*unfit, *(_repetition(again, first) for again, first in repeated)]
+    left_out = [*found.bad_rows, *as_they_stand(usable, config.data.raw_path, reading, config.seed)]
+    if not _write(config, report, splits, [*map(as_json, left_out)], stale):
         earlier_style, unrestored = end_style(config, [*(Path(split.path) for split in written.values()), *stale])
         if config.data.style:
             apply_style(config, config.data.style)
@@ -317,9 +321,7 @@ def _notes(
     notes = [f"left out of message trees: {count} × {reason}" for reason, count in found.left_out.items()]
     notes += found.notices
     if found.skipped:
-        notes.append(
-            f"not read (another kind of file, notes, or a folder): {', '.join(path.name for path in found.skipped)}"
-        )
+        notes.append(f"{NOT_READ}: {', '.join(path.name for path in found.skipped)}")
     empty = [name for name, ratio in ratios.items() if ratio > 0 and name not in written]
     if empty:
         notes.append(

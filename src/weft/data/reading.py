@@ -68,6 +68,11 @@ def by_line(format: RecordFormat | Reading) -> bool:
     return (format.format if isinstance(format, Reading) else format) == "lines"
 
 
+def reads_trees(reading: Reading) -> bool:
+    """Whether messages of trees are put together."""
+    return reading.format in TREES and reading.mode != "cpt"
+
+
 def reading_of(
     data: DataConfig, format: RecordFormat, mode: Mode = "sft", dataset: DatasetConfig | None = None
 ) -> Reading:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from weft.config.schema import Config
-from weft.data import oasst_nested
 from weft.data.content import code_digest, content
 from weft.data.files import StagedFiles, first_line_has, json_lines
 from weft.data.formats import RowError, parse_as
 from weft.data.inputs import held_out_files, training_files
 from weft.data.places import find_parts
-from weft.data.reading import by_line
+from weft.data.reread import rows_at
 from weft.data.rows import BadRow, as_json
-from weft.data.sources import read_part
 from weft.data.store import SourceFile, read_as
 from weft.disk import value_digest
 from weft.errors import DataError
@@ -98,18 +95,16 @@ def _triples(left_out: Mapping[str, LeftOut]) -> Iterator[tuple[str, str, str]]:
 def rejected_rows(files: Sequence[SourceFile], left_out: LeftOut) -> Iterator[BadRow]:
     """What lies at the places in ``left_out``, in the order of the files, once for each reason.
 
-    Only as much of a file is kept in memory as one record; nothing is read where nothing was left out.
+    Nothing is read where nothing was left out.
     """
     reasons: dict[Location, list[str]] = {}
     for reason, places in left_out.items():
         for place in dict.fromkeys(places):
             reasons.setdefault(place, []).append(reason)
     for file in files if reasons else ():
-        for part in find_parts(file.path, seed=file.seed):
-            rows, _ = read_part(part, file.seed, by_line=by_line(file.format))
-            for row in chain.from_iterable(map(oasst_nested.with_messages, rows)):
-                for reason in reasons.get(row.location, ()):
-                    yield _rejected(row, reason, file)
+        for row in rows_at(reasons, file.path, file.format, file.seed):
+            for reason in reasons[row.location]:
+                yield _rejected(row, reason, file)
 
 
 def _rejected(row: Record | BadRow, reason: str, file: SourceFile) -> BadRow:

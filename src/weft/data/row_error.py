@@ -13,6 +13,8 @@ Data = Mapping[str, Any]
 
 
 EMPTY_DOCUMENT = "the document is empty"
+AS_TEXT = "put quotes around it; in a table (Parquet, Arrow), store it as text"
+"""What to do with a number, or true or false, where text is needed."""
 
 
 class RowError(DataError):

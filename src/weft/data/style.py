@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from weft.config.checks import no_system_message_is_added_where_none_is_kept
 from weft.config.data_schema import StyleMode
 from weft.config.schema import Config
 from weft.data.conversations import canonical, read_conversations
@@ -23,6 +24,7 @@ from weft.data.style_record import (
     original_path,
     put_back,
     read_record,
+    readable_record,
     record_path,
     relative_name,
     restore,
@@ -58,7 +60,7 @@ def apply_style(config: Config, style: str) -> StyleReport:
     without such a message it becomes one. The files as they were are kept beside them; :func:`remove_style` brings them back.
 
     Raises:
-        ConfigError: ``data.style`` asks for another one, or the style is empty.
+        ConfigError: ``data.style`` asks for another one, the style is empty, or training keeps no system message.
         DataError: there is no file to style, or one was changed since an earlier style was applied.
     """
     if not style.strip():
@@ -67,6 +69,7 @@ def apply_style(config: Config, style: str) -> StyleReport:
         raise ConfigError(
             "this is not the style that is configured", where="data.style", fix="change data.style, or remove it"
         )
+    _check_kept(config, style)
     paths = _prepared_files(config)
     record = _record(config)
     present = read_record(record)
@@ -78,9 +81,16 @@ def apply_style(config: Config, style: str) -> StyleReport:
     return StyleReport(style=style, changed=True, files=names, notes=(*notes, *_notes(config)))
 
 
+def _check_kept(config: Config, style: str) -> None:
+    """Raise where a configuration with this style would be refused, because training leaves system messages out."""
+    asked = config.model_copy(update={"data": config.data.model_copy(update={"style": style})})
+    for finding in no_system_message_is_added_where_none_is_kept(asked):
+        raise ConfigError(finding.what, fix=finding.fix)
+
+
 def is_styled(config: Config, style: str, unstyled: Mapping[Path, str]) -> bool:
     """Whether exactly the files of ``unstyled``, which have these SHA-256 without a style, hold ``style`` already."""
-    present = _readable_record(config)
+    present = readable_record(_record(config))
     if present is None or not _is(present, style, config) or not all(map(Path.is_file, unstyled)):
         return False
     kept = {original_path(path): digest for path, digest in unstyled.items()}
@@ -127,7 +137,7 @@ def remove_style(config: Config) -> StyleReport:
 
 def suspend_style(config: Config) -> None:
     """Mark the style as incomplete, because files that hold it are about to be written anew."""
-    present = _readable_record(config)
+    present = readable_record(_record(config))
     if present:
         write_record(_record(config), replace(present, complete=False))
 
@@ -144,7 +154,7 @@ def end_style(config: Config, replaced: Iterable[Path]) -> tuple[str | None, lis
         the two was changed since.
     """
     record = _record(config)
-    present = _readable_record(config)
+    present = readable_record(record)
     gone = {path.resolve() for path in replaced}
     kept = []
     for path, digests in listed_files(present, record) if present else ():
@@ -222,14 +232,6 @@ def _is(present: StyleRecord, style: str, config: Config) -> bool:
 
 def _record(config: Config) -> Path:
     return record_path(Path(named(config.data.train_path)[0]))
-
-
-def _readable_record(config: Config) -> StyleRecord | None:
-    """The record; None also where it is damaged, for those who replace it anyway."""
-    try:
-        return read_record(_record(config))
-    except DataError:
-        return None
 
 
 def _data_paths(config: Config) -> tuple[Path, ...]:

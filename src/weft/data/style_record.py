@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -20,6 +20,9 @@ from weft.disk import file_digest
 from weft.errors import DataError
 
 _ANEW = "run `weft prepare`, which makes the files anew"
+_RECORD, _ORIGINAL = ".style.json", ".unstyled"
+_LARGEST = 2**20
+"""Bytes of a record among files that are to be read: a larger one of such a name is somebody's data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +47,12 @@ class StyleRecord:
 
 def record_path(train_path: Path) -> Path:
     """Where the record of a training file lies."""
-    return train_path.parent / f"{train_path.stem}.style.json"  # which "." has as well, that has no name
+    return train_path.parent / f"{train_path.stem}{_RECORD}"  # which "." has as well, that has no name
 
 
 def original_path(path: Path) -> Path:
     """Where the original of a styled file is kept."""
-    return path.with_name(f"{path.stem}.unstyled{path.suffix}")
+    return path.with_name(f"{path.stem}{_ORIGINAL}{path.suffix}")
 
 
 def relative_name(path: Path, record: Path) -> str:
@@ -72,8 +75,16 @@ def read_record(record: Path) -> StyleRecord | None:
         if mode not in get_args(StyleMode):
             raise ValueError(mode)
         return StyleRecord(style=str(stored["style"]), complete=bool(stored["complete"]), files=files, mode=mode)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError("the record of the style cannot be read", where=str(record), fix=_ANEW) from None
+
+
+def readable_record(record: Path) -> StyleRecord | None:
+    """The record; None also where it is damaged, for those who replace it anyway."""
+    try:
+        return read_record(record)
+    except DataError:
+        return None
 
 
 def write_record(record: Path, content: StyleRecord) -> None:
@@ -97,6 +108,33 @@ def listed_files(content: StyleRecord, record: Path) -> list[tuple[Path, Digests
     """The files that the record names."""
     # Without "..", which leads elsewhere from a folder that is a link.
     return [(Path(os.path.normpath(record.parent / name)), digests) for name, digests in content.files.items()]
+
+
+def kept_beside(entries: Sequence[Path]) -> set[Path]:
+    """Those of ``entries`` that `weft style` keeps beside its files, and that are nothing to train on: records of a style which
+    some file there holds, and the originals of styled files that are ``entries`` too.
+    """
+    folders = {entry.parent for entry in entries if entry.name.endswith(_RECORD) or entry.stem.endswith(_ORIGINAL)}
+    at = {_place(entry): entry for entry in entries} if folders else {}
+    kept: set[Path] = set()
+    for record in (record for folder in folders for record in folder.glob(f"*{_RECORD}")):
+        styled = _styled_files(record)
+        kept |= {_place(original_path(path)) for path in styled if _place(path) in at}
+        kept |= {_place(record)} if styled else set()
+    return {entry for place, entry in at.items() if place in kept}
+
+
+def _place(path: Path) -> Path:
+    """Equal for the same file of the same folder, however the folder is named."""
+    return path.parent.resolve() / path.name
+
+
+def _styled_files(record: Path) -> list[Path]:
+    """The files that a record names and that lie there."""
+    if not record.is_file() or record.stat().st_size > _LARGEST:
+        return []
+    content = readable_record(record)
+    return [path for path, _ in listed_files(content, record) if path.is_file()] if content else []
 
 
 def restore(record: Path) -> tuple[Path, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from weft.data.row_error import RowError, kind_of
+from weft.data.row_error import AS_TEXT, RowError, kind_of
 from weft.data.strict_json import NESTING_LIMIT, InvalidJson, parse
 from weft.types import ToolCall
 
@@ -129,7 +129,7 @@ def _call(item: Any, number: int) -> ToolCall:
         raise RowError(
             "the id of a tool call must be text",
             detail=f"message {number} has {kind_of(ident)}",
-            fix="put quotes around it",
+            fix=AS_TEXT,
         )
     return ToolCall(name=function["name"], arguments=arguments, id=ident or None)
 
