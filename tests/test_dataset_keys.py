@@ -109,7 +109,7 @@ def test_later_layers_win_whatever_a_key_is_called() -> None:
     assert [one.path for one in config.datasets] == ["org/x", "org/y"]
     config = load(text, "datasets[1].weight=3", "data.hf_datasets[0].config=c", "data.dataset_name=org/z").config
     assert [(one.path, one.config, one.weight) for one in config.datasets] == [
-        ("org/x", "c", 1.0),
+        ("org/x", "c", None),
         ("org/y", None, 3.0),
     ]
     assert config.data.train_path == "org/z"
