@@ -319,7 +319,7 @@ def test_defaults_of_values_not_acted_on_yet_may_be_written(tmp_path: Path) -> N
             "the weight of every entry of datasets is 0",
         ),
         (
-            "datasets:\n- {path: x/a.jsonl}\n- {path: b.jsonl}\n- {path: y/a.json}",
+            "datasets:\n- {path: x/a.jsonl, name: a}\n- {path: b.jsonl}\n- {path: y/c.json, name: a}",
             "4",
             "2 entries of datasets are named 'a'",
         ),
