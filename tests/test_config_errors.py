@@ -195,6 +195,8 @@ def test_one_problem_on_the_command_line(word: str, what: str, fix: str | None, 
     ("variable", "what", "fix"),
     [
         ("WEFT_TRAIN_EPOCHS", "the variable is not a configuration key", "did you mean WEFT_TRAIN__EPOCHS?"),
+        ("WEFT_EPOCHS", "the variable is not a configuration key", "did you mean WEFT_TRAIN__EPOCHS?"),
+        ("WEFT_MOED", "the variable is not a configuration key", "did you mean WEFT_MODE?"),
         ("WEFT_SEEDS", "the variable is not a configuration key", "did you mean WEFT_SEED?"),
         ("WEFT_TRAINS__EPOCHS", "trains.epochs is not a configuration key", "did you mean train.epochs?"),
         ("WEFT_TRAIN", f"train {NOT_A_SECTION}", "write train: {output_dir: …}"),

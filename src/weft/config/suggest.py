@@ -53,9 +53,15 @@ def nearest(name: str) -> str | None:
 
 
 def nearest_variable(name: str) -> str | None:
-    """The key that an environment variable without a double underscore was meant for (``train_epochs``, ``seeds``)."""
-    return _closest(name, {known: known for known in TOP_LEVEL}, 0.8) or _closest(
-        name, {known: known.replace(".", "_") for known in KEYS if "[" not in known}, 0.9
+    """The key that an environment variable without a double underscore was meant for (``seeds``, ``moed``, ``train_epochs``,
+    ``epochs``).
+    """
+    single = [known for known in KEYS if not known.endswith("*") and "[" not in known]
+    return (
+        _closest(name, {known: known for known in TOP_LEVEL}, 0.8)
+        or next((known for known in sorted(TOP_LEVEL) if sorted(known) == sorted(name)), None)
+        or _closest(name, {known: known.replace(".", "_") for known in single}, 0.9)
+        or next((known for known in single if _last(known) == name), None)
     )
 
 
