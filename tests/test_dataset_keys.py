@@ -231,6 +231,18 @@ def test_datasets_are_read_in_the_format_of_the_section_data_unless_they_have_th
     assert [file.format[0] for file in training_files(load(text, WHOLE).config)] == ["custom", "qa"]
 
 
+def test_files_with_commas_between_them_are_no_list() -> None:
+    Path("a.jsonl").touch()
+    Path("b.jsonl").touch()
+    for words in (["data.train_path=a.jsonl,b.jsonl"], ["datasets=[{path: 'a.jsonl,b.jsonl'}]"]):
+        with pytest.raises(DataError) as error:
+            training_files(load("", *words).config)
+        assert str(error.value) == (
+            "a.jsonl,b.jsonl: there is no such file of training records\n"
+            "  fix: write several paths as a list: [a.jsonl, b.jsonl]"
+        )
+
+
 def test_a_file_that_is_missing_is_no_dataset() -> None:
     with pytest.raises(DataError, match=r"there is no such file of training records"):
         training_files(load("data: {dataset_name: nothing}").config)
