@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from weft.config.foreign import LATER, NAMES, NEEDLESS
+from weft.config.foreign import ELSEWHERE, LATER, NAMES, NEEDLESS
 from weft.config.keys import ALIASES, KEYS, SECTIONS, canonical, find_key
 from weft.config.load import load_config
 from weft.config.suggest import nearest
@@ -195,6 +195,8 @@ def test_one_problem_on_the_command_line(word: str, what: str, fix: str | None, 
     ("variable", "what", "fix"),
     [
         ("WEFT_TRAIN_EPOCHS", "the variable is not a configuration key", "did you mean WEFT_TRAIN__EPOCHS?"),
+        ("WEFT_EPOCHS", "the variable is not a configuration key", "did you mean WEFT_TRAIN__EPOCHS?"),
+        ("WEFT_MOED", "the variable is not a configuration key", "did you mean WEFT_MODE?"),
         ("WEFT_SEEDS", "the variable is not a configuration key", "did you mean WEFT_SEED?"),
         ("WEFT_TRAINS__EPOCHS", "trains.epochs is not a configuration key", "did you mean train.epochs?"),
         ("WEFT_TRAIN", f"train {NOT_A_SECTION}", "write train: {output_dir: …}"),
@@ -238,7 +240,16 @@ def test_one_problem_in_the_environment(variable: str, what: str, fix: str, tmp_
         ("chat_template", "data.template_path"),
         ("dataset", "datasets"),
         ("eval_strategy", "train.evaluation_strategy"),
+        ("use_lora", "tuning.mode"),
+        ("data.prompt_field", "data.instruction_field"),
+        ("data.sft.custom_format.output_field", "data.response_field"),
         ("datasets[2].type", "datasets[2].format"),
+        ("datasets[2].subset", "datasets[2].config"),
+        ("datasets[1].prompt_field", "datasets[1].instruction_field"),
+        ("datasets[1].custom_format.prompt_field", "datasets[1].instruction_field"),
+        ("data.hf_datasets[1].subset", "datasets[1].config"),
+        ("data.hf_datasets[0].foo", "datasets[0].format"),
+        ("hf_datasets[1].subset", "datasets[1].config"),
         ("datasets[1].wieght", "datasets[1].weight"),
         ("model.train_path", "data.train_path"),
         ("training", "train"),
@@ -257,7 +268,7 @@ def test_the_tables_of_other_tools_lead_to_keys_and_never_shadow_one() -> None:
     for there, here in NAMES.items():
         assert find_key(here) is not None or here in SECTIONS or here == "include", here
         assert nearest(there) == here.replace("[]", "[0]")
-    for table in (NAMES, LATER, NEEDLESS):
+    for table in (NAMES, ELSEWHERE, LATER, NEEDLESS):
         assert not {name for name in table if find_key(canonical(name)) is not None or name in SECTIONS}
 
 
@@ -267,6 +278,15 @@ def test_keys_of_a_later_version(name: str, tmp_path: Path) -> None:
     found = problems("datasets: [{path: a}]", f"{name}=1", tmp_path=tmp_path)
     assert [what.startswith(f"{name} belongs to a later version of weft: ") for _, what, _ in found] == [True]
     assert "belongs to a later version" in problems("", f"{name}.deeper=1", tmp_path=tmp_path)[0][1]
+
+
+@pytest.mark.parametrize("name", [*sorted(ELSEWHERE), "data.hf_datasets[].split", "hf_datasets[].split"])
+def test_keys_whose_values_are_parts_of_others(name: str, tmp_path: Path) -> None:
+    place = "data.train_path" if "dataset_" in name else "the path"
+    name = name.replace("[]", "[0]")
+    found = problems("datasets: [{path: a}]", f"{name}=test", tmp_path=tmp_path)
+    fix = f"write it into {place}: org/name:config@split"
+    assert found == [("command line", f"{name} is not a configuration key", fix)]
 
 
 @pytest.mark.parametrize("name", sorted(NEEDLESS))
@@ -319,7 +339,7 @@ def test_defaults_of_values_not_acted_on_yet_may_be_written(tmp_path: Path) -> N
             "the weight of every entry of datasets is 0",
         ),
         (
-            "datasets:\n- {path: x/a.jsonl}\n- {path: b.jsonl}\n- {path: y/a.json}",
+            "datasets:\n- {path: x/a.jsonl, name: a}\n- {path: b.jsonl}\n- {path: y/c.json, name: a}",
             "4",
             "2 entries of datasets are named 'a'",
         ),

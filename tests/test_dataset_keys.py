@@ -174,7 +174,12 @@ def test_later_layers_win_whatever_a_key_is_called() -> None:
         ),
         (
             "data: {hf_datasets: [{name: a/b}, {name: a/b}]}",
-            "2 entries of datasets are named 'b'",
+            "2 entries of datasets are named 'a/b'\n  fix: list each under datasets with a name: of its own, or once with",
+        ),
+        (
+            "data: {hf_datasets: [{name: a/b}], dataset_config_name: c}",
+            "c.yaml:1: data.dataset_config_name is about data.train_path, which is not read where datasets are listed\n"
+            "  fix: write config: c into those entries of datasets that it is meant for, and remove it",
         ),
     ],
 )
@@ -194,19 +199,48 @@ def test_two_names_on_one_command_line_must_agree() -> None:
         load("", "data.train_path=a/b", "data.dataset_name=a/c")
 
 
+def test_datasets_that_would_share_a_name_are_called_by_their_paths() -> None:
+    text = """
+data:
+  hf_datasets:
+    - {name: orgA/opc-sft-stage1, config: infinity}
+    - {name: orgB/opc-sft-stage1, config: infinity}
+    - {name: orgB/opc-sft-stage1, config: realuser}
+"""
+    assert [file.name for file in training_files(load(text, WHOLE).config)] == [
+        "orgA/opc-sft-stage1:infinity",
+        "orgB/opc-sft-stage1:infinity",
+        "opc-sft-stage1:realuser",
+    ]
+    files = "datasets: [{path: x/a.jsonl}, {path: [y/a.json, b.csv]}, {path: b.csv#5}, {path: c.csv, name: b}]"
+    assert [one.called for one in load(files).config.datasets] == ["x/a.jsonl", "y/a.json", "b.csv#5", "b"]
+
+
 def test_the_same_configuration_may_be_named_twice() -> None:
     config = load("data: {dataset_name: 'a/b:c@s', dataset_config_name: c}").config
     assert config.data.training == "a/b:c@s"
 
 
 def test_where_datasets_are_listed_the_name_of_one_is_of_no_account() -> None:
-    config = load("datasets: [{path: a/b}]\ndata: {dataset_config_name: c}", WHOLE).config
+    config = load("datasets: [{path: a/b}]\ndata: {dataset_name: d/e, dataset_config_name: c}", WHOLE).config
     assert [file.path for file in training_files(config)] == ["a/b"]
 
 
 def test_datasets_are_read_in_the_format_of_the_section_data_unless_they_have_their_own() -> None:
     text = "data: {format: custom}\ndatasets: [{path: a/b}, {path: a/c, format: qa}]"
     assert [file.format[0] for file in training_files(load(text, WHOLE).config)] == ["custom", "qa"]
+
+
+def test_files_with_commas_between_them_are_no_list() -> None:
+    Path("a.jsonl").touch()
+    Path("b.jsonl").touch()
+    for words in (["data.train_path=a.jsonl,b.jsonl"], ["datasets=[{path: 'a.jsonl,b.jsonl'}]"]):
+        with pytest.raises(DataError) as error:
+            training_files(load("", *words).config)
+        assert str(error.value) == (
+            "a.jsonl,b.jsonl: there is no such file of training records\n"
+            "  fix: write several paths as a list: [a.jsonl, b.jsonl]"
+        )
 
 
 def test_a_file_that_is_missing_is_no_dataset() -> None:

@@ -18,6 +18,7 @@ from chatml_by_hand import Chatml
 from store_files import open_store
 from weft.cli import main
 from weft.config.data_schema import DatasetConfig
+from weft.data.commas import as_list
 from weft.data.conversations import read_conversations
 from weft.data.places import exists, find_parts, reads
 from weft.data.render import Renderer
@@ -179,6 +180,21 @@ def test_what_never_ends_and_links_that_lead_nowhere(tmp_path: Path, monkeypatch
 def test_the_name_of_a_data_set(path: str | list[str], name: str) -> None:
     assert DatasetConfig(path=path).called == name
     assert DatasetConfig(path=path, name="mine").called == "mine"
+
+
+@pytest.mark.parametrize(
+    ("paths", "meant"),
+    [
+        ("d/a.jsonl.gz,d/b.jsonl", "[d/a.jsonl.gz, d/b.jsonl]"),
+        ("d/a.jsonl.gz, d/*.jsonl#5", "[d/a.jsonl.gz, d/*.jsonl#5]"),
+        ("d/a.jsonl.gz,d/none.jsonl", None),
+        ("d/a.jsonl.gz,", None),
+        ("d/a.jsonl.gz", None),
+        (["d/a.jsonl.gz", "d/b.jsonl"], None),
+    ],
+)
+def test_a_list_that_was_written_with_commas(folder: Path, paths: str | list[str], meant: str | None) -> None:
+    assert as_list(paths) == (meant and f"write several paths as a list: {meant}")
 
 
 @pytest.mark.parametrize("paths", ["d", "d/*.jsonl", "**/b*.jsonl"])

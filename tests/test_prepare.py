@@ -306,6 +306,12 @@ def test_notes_name_unread_files_and_shared_ids(project: Callable[..., Config]) 
     ("data", "error", "message"),
     [
         ({"raw_path": "none"}, DataError, r"^none: there is no such file or directory\n  fix: set data\.raw_path"),
+        ({"raw_path": "raw/a.jsonl,raw"}, DataError, r"\n  fix: write several paths as a list: \[raw/a\.jsonl, raw\]$"),
+        (
+            {"benchmarks": "raw/a.jsonl,raw"},
+            DataError,
+            r"\n  fix: write several paths as a list: \[raw/a\.jsonl, raw\]$",
+        ),
         ({"train_path": "raw/train.jsonl"}, ConfigError, r"data\.train_path: raw/train\.jsonl would lie among the raw"),
         ({"raw_path": "raw/a.jsonl", "val_path": "raw/../raw/a.jsonl"}, ConfigError, "would lie among the raw"),
         ({"val_path": "out/train.jsonl"}, ConfigError, "must be different files"),

@@ -14,9 +14,9 @@ from weft.config.load import load_config
 from weft.config.schema import Config
 from weft.data.check import check
 from weft.data.conversations import read_conversations
-from weft.data.inputs import training_files
+from weft.data.inputs import held_out_files, load_renderer, open_examples, training_files
 from weft.data.reading import Reading
-from weft.data.show import question
+from weft.data.show import question, show_training
 from weft.errors import ConfigError, DataError, Problems
 from weft.evaluation.sets import find_sets, read_sets
 
@@ -116,6 +116,62 @@ def test_fields_of_a_data_set_are_apart_too(config_of: Callable[..., Config], tm
     assert "data.instruction_field and datasets[0].response_field both name the field 'instruction'" in str(
         refused.value
     )
+
+
+# ---- fields that are named for all sets ------------------------------------------------------------------------------------
+
+COMMON = """
+data: {{sft: {{format: custom, custom_format: {{instruction_field: q, response_field: a, system_field: {field}}}}}}}
+datasets: [{{path: {folder}/with.jsonl}}, {{path: {folder}/bare.jsonl}}]
+"""
+BARE = [{"q": f"question {number}", "a": "yes"} for number in range(4)]
+WITH = [{"q": "framed", "a": "no", "sys": "S"}, *BARE]
+LACK = 'no record has the field "sys", which data.system_field names'
+
+
+def test_a_set_may_be_without_a_field_that_is_named_for_all(config_of: Callable[..., Config], tmp_path: Path) -> None:
+    config = config_of(COMMON.format(field="sys", folder=tmp_path), **{"with": WITH}, bare=BARE, val=BARE[:2])
+    files = {"train": training_files(config), "val": held_out_files(config, "val")}
+    for is_cached in (False, True):
+        stores, _ = open_examples(config, files, load_renderer(config))
+        assert [stores[name].report.cached for name in files] == [is_cached] * 2
+        assert [stores[name].report.notices for name in files] == [(f"bare: {LACK}",), (f"val: {LACK}",)]
+        assert [notice for notice in check(config).notices if LACK in notice] == [f"bare: {LACK}", f"val: {LACK}"]
+    assert [len(one.conversations) for one in read_sets(config, find_sets(config, ["train", "val"]))] == [9, 2]
+    assert len(show_training(config, 99)[1]) == 9
+    divided = config_of(
+        COMMON.format(field="sys", folder=tmp_path), "data.val_split_ratio=0.5", "data.val_path=none.jsonl"
+    )
+    assert [notice for notice in check(divided).notices if LACK in notice] == [f"bare: {LACK}"]
+
+
+def test_a_field_that_no_set_has_is_an_error(config_of: Callable[..., Config], tmp_path: Path) -> None:
+    config = config_of(COMMON.format(field="syss", folder=tmp_path), **{"with": WITH}, bare=BARE, val=BARE[:2])
+    error = (
+        'no record has the field "syss", which data.system_field names\n  fix: correct data.system_field, or remove it'
+    )
+    trained = f"{tmp_path}/with.jsonl, {tmp_path}/bare.jsonl"
+    files = {"train": training_files(config), "val": held_out_files(config, "val")}
+    for _ in ("encoded", "kept"):
+        with pytest.raises(DataError) as refused:
+            open_examples(config, files, load_renderer(config))
+        assert str(refused.value) == f"{trained}, {tmp_path}/val.jsonl: {error}"
+    with pytest.raises(DataError) as refused:
+        check(config)
+    assert str(refused.value) == f"{trained}, {tmp_path}/val.jsonl: {error}"
+    with pytest.raises(DataError) as refused:
+        show_training(config, 99)
+    assert str(refused.value) == f"{trained}: {error}"
+
+
+def test_raw_files_are_one_set(config_of: Callable[..., Config], tmp_path: Path) -> None:
+    text = COMMON.format(field="sys", folder=tmp_path).partition("datasets")[0]
+    config_of(text, **{"with": WITH}, bare=BARE)
+    words = [
+        f"data.raw_path=[{tmp_path}/bare.jsonl, {tmp_path}/with.jsonl]",
+        f"data.train_path={tmp_path}/out/train.jsonl",
+    ]
+    assert main(["prepare", str(tmp_path / "c.yaml"), *words]) == 0
 
 
 # ---- without system messages ----------------------------------------------------------------------------------------------

@@ -277,6 +277,7 @@ def test_nothing_left_and_missing_fields_are_the_same_errors(opened: Open, tmp_p
     tiny = Renderer(renderer.tokenizer, renderer.template, 8)
     same_error(tmp_path, opened, path, kind=NoExamplesError, renderer=tiny)
     reading = Reading(format="custom", instruction_field="prompt", response_field="response", context_field="nowhere")
+    reading = reading._replace(own=("context_field",))
     error = same_error(tmp_path, opened, SourceFile(path=path, name="custom", format=reading), kind=DataError)
     assert "nowhere" in str(error)
     same_error(tmp_path, opened, write(tmp_path / "bad.jsonl", ["{broken"] * 600), kind=Problems)

@@ -103,7 +103,7 @@ def datasets_have_names_of_their_own(config: Config) -> Iterator[Finding]:
             yield Finding(
                 keys=(f"datasets[{last}].name", f"datasets[{last}].path"),
                 what=f"{count} entries of datasets are named {name!r}",
-                fix="give each of them a name: of its own",
+                fix="list each under datasets with a name: of its own, or once with a higher weight",
             )
 
 
@@ -173,6 +173,17 @@ def configurations_are_of_datasets(config: Config) -> Iterator[Finding]:
             keys=(key, of),
             what=f"{key} names a configuration, but {of} names {_kind_of_source(path)}: {str(path)[:80]}",
             fix=f"set {of} to the name of a dataset, org/name, or to its directory; or remove {key}",
+        )
+
+
+def listed_datasets_have_their_own_configurations(config: Config) -> Iterator[Finding]:
+    """`data.dataset_config_name` is about `data.train_path` alone, which is not read where data sets are listed."""
+    own = config.data.dataset_config_name
+    if config.datasets and own is not None and not _has_configuration(config.data.train_path, own):
+        yield Finding(
+            keys=("data.dataset_config_name",),
+            what="data.dataset_config_name is about data.train_path, which is not read where datasets are listed",
+            fix=f"write config: {own} into those entries of datasets that it is meant for, and remove it",
         )
 
 
@@ -284,6 +295,7 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     documents_have_no_prompts: ("mode", "data.filter."),
     blocks_fit_into_rows: ("block_size", "model.max_seq_len"),
     configurations_are_of_datasets: ("datasets", "data.dataset_config_name", "data.train_path"),
+    listed_datasets_have_their_own_configurations: ("datasets", "data.dataset_config_name", "data.train_path"),
     fields_are_those_of_custom_records: ("datasets",),
     what_is_added_says_something: ("data.system_prompt", "data.style"),
     no_system_message_is_added_where_none_is_kept: (

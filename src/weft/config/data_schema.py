@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -199,7 +200,7 @@ class DatasetConfig(Section):
     config: Name | None = key(None, identity=False, aliases=("data.hf_datasets[].config",))
     """The configuration of the dataset that `path` names: `org/name` with it is the same as `org/name:config`."""
     name: Name | None = key(None, identity=False)
-    """A name for reports. Default: the file's name without its ending."""
+    """A name for reports. Default: the file's name without its ending, or the whole path where another set has that name."""
     format: RecordFormat | None = key(None, identity=False)
     """The format of its records. Default: `data.format`."""
     instruction_field: Name | None = key(None, identity=False, aliases=("datasets[].custom_format.instruction_field",))
@@ -232,7 +233,20 @@ class DatasetConfig(Section):
         """`name`, or else the first path's, without its endings."""
         if self.name:
             return self.name
-        first = self.training if isinstance(self.training, str) else self.training[0]
-        path = PurePath(re.sub(r"#\d+$", "", first))
+        path = PurePath(re.sub(r"#\d+$", "", self.first))
         stem = PurePath(re.sub(r"\.(gz|zst)$", "", path.name, flags=re.IGNORECASE)).stem
         return stem if any(map(str.isalnum, stem)) else path.parent.name or stem
+
+    @property
+    def first(self) -> str:
+        """Its first path, with its configuration."""
+        return self.training if isinstance(self.training, str) else self.training[0]
+
+
+def named_apart(entries: list[DatasetConfig]) -> list[DatasetConfig]:
+    """The entries, of which those that have no name, and would be called as another one is, are named by their whole paths."""
+    count = Counter(entry.called for entry in entries)
+    return [
+        entry if entry.name or count[entry.called] == 1 else entry.model_copy(update={"name": entry.first})
+        for entry in entries
+    ]

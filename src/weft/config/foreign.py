@@ -43,6 +43,9 @@ NAMES: dict[str, str] = {
     "adapter": "tuning.mode",
     "finetuning_type": "tuning.mode",
     "use_peft": "tuning.mode",
+    "use_lora": "tuning.mode",
+    "no_lora": "tuning.mode",
+    "use_qlora": "tuning.mode",
     "load_in_4bit": "tuning.mode",
     "load_in_8bit": "tuning.mode",
     "quantization_bit": "tuning.mode",
@@ -110,6 +113,13 @@ NAMES: dict[str, str] = {
     "datasets[].type": "datasets[].format",
     "datasets[].ds_type": "datasets[].format",
     "datasets[].data_files": "datasets[].path",
+    "datasets[].subset": "datasets[].config",
+    "subset": "data.dataset_config_name",
+    "prompt_field": "data.instruction_field",
+    "question_field": "data.instruction_field",
+    "answer_field": "data.response_field",
+    "output_field": "data.response_field",
+    "input_field": "data.context_field",
     "interleave_probs": "datasets[].weight",
     "mix_strategy": "data.mix.epoch",
     "stopping_strategy": "data.mix.epoch",
@@ -133,6 +143,13 @@ LATER: dict[str, str] = {
 }
 """Keys of a later version → what they are for."""
 
+ELSEWHERE: dict[str, str] = {
+    "datasets[].split": "write it into the path: org/name:config@split",
+    "dataset_split": "write it into data.train_path: org/name:config@split",
+    "dataset_train_split": "write it into data.train_path: org/name:config@split",
+}
+"""What is a key there, and a part of another value in weft → how it is written."""
+
 NEEDLESS: dict[str, str] = {
     "<<": "YAML 1.2 has no merge key; use include: for shared settings",
     "do_train": "the command says what is done: weft train, weft eval",
@@ -147,6 +164,7 @@ NEEDLESS: dict[str, str] = {
     "dataset_exact_deduplication": "`weft prepare` always leaves exact duplicates out",
     "remove_unused_columns": "records are read by format, so further fields do no harm",
     "bias": "LoRA trains no biases",
+    "merge_adapters": "`weft merge` folds the adapter into the model",
     "task_type": "weft sets PEFT's task type itself",
 }
 """Names that need no key in weft → why."""

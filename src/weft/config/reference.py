@@ -49,7 +49,8 @@ Later wins: **defaults** < **included files** < **the file** < **environment** <
   directory that weft was started in. Later ones win over earlier ones, and the including file over all of them.
   Mappings are merged key by key; a list replaces the other list.
 - **Environment.** `WEFT_TRAIN__EPOCHS=5`: two underscores for each dot, in upper or lower case; the entry of a list by
-  its number, `WEFT_DATASETS__0__WEIGHT=0.8`.
+  its number, `WEFT_DATASETS__0__WEIGHT=0.8`. A variable that is nearly a key (`WEFT_EPOCHS`, `WEFT_MOED`) is an error; others,
+  such as a `WEFT_CI` of your own scripts, are passed over.
 - **Command line.** `weft train my.yaml train.epochs=5 tuning.lora.r=64 'datasets[0].weight=0.8'`. Entries count from 0
   and must exist. `key=` sets a value to null. A dotted name means the same in a file.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from weft.config.data_schema import DataConfig, DatasetConfig
+from weft.config.data_schema import DataConfig, DatasetConfig, named_apart
 from weft.config.section import Auto, Name, Place, Section, key
 
 Mode = Literal["sft", "cpt", "cpt_mixed"]
@@ -198,3 +198,8 @@ class Config(Section):
     data: DataConfig = key(default_factory=DataConfig)
     gen: GenConfig = key(default_factory=GenConfig)
     eval: EvalConfig = key(default_factory=EvalConfig)
+
+    @field_validator("datasets")
+    @classmethod
+    def _named_apart(cls, entries: list[DatasetConfig]) -> list[DatasetConfig]:
+        return named_apart(entries)

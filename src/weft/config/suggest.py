@@ -12,13 +12,16 @@ from weft.errors import ConfigError
 TOP_LEVEL = frozenset(re.split(r"[.\[]", name)[0] for name in (*KEYS, *ALIASES)) | {"include"}
 """The first parts of all names."""
 
-_NAMES = tuple(name for name in (*KEYS, *ALIASES, *SECTIONS, "include") if not name.endswith("*"))
+_NAMES = tuple(name for name in (*KEYS, *ALIASES, *SECTIONS, "include") if not name.endswith(("*", "[]")))
 
 
 def unknown_key(name: str, place: str) -> ConfigError:
     """The error for a name that is no key, no alias and no section."""
-    tidy = name.strip().removeprefix("--").replace("-", "_").lower()
+    tidy = _of_its_list(name.strip().removeprefix("--").replace("-", "_").lower())
     for candidate in _lookups(tidy):
+        if candidate in foreign.ELSEWHERE:
+            what = f"{show_name(name)} is not a configuration key"
+            return ConfigError(what, where=place, fix=foreign.ELSEWHERE[candidate])
         if candidate in foreign.NEEDLESS:
             what = f"{show_name(name)} is not a configuration key: {foreign.NEEDLESS[candidate]}"
             return ConfigError(what, where=place, fix="remove it")
@@ -37,8 +40,7 @@ def nearest(name: str) -> str | None:
     parent, _, last = name.rpartition(".")
     meant = (
         _known(name)
-        or foreign.NAMES.get(name)
-        or foreign.NAMES.get(last)
+        or _translated(name)
         or _closest(last, {known: _last(known) for known in _NAMES}, 1.0)
         or _closest(last, {known: _last(known) for known in _NAMES if known.rpartition(".")[0] == parent}, 0.6)
         or _closest(name, {known: known for known in _NAMES}, 0.75)
@@ -51,9 +53,15 @@ def nearest(name: str) -> str | None:
 
 
 def nearest_variable(name: str) -> str | None:
-    """The key that an environment variable without a double underscore was meant for (``train_epochs``, ``seeds``)."""
-    return _closest(name, {known: known for known in TOP_LEVEL}, 0.8) or _closest(
-        name, {known: known.replace(".", "_") for known in KEYS if "[" not in known}, 0.9
+    """The key that an environment variable without a double underscore was meant for (``seeds``, ``moed``, ``train_epochs``,
+    ``epochs``).
+    """
+    single = [known for known in KEYS if not known.endswith("*") and "[" not in known]
+    return (
+        _closest(name, {known: known for known in TOP_LEVEL}, 0.8)
+        or next((known for known in sorted(TOP_LEVEL) if sorted(known) == sorted(name)), None)
+        or _closest(name, {known: known.replace(".", "_") for known in single}, 0.9)
+        or next((known for known in single if _last(known) == name), None)
     )
 
 
@@ -69,6 +77,19 @@ def _lookups(name: str) -> Iterator[str]:
     yield name
     yield _last(name)
     yield from (name[: dot.start()] for dot in re.finditer(r"\.", name))
+
+
+def _of_its_list(name: str) -> str:
+    """The name of an entry's key with the one name of the list: ``data.hf_datasets[0].x`` → ``datasets[0].x``."""
+    name_of_list, bracket, rest = name.partition("[")
+    return f"{canonical(foreign.NAMES.get(name_of_list, name_of_list))}[{rest}" if bracket else name
+
+
+def _translated(name: str) -> str | None:
+    """The key that means what another tool calls so; under ``datasets[]`` an entry's own key, where it has one."""
+    meant = foreign.NAMES.get(name) or foreign.NAMES.get(_last(name))
+    own = f"datasets[].{_last(meant)}" if meant and name.startswith("datasets[].") else None
+    return own if own in KEYS else meant
 
 
 def _known(name: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from weft.config.schema import Config
 from weft.data.benchmarks import benchmark_parts, read_benchmarks
+from weft.data.common_fields import refuse_slips
 from weft.data.content import check_unchanged, content
 from weft.data.conversations import ConversationFile
 from weft.data.groups import asked, said
@@ -105,7 +106,7 @@ def check_records(config: Config, sets: Mapping[str, Sequence[SourceFile]], *, j
         jobs: processes that look for quotations of benchmarks; the result does not depend on it.
 
     Raises:
-        DataError: a file is missing, unreadable, or holds no records.
+        DataError: a file is missing, unreadable, or holds no records, or none has a field that the configuration names.
         Problems: records cannot be used, and ``on_bad_row`` is ``error``.
     """
     parts = {name: [find_parts(file.path, seed=file.seed) for file in files] for name, files in sets.items()}
@@ -153,6 +154,8 @@ def _checked(config: Config, sets: Mapping[str, Sequence[SourceFile]], jobs: int
         name: [read_source(file, on_bad_row=config.on_bad_row, system_prompt=system_prompt) for file in files]
         for name, files in sets.items()
     }
+    read = [(file, part) for name, files in sets.items() for file, part in zip(files, found[name], strict=True)]
+    refuse_slips([(file.path, part.common) for file, part in read])
     talks = {name: [talk for part in parts for talk in part.conversations] for name, parts in found.items()}
     heard = {name: _Heard.of(each) for name, each in talks.items()}
     checked = {}

@@ -9,6 +9,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Literal
 
 from weft.data import oasst, oasst_nested
+from weft.data.common_fields import CommonField, no_such_field
 from weft.data.format_table import TEXTS
 from weft.data.formats import Parsed, RowError, parse_as
 from weft.data.places import Paths, find_parts, spelled, stem
@@ -172,6 +173,15 @@ class ConversationReader:
                 number = next(numbers)
             self.tally.notices += notices
 
+    @property
+    def common(self) -> list[CommonField]:
+        """The fields that the configuration names for all sets, and not for this one alone; none without records to have them."""
+        return [
+            CommonField(self._reading.key(key), name, key not in self.tally.unseen)
+            for key, name in self._reading.named_fields().items()
+            if self.tally.custom and key not in self._reading.own
+        ]
+
     def refuse(self, bad_rows: Sequence[BadRow], on_bad_row: Literal["error", "drop"]) -> None:
         """Raise where what was read cannot be used.
 
@@ -181,17 +191,13 @@ class ConversationReader:
 
         Raises:
             NothingLeft: there is no conversation.
-            DataError: none has a field that the configuration names.
+            DataError: none has a field that the configuration names for this set; of :attr:`common` ones other sets decide.
             Problems: some rows cannot be used and ``on_bad_row`` is ``error``, or no row can be used at all.
         """
         tally = self.tally
         for key, field_name in tally.unseen.items():
-            if tally.custom:
-                raise DataError(
-                    f'no record has the field "{field_name}", which {self._reading.key(key)} names',
-                    where=spelled(self._path),
-                    fix=f"correct {self._reading.key(key)}, or remove it",
-                )
+            if tally.custom and key in self._reading.own:
+                raise no_such_field(self._reading.key(key), field_name, spelled(self._path))
         if bad_rows and (on_bad_row == "error" or not tally.kept):
             raise _problems(self._path, bad_rows, len(bad_rows) + tally.kept)
         if not tally.kept:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weft.config.data_schema import RecordFormat
+from weft.data.common_fields import CommonField, notices_of, refuse_slips
 from weft.data.conversation_reader import ConversationReader
 from weft.data.formats import SETTING
-from weft.data.places import Paths
+from weft.data.places import Paths, spelled
 from weft.data.reading import Reading
 from weft.data.row_error import RowError
 from weft.data.rows import MEND, BadRow
@@ -42,8 +43,10 @@ class ConversationFile:
     """How many messages of trees no conversation holds, by reason."""
     skipped: tuple[Path, ...]
     """What lies in a directory, or matches a pattern, and is not read: folders, files of another kind, notes."""
+    common: tuple[CommonField, ...] = ()
+    """The fields that the configuration names for all sets."""
     notices: tuple[str, ...] = ()
-    """Samples that could not be as large as was asked for, and system messages that were left out."""
+    """Samples that could not be as large as was asked for, system messages that were left out, and fields that are not there."""
 
     @property
     def talks(self) -> Iterator[Conversation]:
@@ -62,6 +65,7 @@ def read_conversations(
     seed: int = 0,
     portion: Portion | None = None,
     fix: str | None = None,
+    alone: bool = True,
 ) -> ConversationFile:
     """Read every record of ``path``: a file, a directory, a pattern, a list of these.
 
@@ -75,6 +79,7 @@ def read_conversations(
         seed: which records a sample (``path#500``) takes.
         portion: take only these conversations, and bad rows with those of training; None for all.
         fix: what to do where ``path`` is missing.
+        alone: whether no other set is read by the same configuration, which may have the fields that it names for all.
 
     Raises:
         DataError: the path is missing, unreadable or holds no records, or none has a field that the configuration names.
@@ -85,6 +90,8 @@ def read_conversations(
     )
     blocks = list(reader.blocks(portion=portion))
     bad_rows = [row for block in blocks for row in block.bad_rows]
+    if alone:
+        refuse_slips([(path, reader.common)])
     reader.refuse(bad_rows, on_bad_row)
     kept = [parsed for block in blocks for parsed in block.kept]
     bad_rows = [] if portion and portion.held_out else bad_rows
@@ -101,7 +108,8 @@ def read_conversations(
         files={file: records[file] for file in reader.files},
         left_out=reader.tally.left_out,
         skipped=tuple(path for part in reader.parts for path in part.skipped),
-        notices=tuple(reader.tally.all_notices()),
+        common=tuple(reader.common),
+        notices=(*reader.tally.all_notices(), *notices_of(source or spelled(path), reader.common, portion)),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from weft.config.data_schema import DatasetConfig
 from weft.config.locate import model_directory, tokenizer_place
 from weft.config.schema import Config, TokenizerIds
+from weft.data.commas import as_list
 from weft.data.documents import block_size, document_form
 from weft.data.held_out import held_out_places
 from weft.data.places import Paths, exists, named
@@ -36,7 +37,7 @@ def training_files(config: Config) -> tuple[SourceFile, ...]:
     places = [entry.training for entry in config.datasets] or [config.data.training]
     for path in (path for paths in places for path in named(paths)):
         if not exists(path):
-            raise DataError("there is no such file of training records", where=path, fix=fix)
+            raise DataError("there is no such file of training records", where=path, fix=as_list(path) or fix)
     if config.datasets:
         return _datasets(config, "train")
     return (_own_file(config, "train", config.data.training),)

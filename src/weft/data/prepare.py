@@ -11,6 +11,7 @@ from typing import Any
 
 from weft.config.schema import Config
 from weft.data.benchmarks import read_benchmarks
+from weft.data.commas import as_list
 from weft.data.conversations import ConversationFile, canonical, check_nesting, digest_of, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, CANONICAL_DOCUMENT, SETTING
@@ -139,7 +140,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         on_bad_row=config.on_bad_row,
         edit=_writable(normaliser),
         seed=config.seed,
-        fix="set data.raw_path to your records, a file or a directory",
+        fix=as_list(config.data.raw_path) or "set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
     fitting, unfit = by_length(conversations, config.data.filter, config.model)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from weft.config.schema import Config
+from weft.data.common_fields import CommonField, refuse_slips
 from weft.data.conversation_reader import ConversationReader
 from weft.data.inputs import load_renderer, training_files
+from weft.data.places import Paths
 from weft.data.render import Renderer
 from weft.data.rows import BadRow
 from weft.data.store import SourceFile
@@ -201,22 +203,25 @@ def segments_as_dicts(segments: Iterable[Segment]) -> list[dict[str, Any]]:
 
 def _materials(config: Config) -> Iterator[tuple[SourceFile, Material]]:
     """The conversations or documents of the training files, each with the set that it is of."""
+    found: list[tuple[Paths, Sequence[CommonField]]] = []
     for file in training_files(config):
-        for material in _materials_of(file, config):
+        reader = ConversationReader(
+            file.path,
+            format=file.format,
+            system_prompt=effective_system_prompt(config),
+            source=file.name,
+            seed=file.seed,
+        )
+        for material in _materials_of(reader, file, config):
             yield file, material
+        found.append((file.path, reader.common))
+    refuse_slips(found)
 
 
-def _materials_of(file: SourceFile, config: Config) -> Iterator[Material]:
+def _materials_of(reader: ConversationReader, file: SourceFile, config: Config) -> Iterator[Material]:
     """The conversations or documents of a source, of which no more is read than is asked for; all of it where a row cannot be
     used, so that all of these are named.
     """
-    reader = ConversationReader(
-        file.path,
-        format=file.format,
-        system_prompt=effective_system_prompt(config),
-        source=file.name,
-        seed=file.seed,
-    )
     bad_rows: list[BadRow] = []
     for block in reader.blocks(portion=file.portion):
         bad_rows += block.bad_rows

@@ -14,6 +14,7 @@ import numpy as np
 
 from weft.config.data_schema import RecordFormat
 from weft.data.cache_upkeep import forget
+from weft.data.common_fields import notices_of, refuse_slips
 from weft.data.content import check_unchanged, code_digest, content
 from weft.data.conversation_reader import ConversationReader
 from weft.data.conversations import ConversationFile, read_conversations
@@ -77,6 +78,7 @@ def read_source(
         source=file.name,
         seed=file.seed,
         portion=file.portion,
+        alone=False,
     )
 
 
@@ -195,14 +197,17 @@ def open_stores(
         dispensable: names of sets that may be without examples.
 
     Raises:
-        DataError: a file cannot be read, or the cache cannot be written.
+        DataError: a file cannot be read, or the cache cannot be written, or no record has a field that the configuration names.
         NoExamplesError: no example is left of a set that is not dispensable.
         Problems: records cannot be used and ``on_bad_row`` is ``error``.
     """
     groups = {
         name: [_Source(file, renderer, on_bad_row, system_prompt) for file in files] for name, files in sets.items()
     }
-    opened = iter(_entries([*chain.from_iterable(groups.values())], renderer, cache_dir, progress, jobs))
+    entries_of_all = _entries([*chain.from_iterable(groups.values())], renderer, cache_dir, progress, jobs)
+    files_of_all = chain.from_iterable(sets.values())
+    refuse_slips([(file.path, entry.common) for file, entry in zip(files_of_all, entries_of_all, strict=True)])
+    opened = iter(entries_of_all)
     stores, lacking = {}, {}
     for name, sources in groups.items():
         entries = list(islice(opened, len(sources)))
@@ -327,7 +332,11 @@ def _report(files: Sequence[SourceFile], entries: Sequence[Entry]) -> StoreRepor
         shortened=merged(entry.shortened for entry in entries),
         notes=dict(notes),
         cached=all(entry.cached for entry in entries),
-        notices=tuple(notice for entry in entries for notice in entry.notices),
+        notices=tuple(
+            notice
+            for file, entry in zip(files, entries, strict=True)
+            for notice in (*entry.notices, *notices_of(file.name, entry.common, file.portion))
+        ),
     )
 
 

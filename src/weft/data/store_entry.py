@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from weft.data.cache_upkeep import aside_of, held, remove_abandoned
+from weft.data.common_fields import CommonField
 from weft.data.conversation_reader import CannotShare
 from weft.data.example_file import ExampleFile, ExampleWriter, numbered
 from weft.data.files import sync_directory, writing
@@ -43,6 +44,7 @@ class Entry:
     shortened: Mapping[str, Sequence[Location]]
     notes: Mapping[str, int]
     notices: Sequence[str]
+    common: Sequence[CommonField]
     fingerprint: str
     """SHA-256 of all ids and weights in order."""
     cached: bool
@@ -91,7 +93,7 @@ def build_entry(
     """
     with _aside(place) as aside:
         account, fingerprint = _write_examples(aside / _EXAMPLES, work, progress=progress, jobs=jobs)
-        notices = work.source.reader.tally.all_notices()
+        notices, common = work.source.reader.tally.all_notices(), work.source.reader.common
         if not account.numbers.examples:
             check()
             return Entry(
@@ -101,6 +103,7 @@ def build_entry(
                 shortened=account.shortened,
                 notes=account.notes,
                 notices=notices,
+                common=common,
                 fingerprint=fingerprint,
                 cached=False,
                 account=account,
@@ -108,7 +111,7 @@ def build_entry(
         files = work.source.reader.files
         with ThreadPoolExecutor(2) as beside:
             others = [beside.submit(check), beside.submit(sync, aside / _EXAMPLES)]
-            _write_report(aside, account, fingerprint, files, notices, renderer=work.renderer.fingerprint)
+            _write_report(aside, account, fingerprint, files, notices, common, renderer=work.renderer.fingerprint)
             for other in others:
                 other.result()
         entry = _open(aside, files, verify=False)
@@ -194,6 +197,7 @@ def _open(place: Path, files: Sequence[str], *, verify: bool) -> Entry:
         shortened=_places(body["shortened"], files),
         notes=body["notes"],
         notices=body["notices"],
+        common=[CommonField(*field) for field in body["common"]],
         fingerprint=body["fingerprint"],
         cached=verify,
     )
@@ -205,6 +209,7 @@ def _write_report(
     fingerprint: str,
     files: Sequence[str],
     notices: Sequence[str],
+    common: Sequence[CommonField],
     *,
     renderer: str,
 ) -> None:
@@ -218,6 +223,7 @@ def _write_report(
         "numbers": asdict(account.numbers),
         "notes": account.notes,
         "notices": notices,
+        "common": common,
         "dropped": _numbered(account.dropped, files),
         "shortened": _numbered(account.shortened, files),
     }

@@ -120,6 +120,7 @@ def _read_set(config: Config, name: str, files: Sequence[DatasetConfig]) -> Eval
             seed=config.seed,
             portion=portions.get(file.called),
             fix=fix,
+            alone=False,  # a held-out set may lack fields that training has, and that some set has them, training makes sure
         )
         for file in files
     ]
