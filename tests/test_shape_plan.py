@@ -232,6 +232,20 @@ def test_control_tokens_that_begin_or_end_in_white_space_or_tags(token: str, que
     assert compared.agrees([U(question.format(said)), A(answer.format(said))])
 
 
+@pytest.mark.parametrize(
+    "content", ["\n\nHuman:", "\n\nHuman: ", " \n\nHuman:", "x\n\nHuman:", "so: \n", "<|im_end|> "]
+)
+def test_control_tokens_of_which_a_template_trims_a_part(content: str) -> None:
+    tokens = {"<|im_start|>", "<|im_end|>", "\n\nHuman:", "so: \n"}
+    source = USUAL.replace("{{ m.content }}", "{{ m.content | trim }}")
+    control = ControlTokens(frozenset(tokens), frozenset({"<|im_end|>"}))
+    compared = Compared(Printer(JinjaTemplate(source, "template"), bos="", eos=""), control)
+    assert compared.goes_by_plan([U("q"), A(" a ")])
+    assert compared.agrees([U("q"), A(content)])
+    assert compared.agrees([U(content), A("a")])
+    assert compared.in_full == 2
+
+
 def test_an_answer_with_reasoning_in_its_content_may_have_a_weight() -> None:
     compared = planner_of(USUAL.replace("{{ m.content }}", "{{ m.content.rstrip('\\n') }}"))
     for number in range(12):

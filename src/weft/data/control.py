@@ -16,11 +16,15 @@ class ControlTokens:
     Args:
         control: the strings of the special added tokens; the stops always count among them.
         stops: those that end generation.
+
+    Attributes:
+        may_be_trimmed: whether some begin or end in white space, which is none of them any more where a template trims it.
     """
 
     def __init__(self, control: Iterable[str], stops: Iterable[str]) -> None:
         self.stops = frozenset(filter(None, stops))
         self.control = self.stops.union(filter(None, control))
+        self.may_be_trimmed = any(token != token.strip() for token in self.control)
         self._pattern = _any_of(self.control)
         self._pattern_in_json = _any_of({json.dumps(token, ensure_ascii=False)[1:-1] for token in self.control})
 

@@ -157,11 +157,14 @@ class Plan:
         return texts if self.partings.hold(texts) and self.proof.covers(texts) else None
 
     def _may_say_control(self, texts: Sequence[str], control: ControlTokens) -> bool:
-        """Whether control tokens stand where a derivation takes them for words: in contents of which it knows the places.
+        """Whether control tokens stand where a derivation takes them for words: in contents of which it knows the places, and
+        which hold them when they are printed, too.
 
         Where an answer follows another, it looks for them between the two.
         """
-        return not (self.are_glued or any(map(control.occur_in, texts[self.messages :])))
+        assert self.proof
+        is_trimmed = control.may_be_trimmed and self.proof.without_space
+        return not (self.are_glued or is_trimmed or any(map(control.occur_in, texts[self.messages :])))
 
     def quoted_in(self, values: Sequence[Any]) -> set[int]:
         """The numbers of texts that the template writes as JSON, where they look otherwise; of quotable ones alone."""
