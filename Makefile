@@ -58,8 +58,8 @@ models/nano/config.json: | $(READY)
 init-model: $(READY) ## Make a small base model from text: SIZE=nano|micro|small TEXT="files" OUT=models/nano
 	$(WEFT) init-model $(SIZE) --text $(TEXT) --out $(OUT)
 
-prepare process: $(READY) ## Raw records into train, validation and test files
-	$(WEFT) prepare $(RUN)
+prepare process: $(READY) ## Raw records into train, validation and test files, with STYLE="…" if there is one
+	$(WEFT) prepare $(RUN)$(if $(value STYLE), --style $(call quote,$(value STYLE)))
 
 style: $(READY) ## Add an instruction to every system message: STYLE="Be concise.", or ARGS=--undo
 	$(WEFT) style $(RUN)$(if $(value STYLE), --style $(call quote,$(value STYLE)))

@@ -72,6 +72,17 @@ def test_what_is_kept_is_what_was_found(checked: Checked, reads: list[str], proj
     assert reads == ["train", "val"], "nothing is read again"
 
 
+def test_a_repetition_is_what_prepare_leaves_out(checked: Checked, project: Path) -> None:
+    """Not what differs in its system message or its tools."""
+    rows = [
+        {"user": "Why?", "assistant": "So.", **beside}
+        for beside in ({}, {"system": "S"}, {"tools": [{"name": "f"}]}, {"system": "S"})
+    ]
+    (project / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (train,) = checked().sets["train"]
+    assert (train.conversations, train.repeated) == (4, 1)
+
+
 @pytest.mark.parametrize("name", ["train.jsonl", "val.jsonl", "bench.jsonl"])
 def test_a_changed_byte_is_read(checked: Checked, reads: list[str], project: Path, name: str) -> None:
     checked()

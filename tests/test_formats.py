@@ -55,7 +55,8 @@ def test_each_shape_is_detected_and_read(name: str, data: dict[str, Any]) -> Non
     for format in ("auto", "chat", name):
         assert messages(data, format) == TURN
         assert messages({**data, "system": S}, format) == [("system", S), *TURN]
-        assert messages({**data, "system": None}, format) == TURN
+        for none in (None, "", " \n"):
+            assert messages({**data, "system": none}, format) == TURN
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)
@@ -108,6 +109,10 @@ def test_fields_of_two_formats_must_agree() -> None:
     assert error.value.fix == (
         "set data.format: custom, data.instruction_field: prompt, data.response_field: response, or remove the other fields"
     )
+    for listed in (turns(*TURN), said(("human", U), ("gpt", A))):
+        with pytest.raises(RowError, match=r"(messages|sharegpt) \((messages|conversations)\) and prompt .*") as error:
+            parse({**listed, "prompt": U, "response": "other"})
+        assert error.value.fix == "set data.format to the one that is meant, or remove the other fields"
 
 
 def test_empty_fields_do_not_count_beside_filled_ones() -> None:

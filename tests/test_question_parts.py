@@ -52,6 +52,12 @@ def test_what_the_question_says_already_is_kept_in_meta(value: Any) -> None:
     assert found.meta == {"input": value}
 
 
+def test_a_part_of_a_word_says_nothing() -> None:
+    with pytest.raises(RowError, match=UNREAD):
+        parse({"prompt": "What is a cat?", "completion": A, "input": "at"})
+    assert parse({"prompt": "Look at c++: why?", "completion": A, "input": "c++"}).meta == {"input": "c++"}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -59,6 +65,8 @@ def test_what_the_question_says_already_is_kept_in_meta(value: Any) -> None:
         {"instruction": "I", "input": "i", "context": "c", "response": A},
         {"prompt": [{"role": "user", "content": "I"}], "context": "c", "completion": A},
         {"question": "I", "context": ["c"], "answer": A},
+        {"query": "I", "context": "c", "answers": '{"name": "f"}', "tools": []},
+        {"query": "I", "context": "c", "answers": [{"name": "f"}], "tools": []},
     ],
 )
 def test_a_part_that_no_setting_reads_is_to_be_added_to_the_question(data: Any) -> None:

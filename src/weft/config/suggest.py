@@ -14,6 +14,8 @@ TOP_LEVEL = frozenset(re.split(r"[.\[]", name)[0] for name in (*KEYS, *ALIASES))
 
 _NAMES = tuple(name for name in (*KEYS, *ALIASES, *SECTIONS, "include") if not name.endswith(("*", "[]")))
 
+_NUMBER = r"_(\d+)_"
+
 
 def unknown_key(name: str, place: str) -> ConfigError:
     """The error for a name that is no key, no alias and no section."""
@@ -54,15 +56,24 @@ def nearest(name: str) -> str | None:
 
 def nearest_variable(name: str) -> str | None:
     """The key that an environment variable without a double underscore was meant for (``seeds``, ``moed``, ``train_epochs``,
-    ``epochs``).
+    ``epochs``, ``mix_by``, ``datasets_0_weight``, ``num_train_epochs``).
     """
     single = [known for known in KEYS if not known.endswith("*") and "[" not in known]
-    return (
+    whole = {known: _with_underscores(known) for known in (*KEYS, *ALIASES) if not known.endswith("*")}
+    meant = (
         _closest(name, {known: known for known in TOP_LEVEL}, 0.8)
         or next((known for known in sorted(TOP_LEVEL) if sorted(known) == sorted(name)), None)
-        or _closest(name, {known: known.replace(".", "_") for known in single}, 0.9)
+        or _closest(re.sub(_NUMBER, "_0_", name), whole, 0.9)
         or next((known for known in single if _last(known) == name), None)
+        or ("_" in name and next((known for known in whole if whole[known].endswith(f"_{name}")), None))
+        or ("_" in name and foreign.NAMES.get(name))
     )
+    number = re.search(_NUMBER, name)
+    return canonical(meant).replace("[]", f".{number[1] if number else 0}") if meant else None
+
+
+def _with_underscores(name: str) -> str:
+    return name.replace("[].", "_0_").replace(".", "_")
 
 
 def show_name(name: str) -> str:

@@ -12,7 +12,7 @@ from weft.config.schema import Config
 from weft.data.benchmarks import benchmark_parts, read_benchmarks
 from weft.data.common_fields import refuse_slips
 from weft.data.content import check_unchanged, content
-from weft.data.conversations import ConversationFile
+from weft.data.conversations import ConversationFile, digest_of
 from weft.data.groups import asked, said
 from weft.data.kept import Kept
 from weft.data.leaks import Leak, Leaks, find_leaks, questions_held_out
@@ -172,23 +172,25 @@ def _checked(config: Config, sets: Mapping[str, Sequence[SourceFile]], jobs: int
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What each conversation of a set says and asks, as digests."""
+    """What each conversation of a set is, says and asks, as digests."""
 
+    whole: tuple[str, ...]
+    """With its system message and its tools, as `weft prepare` tells repetitions."""
     said: tuple[str, ...]
     asked: tuple[str, ...]
 
     @classmethod
     def of(cls, talks: Sequence[Material]) -> _Heard:
-        return cls(tuple(map(said, talks)), tuple(map(asked, talks)))
+        return cls(tuple(map(digest_of, talks)), tuple(map(said, talks)), tuple(map(asked, talks)))
 
     def counted(self, trained: _Heard | None, parts: Sequence[ConversationFile]) -> Iterator[Counter[str]]:
-        """By source: what an earlier conversation says too, what one of ``trained`` says, and what one of them asks only."""
+        """By source: what repeats an earlier conversation, what one of ``trained`` says, and what one of them asks only."""
         said, asked = (set(trained.said), set(trained.asked)) if trained else (set(), set())
         seen: set[str] = set()
-        heard = iter(zip(self.said, self.asked, strict=True))
+        heard = iter(zip(self.whole, self.said, self.asked, strict=True))
         for part in parts:
             counts = Counter(repeated=0, leaked=0, asked=0)
-            for _, (says, asks) in zip(part.conversations, heard, strict=False):
-                counts.update(repeated=says in seen, leaked=says in said, asked=asks in asked and says not in said)
-                seen.add(says)
+            for _, (whole, says, asks) in zip(part.conversations, heard, strict=False):
+                counts.update(repeated=whole in seen, leaked=says in said, asked=asks in asked and says not in said)
+                seen.add(whole)
             yield counts

@@ -72,7 +72,7 @@ def read_qa(data: Data, fields: Sequence[str]) -> list[Message]:
     query, answers, _ = fields
     refuse_earlier_turns(data)
     question, calls = text_at(data, query), read_calls(data[answers], 2)
-    refuse_unread_parts(data, (query, answers), question)
+    refuse_unread_parts(data, (query, answers), question, read=("tools",))
     return [
         *_system(data),
         Message(role="user", content=question),
@@ -162,12 +162,12 @@ def _joined(between: str, *texts: str) -> str:
 
 
 def _system(data: Data) -> list[Message]:
-    """The system message of the field ``system``; none where it is absent, null or empty (as in every row of a CSV file)."""
+    """The system message of the field ``system``; none where it is absent, null or blank (as in every row of a CSV file)."""
     return _opening(_optional_text(data, "system"))
 
 
 def _opening(system: str) -> list[Message]:
-    return [Message(role="system", content=system)] if system else []
+    return [Message(role="system", content=system)] if system.strip() else []
 
 
 def _optional_text(data: Data, field: str) -> str:

@@ -167,9 +167,10 @@ def _chosen(data: Data, fields: Fields, reading: Reading) -> tuple[Form, list[Me
     messages = first.read(data, first.fields)
     for other in others:
         if other.read(data, other.fields) != messages:
-            question, answer, *_ = first.fields
-            own = f"data.format: custom, data.instruction_field: {question}, data.response_field: {answer}"
-            meant = own if other.name == first.name else "data.format to the one that is meant"
+            meant = "data.format to the one that is meant"
+            if other.name == first.name:
+                question, answer, *_ = first.fields
+                meant = f"data.format: custom, data.instruction_field: {question}, data.response_field: {answer}"
             raise RowError(
                 "the fields of two record formats disagree",
                 detail=f"{first.name} ({', '.join(first.fields)}) and {other.name} ({', '.join(other.fields)})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from weft.data.row_error import Data, RowError
@@ -27,7 +28,7 @@ def refuse_unread_parts(data: Data, fields: Sequence[str], question: str, read: 
         if part not in data or part in fields or part in read:
             continue
         value = data[part]
-        if value not in NOTHING and not (isinstance(value, str) and value.strip() in question):
+        if value not in NOTHING and not (isinstance(value, str) and _stands_in(value.strip(), question)):
             raise RowError(
                 "a part of the question stands in a field that this format does not read",
                 detail=f'the field "{part}" beside "{fields[0]}"',
@@ -35,10 +36,15 @@ def refuse_unread_parts(data: Data, fields: Sequence[str], question: str, read: 
             )
 
 
+def _stands_in(part: str, question: str) -> bool:
+    """Whether it does as words of its own."""
+    return part in question and re.search(rf"(?<!\w){re.escape(part)}(?!\w)", question) is not None
+
+
 def _way_to_read(data: Data, fields: Sequence[str], part: str, read: Collection[str]) -> str:
     question, answer = fields
     others = [field for field in read if field in _PARTS and data.get(field) not in NOTHING]
-    if others or not all(isinstance(data[field], str) for field in (question, part)):
+    if others or "tools" in read or not all(isinstance(data[field], str) for field in (question, part)):
         return f'add what it says to "{question}"'
     instruction, context = (part, question) if part == "instruction" else (question, part)
     settings = f"set data.format: custom, data.instruction_field: {instruction}, data.response_field: {answer}"
