@@ -50,7 +50,8 @@ def test_a_clean_project(checked: Callable[..., RunCheck], project: Path) -> Non
     assert report.model is not None
     assert report.model.special["stops"] == {"<|eos|>": 3, "<|im_end|>": 5}
     assert report.warnings == ()
-    assert report.notices == ("there is no test file (data.test_path), so nothing is evaluated on it",)
+    missing = f"there is no test file, {project}/test.jsonl (data.test_path), so nothing is evaluated on it"
+    assert report.notices == (missing,)
     assert checked().sets[0].encoded.cached  # type: ignore[union-attr]
     json.dumps(report.as_dict())
 
@@ -110,10 +111,14 @@ def test_a_share_to_hold_out_that_a_validation_file_forestalls_is_named(
 ) -> None:
     sets = f"datasets=[{{path: {project}/train.jsonl}}]"
     assert (project / "val.jsonl").is_file()
-    unused = f"data.val_split_ratio is not used, because there is {project}/val.jsonl"
+    unused = f"data.val_split_ratio is not used: there is {project}/val.jsonl"
     assert checked(sets, "data.val_split_ratio=0.1").notices[0].startswith(unused)
     for asked in ([], ["data.val_split_ratio=0"]):
         assert not any("val_split_ratio" in notice for notice in checked(sets, *asked).notices)
+    assert (
+        "data.val_split_ratio is not used: it is about datasets, and none are listed; `weft prepare` divides records by"
+        in (checked("data.val_split_ratio=0.1").notices[0])
+    )
 
 
 def test_without_a_validation_file_a_part_of_each_dataset_is_held_out(

@@ -187,7 +187,8 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
         if found_files := held_out_files(config, name):
             files[name] = found_files
         else:
-            notices.append(f"there is no {name} file (data.{name}_path), so nothing is evaluated on it")
+            path = getattr(config.data, f"{name}_path")
+            notices.append(f"there is no {name} file, {path} (data.{name}_path), so nothing is evaluated on it")
     renderer = None if _model_is_yet_to_be_made(config) else load_renderer(config)
     notices += renderer.tokenizer.notices if renderer else ()
     records = check_records(config, files, jobs=jobs)

@@ -76,17 +76,18 @@ def dataset_portions(config: Config, name: str) -> dict[str, Portion]:
 
 
 def split_notices(config: Config) -> Iterator[str]:
-    """What is to be said of ``datasets``: what validation takes of them, or that it takes nothing, and which are not trained."""
+    """What is to be said of ``datasets``: what validation takes of them, or why it takes nothing, and which are not trained."""
     if divides_datasets(config):
         yield (
             f"{config.data.val_split_ratio:.2%} of each dataset is held out for validation (data.val_split_ratio), because "
             f"there is no {config.data.val_path}"
         )
-    elif config.datasets and config.data.val_split_ratio and "val_split_ratio" in config.data.model_fields_set:
-        yield (
-            f"data.val_split_ratio is not used, because there is {config.data.val_path}; to hold records out of the datasets "
-            "instead, set data.val_path to a name that is free"
-        )
+    elif config.data.val_split_ratio and "val_split_ratio" in config.data.model_fields_set:
+        free = "to hold records out of the datasets instead, set data.val_path to a name that is free"
+        why = f"there is {config.data.val_path}; {free}"
+        if not config.datasets:
+            why = "it is about datasets, and none are listed; `weft prepare` divides records by data.split"
+        yield f"data.val_split_ratio is not used: {why}"
     for entry in config.datasets:
         if not entry.is_trained:
             yield f"nothing of {entry.called} is trained, because its weight is 0; it is counted all the same"
