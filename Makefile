@@ -132,7 +132,7 @@ format: $(READY) ## Format the code and regenerate docs/config.md and configs/co
 test: $(READY) ## The test suite, under ten minutes on two cores
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
 
-test-all: $(READY) ## ... with the slow tests and new random examples, under an hour
+test-all: $(READY) ## ... with the slow tests and new random examples, about an hour
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m '' --hypothesis-profile=explore $(ARGS)
 
 bench-step: $(READY) ## weft's step against the machine's peak, by tokens and by part; on an idle machine
