@@ -163,6 +163,15 @@ def test_too_little_to_hold_out_is_no_error_unless_something_needs_it(
         checked(f"datasets=[{{path: {project}/one.jsonl}}]", "train.load_best_model_at_end=true")
 
 
+def test_what_there_is_to_say_of_a_divided_set_is_said_once(checked: Callable[..., RunCheck], project: Path) -> None:
+    (project / "val.jsonl").unlink()
+    few = f"{project}/train.jsonl#500 asks for a sample of 500 records, and there are 10: all of them are taken"
+    report = checked(f"datasets=[{{path: '{project}/train.jsonl#500'}}]")
+    assert [one.records for one in report.sets] == [9, 1]
+    assert report.notices.count(few) == 1
+    assert [notice for one in report.sets if one.encoded for notice in one.encoded.notices] == [few]
+
+
 def test_what_is_held_out_and_too_long_is_counted_and_listed(
     checked: Callable[..., RunCheck], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

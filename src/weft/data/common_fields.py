@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from weft.data.places import Paths, spelled
 from weft.errors import DataError
-
-if TYPE_CHECKING:
-    from weft.data.split import Portion
 
 
 class CommonField(NamedTuple):
@@ -48,12 +45,10 @@ def no_such_field(key: str, name: str, where: str) -> DataError:
     return DataError(_lack(key, name), where=where, fix=f"correct {key}, or remove it")
 
 
-def notices_of(source: str, found: Sequence[CommonField], portion: Portion | None) -> Iterator[str]:
-    """What is to be said of a set without a field that others have: there it may be called otherwise. Of what validation takes of
-    a training set nothing is: that is said of training.
-    """
+def notices_of(source: str, found: Sequence[CommonField]) -> Iterator[str]:
+    """What is to be said of a set without a field that others have: there it may be called otherwise."""
     for field in found:
-        if not field.is_there and not (portion and portion.held_out):
+        if not field.is_there:
             yield f"{source}: {_lack(field.key, field.name)}"
 
 

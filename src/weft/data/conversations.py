@@ -94,7 +94,9 @@ def read_conversations(
         refuse_slips([(path, reader.common)])
     reader.refuse(bad_rows, on_bad_row)
     kept = [parsed for block in blocks for parsed in block.kept]
-    bad_rows = [] if portion and portion.held_out else bad_rows
+    notices = [*reader.tally.all_notices(), *notices_of(source or spelled(path), reader.common)]
+    if portion and portion.held_out:  # what there is to say of the source is said of training
+        bad_rows, notices = [], []
     mappings: dict[str, Counter[str]] = {}
     for one in kept:
         mappings.setdefault(one.format, Counter()).update(one.mapping)
@@ -109,7 +111,7 @@ def read_conversations(
         left_out=reader.tally.left_out,
         skipped=tuple(path for part in reader.parts for path in part.skipped),
         common=tuple(reader.common),
-        notices=(*reader.tally.all_notices(), *notices_of(source or spelled(path), reader.common, portion)),
+        notices=tuple(notices),
     )
 
 

@@ -44,6 +44,7 @@ def _stands_in(part: str, question: str) -> bool:
 def _way_to_read(data: Data, fields: Sequence[str], part: str, read: Collection[str]) -> str:
     question, answer = fields
     others = [field for field in read if field in _PARTS and data.get(field) not in NOTHING]
+    # The custom format reads one more text beside the question, and no calls of tools.
     if others or "tools" in read or not all(isinstance(data[field], str) for field in (question, part)):
         return f'add what it says to "{question}"'
     instruction, context = (part, question) if part == "instruction" else (question, part)

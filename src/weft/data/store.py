@@ -204,10 +204,10 @@ def open_stores(
     groups = {
         name: [_Source(file, renderer, on_bad_row, system_prompt) for file in files] for name, files in sets.items()
     }
-    entries_of_all = _entries([*chain.from_iterable(groups.values())], renderer, cache_dir, progress, jobs)
-    files_of_all = chain.from_iterable(sets.values())
-    refuse_slips([(file.path, entry.common) for file, entry in zip(files_of_all, entries_of_all, strict=True)])
-    opened = iter(entries_of_all)
+    found = _entries([*chain.from_iterable(groups.values())], renderer, cache_dir, progress, jobs)
+    files = chain.from_iterable(sets.values())
+    refuse_slips([(file.path, entry.common) for file, entry in zip(files, found, strict=True)])
+    opened = iter(found)
     stores, lacking = {}, {}
     for name, sources in groups.items():
         entries = list(islice(opened, len(sources)))
@@ -335,7 +335,8 @@ def _report(files: Sequence[SourceFile], entries: Sequence[Entry]) -> StoreRepor
         notices=tuple(
             notice
             for file, entry in zip(files, entries, strict=True)
-            for notice in (*entry.notices, *notices_of(file.name, entry.common, file.portion))
+            if not (file.portion and file.portion.held_out)  # of such a source it is said of training
+            for notice in (*entry.notices, *notices_of(file.name, entry.common))
         ),
     )
 
