@@ -224,6 +224,16 @@ def test_the_mixture_is_told_as_it_was_meant_and_as_it_is(
     assert "\nmixture" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("weight", "is_drawn"), [(0.01, False), (0.2, True), (0, True)])
+def test_a_set_of_which_no_epoch_holds_an_example_is_a_warning(
+    checked: Callable[..., RunCheck], project: Path, weight: float, is_drawn: bool
+) -> None:
+    (project / "more.jsonl").write_text("\n".join(qa(f"Another {i}?", "One") for i in range(4)), encoding="utf-8")
+    report = checked(f"datasets=[{{path: {project}/train.jsonl}}, {{path: {project}/more.jsonl, weight: {weight}}}]")
+    what = "nothing of more is trained: its weight asks for less than one example an epoch"
+    assert [one.what for one in report.warnings if one.name == "nothing-drawn"] == ([] if is_drawn else [what])
+
+
 def test_without_a_model_records_are_checked_all_the_same(
     checked: Callable[..., RunCheck], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def test_documents_are_prepared(prepared: Callable[..., dict[str, list[dict[str,
     report = json.loads(Path("data/processed/prepare_report.json").read_text())
     assert (report["records"], report["kept"], len(report["duplicates"])) == (23, 21, 1)
     assert report["rejected"] == {"the document is empty": 1}
+    assert "documents have no system message, so they are not changed" in report["notes"]
     again = prepared(*rows, rows[3], {"text": " "}, QA, mode="cpt_mixed", on_bad_row="drop", data=data)
     assert again == splits
 

@@ -279,6 +279,16 @@ def test_no_micro_batch_of_a_run_exceeds_its_longest_row(how, tmp_path: Path, ti
     assert any("are cut by train.packing: wrapped" in notice for notice in inputs.notices) == (how == "wrapped")
 
 
+def test_a_run_tells_of_a_set_of_which_no_epoch_holds_an_example(tmp_path: Path, tiny_model_dir: Path) -> None:
+    make_project(tmp_path, tiny_model_dir)
+    write_records(tmp_path / "more.jsonl", 4, subject="another")
+    sets = [{"path": str(tmp_path / "train.jsonl")}, {"path": str(tmp_path / "more.jsonl"), "weight": 0.01}]
+    told = "nothing of more is trained: its weight asks for less than one example an epoch; raise its weight"
+    assert [one for one in open_inputs(configure(tmp_path, datasets=sets)).notices if one.startswith(told)]
+    sets[1]["weight"] = 0.5
+    assert not [one for one in open_inputs(configure(tmp_path, datasets=sets)).notices if one.startswith(told)]
+
+
 def test_the_position_of_a_step_needs_no_search_where_tokens_are_mixed() -> None:
     lengths = np.random.default_rng(1).integers(1, 50, 60)
     mixture = Mixture({"a": range(20), "b": range(20, 60)}, {"a": 3, "b": 1}, 3, by="tokens", lengths=lengths)

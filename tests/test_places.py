@@ -18,9 +18,8 @@ from chatml_by_hand import Chatml
 from store_files import open_store
 from weft.cli import main
 from weft.config.data_schema import DatasetConfig
-from weft.data.commas import as_list
 from weft.data.conversations import read_conversations
-from weft.data.places import exists, find_parts, reads
+from weft.data.places import as_list, exists, find_parts, reads
 from weft.data.render import Renderer
 from weft.data.rows import BadRow
 from weft.data.sample import sample_rows
@@ -112,6 +111,16 @@ def test_notes_beside_a_folder_of_records_are_not_taken_for_the_records(folder: 
     ("paths", "where", "said"),
     [
         ("d/*.csv", "d/*.csv", "no file matches the pattern\n  fix: patterns are matched from"),
+        (
+            "d/a*.gz,d/*.csv,d/b.jsonl",
+            "d/a*.gz,d/*.csv,d/b.jsonl",
+            "no file matches the pattern\n  fix: patterns are matched from",
+        ),
+        (
+            "d/a*.gz, d/b.jsonl",
+            "d/a*.gz, d/b.jsonl",
+            "no file matches the pattern\n  fix: write several paths as a list: [d/a*.gz, d/b.jsonl]",
+        ),
         ("d/i*", "d/i*", "1 paths match the pattern, but none is a .jsonl, "),
         (
             ".",
@@ -195,6 +204,16 @@ def test_the_name_of_a_data_set(path: str | list[str], name: str) -> None:
 )
 def test_a_list_that_was_written_with_commas(folder: Path, paths: str | list[str], meant: str | None) -> None:
     assert as_list(paths) == (meant and f"write several paths as a list: {meant}")
+
+
+def test_the_splits_of_a_preparation_are_not_read_as_one(folder: Path) -> None:
+    Path("d/prepare_report.json").write_text(json.dumps({"raw_path": "e.csv", "train_path": "d/b.jsonl", "splits": {}}))
+    with pytest.raises(DataError, match="`weft prepare` wrote into this directory") as error:
+        find_parts("d")
+    assert error.value.fix == "name the file that is meant, such as d/b.jsonl"
+    assert names("d/*.jsonl") == ["d/b.jsonl"]
+    Path("d/prepare_report.json").write_text(json.dumps({"input": "somebody's own", "target": "x"}))
+    assert names("d") == ["d/a.jsonl.gz", "d/b.jsonl", "d/prepare_report.json"]
 
 
 @pytest.mark.parametrize("paths", ["d", "d/*.jsonl", "**/b*.jsonl"])

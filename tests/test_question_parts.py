@@ -74,3 +74,10 @@ def test_a_part_that_no_setting_reads_is_to_be_added_to_the_question(data: Any) 
         parse(data)
     asked = next(iter(data))
     assert error.value.fix == f'add what it says to "{asked}"; or rename the field, if it is no part of the question'
+
+
+def test_a_part_beside_the_answer_of_a_list_is_to_be_added_to_the_question() -> None:
+    """No setting names the fields of a list."""
+    with pytest.raises(RowError, match=UNREAD) as error:
+        parse(["Q?", {"answer": A, "context": "c"}])
+    assert error.value.fix == "add what it says to the question; or rename the field, if it is no part of the question"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from small_run import configure, make_project, write_records
@@ -70,14 +70,47 @@ def test_every_split_gets_a_question_where_there_are_enough(answers: list[int], 
     assert counts == {name: size for name, size in split_sizes(len(talks), ratios).items() if size}
 
 
-def test_questions_may_be_divided_and_fields_kept_together() -> None:
-    same = [talk("Say something.", f"answer {number}", topic=number % 10) for number in range(100)]
+def test_questions_may_be_divided() -> None:
+    same = [talk("Say something.", f"answer {number}") for number in range(100)]
     assert set(assign_splits(same, RATIOS, 0)) == {"train"}
     counts = Counter(assign_splits(same, RATIOS, 0, group_by="none"))
     assert counts == {"train": 70, "val": 10, "test": 20}
-    by_topic = assign_splits(same, RATIOS, 0, group_by="topic")
-    assert Counter(by_topic) == counts
-    assert all(by_topic[number] == by_topic[number % 10] for number in range(100))
+
+
+def test_fields_are_kept_together() -> None:
+    talks = [talk(f"{number}?", topic=number % 10) for number in range(100)]
+    names = assign_splits(talks, RATIOS, 0, group_by="topic")
+    assert Counter(names) == {"train": 70, "val": 10, "test": 20}
+    assert names == names[:10] * 10
+
+
+def test_values_of_a_field_that_share_a_question_are_kept_together() -> None:
+    talks = [talk(f"{number}?", topic=number) for number in range(40)]
+    between = [talk("0?", "again", topic=1), talk("2?", "again", topic=1)]
+    apart = [set(assign_splits(talks, RATIOS, seed, group_by="topic")[:3]) for seed in range(5)]
+    joined = [set(assign_splits([*talks, *between], RATIOS, seed, group_by="topic")[:3]) for seed in range(5)]
+    assert max(map(len, apart)) > 1
+    assert list(map(len, joined)) == [1] * 5
+
+
+FIELDS = st.lists(st.tuples(st.sampled_from("uvwxyz") | st.none(), st.sampled_from("abcdefgh")), max_size=40)
+
+
+@given(FIELDS, st.integers(0, 99), st.randoms(use_true_random=False))
+def test_no_split_divides_a_field_or_a_question(words: list[tuple[str | None, str]], seed: int, random) -> None:
+    assume(any(value for value, _ in words))
+    talks = [talk(question, **({"by": value} if value else {})) for value, question in words]
+    names = assign_splits(talks, RATIOS, seed, group_by="by")
+    for part in (0, 1):
+        of: dict[str, set[str]] = {}
+        for each, name in zip(words, names, strict=True):
+            if key := each[part]:
+                of.setdefault(key, set()).add(name)
+        assert all(len(found) == 1 for found in of.values())
+    order = random.sample(range(len(talks)), len(talks))
+    assert assign_splits([talks[place] for place in order], RATIOS, seed, group_by="by") == [
+        names[place] for place in order
+    ]
 
 
 def test_a_field_with_the_name_of_a_question_divides_none() -> None:

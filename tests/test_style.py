@@ -316,6 +316,7 @@ OF_TRAIN = '{"style": "A", "complete": true, "files": {"train.jsonl": {"unstyled
 def test_records_of_such_a_name_are_read(config: Callable[..., Config], content: str) -> None:
     Path("out/mine.style.json").write_text(content)
     assert read_at("out/*.style.json") == read_at("out/mine.style.json") == (["mine.style.json"], [])
+    Path("out/prepare_report.json").unlink()  # a directory with one is read by its files alone
     assert "mine.style.json" in read_at("out")[0]
 
 

@@ -65,8 +65,8 @@ class SplitConfig(Section):
     """The share for a last test."""
     group_by: Name = key("question")
     """What keeps records together in one split. `question`: the same user messages, or one that another record asks among others.
-    `none`: only the same messages, but for the system message. Else the value of a field of `meta` (any field that the format
-    does not know), such as `topic`, and the same user messages where a record lacks it."""
+    `none`: only the same messages, but for the system message. Else a field of `meta` (any field that the format does not know),
+    such as `topic`: its value, and questions as well."""
     by_source: bool = key(False)
     """Divide the records of each source by themselves, so that every split has the same shares of them."""
 

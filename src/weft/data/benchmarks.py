@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from weft.config.schema import Config
 from weft.data.answered import answered
-from weft.data.commas import as_list
 from weft.data.formats import RowError, parse_record
 from weft.data.leaks import Question, question_of
 from weft.data.places import Part, find_parts, named
@@ -27,7 +26,7 @@ def benchmark_parts(config: Config) -> dict[str, tuple[Part, ...]]:
         DataError: one is missing or unreadable.
     """
     paths = named(config.data.benchmarks) if config.data.benchmarks else ()
-    return {path: find_parts(path, seed=config.seed, fix=as_list(path) or "correct data.benchmarks") for path in paths}
+    return {path: find_parts(path, seed=config.seed, fix="correct data.benchmarks") for path in paths}
 
 
 def read_benchmarks(config: Config) -> tuple[dict[str, list[Question]], list[str]]:

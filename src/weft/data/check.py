@@ -29,7 +29,7 @@ from weft.data.places import named
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, Progress, SourceFile, StoreReport
 from weft.data.store_account import NoExamplesError, is_for_length, is_whole
-from weft.data.warn import Warn, benchmark_warnings, data_warnings, ranked
+from weft.data.warn import Warn, benchmark_warnings, data_warnings, nothing_drawn, ranked
 from weft.errors import ConfigError
 from weft.types import Location
 
@@ -210,15 +210,20 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
     packing = _packing(planned, stores["train"]) if planned else None
+    mixture = _mixture(planned) if planned else None
+    warnings = [
+        *unmixed,
+        *benchmark_warnings(records.benchmarks),
+        *data_warnings(config, sets, model, packing),
+        *(nothing_drawn(mixture.shares) if mixture else ()),
+    ]
     return CheckReport(
         sets=tuple(sets),
         model=model,
-        mixture=_mixture(planned) if planned else None,
+        mixture=mixture,
         packing=packing,
         leaks=(*records.held_out, *records.benchmarks),
-        warnings=ranked(
-            [*unmixed, *benchmark_warnings(records.benchmarks), *data_warnings(config, sets, model, packing)]
-        ),
+        warnings=ranked(warnings),
         notices=(*notices, *records.notices),
         epochs=planned,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 from pathlib import Path
 
 from weft.config.schema import Config
-from weft.data.prepare import REPORT_NAME, is_canonical
+from weft.data.last_report import REPORT_NAME, last_report
+from weft.data.prepare import is_canonical
 from weft.data.prepared import prepared_path
 from weft.data.style import end_style
 from weft.errors import DataError
@@ -29,7 +29,7 @@ def clean(config: Config) -> tuple[Path, ...]:
     """
     path = prepared_path(config)
     directory = path.parent
-    written = _written(directory / REPORT_NAME, str(config.data.train_path))
+    written = _written(directory, str(config.data.train_path))
     cache = Path(config.data.cache_dir)
     entries = [path for path in cache.glob("*") if _CACHE_ENTRY.fullmatch(path.name) and path.is_dir()]
     if written:
@@ -49,15 +49,15 @@ def clean(config: Config) -> tuple[Path, ...]:
     return (*written, *entries)
 
 
-def _written(report: Path, train_path: str) -> list[Path]:
+def _written(directory: Path, train_path: str) -> list[Path]:
     """The files of a preparation, its report last: without it nobody would know what to remove."""
     try:
-        last = json.loads(report.read_bytes())
-        if last["train_path"] != train_path:
+        last = last_report(directory)
+        if last is None or last["train_path"] != train_path:
             return []
         splits = [Path(split["path"]) for split in last["splits"].values()]
         rejects = [Path(last["rejects_path"])] if last["rejects_path"] else []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return []
     ours = [path for path in splits if path.is_file() and is_canonical(path)]
-    return [*ours, *(path for path in rejects if path.is_file()), report]
+    return [*ours, *(path for path in rejects if path.is_file()), directory / REPORT_NAME]

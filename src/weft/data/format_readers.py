@@ -65,6 +65,12 @@ def read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
     return _asked_and_answered(data, question, answer)
 
 
+def read_listed_pair(data: Data, fields: Sequence[str]) -> list[Message]:
+    """As :func:`read_pair`, of a record that is a list, where no setting names a field."""
+    refuse_unread_parts(data, fields, text_at(data, fields[0]), way="add what it says to the question")
+    return read_pair(data, fields)
+
+
 def read_qa(data: Data, fields: Sequence[str]) -> list[Message]:
     """As :func:`read_pair`; where definitions of tools are the third of the ``fields``, the answer is calls of them."""
     if len(fields) == 2:

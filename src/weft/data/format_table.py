@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from weft.data.format_readers import read_alpaca, read_dolly, read_messages, read_pair, read_qa, read_sharegpt
+from weft.data.format_readers import (
+    read_alpaca,
+    read_dolly,
+    read_listed_pair,
+    read_messages,
+    read_pair,
+    read_qa,
+    read_sharegpt,
+)
 from weft.data.messages import MESSAGE_FIELDS, unread_of_message
 from weft.data.prompt_completion import read_prompt, read_whole_prompt
 from weft.data.row_error import Data
@@ -52,7 +60,7 @@ FORMATS: dict[str, Format] = {
     "prompt": Format((("prompt", "response"), ("prompt", "completion")), ("system",), read_prompt, read_whole_prompt),
     "alpaca": Format((("instruction", "output"),), ("input", "system", "history"), read_alpaca),
     "dolly": Format((("instruction", "response"),), ("context", "system"), read_dolly),
-    "pairs": Format((("question", "answer"),), ("system",), read_pair),
+    "pairs": Format((("question", "answer"),), ("system",), read_listed_pair),
 }
 """The formats in the order in which they are tried; ``pairs`` only for a list of a question and an object with its answer."""
 

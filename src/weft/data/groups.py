@@ -1,4 +1,4 @@
-"""What keeps conversations together, so that no split divides them: the same question, or the same value of a field."""
+"""What keeps conversations together, so that no split divides them: the same question, and the same value of a field."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, chain
 
 from weft.data.comparing import comparable
 from weft.data.conversations import content_digest, digest_of, turns_of
@@ -19,10 +20,12 @@ QUESTION, NONE = "question", "none"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grouped:
-    """Conversations by what makes them groups, before groups are joined that share a question."""
+    """Conversations by what makes them groups, before groups are joined that share a question or a field's value."""
 
     groups: list[bytes] = field(default_factory=list)
     """Of each conversation, in order."""
+    of_field: list[tuple[int, bytes]] = field(default_factory=list)
+    """Conversations with the field that keeps them together: their places, and the group that its value makes."""
     several: list[tuple[int, tuple[bytes, ...]]] = field(default_factory=list)
     """Conversations that ask several questions: their places, and the group that each of the questions would have alone."""
 
@@ -40,16 +43,18 @@ def grouped(conversations: Iterable[Material], seed: int, group_by: str = QUESTI
     """
     key = f"{derive_seed(seed, 'split')}:"
     found = Grouped()
-    is_known = group_by in (QUESTION, NONE)
+    by_field = group_by not in (QUESTION, NONE)
     for place, conversation in enumerate(conversations):
-        is_known = is_known or group_by in conversation.meta
-        questions = _questions(conversation) if group_by == QUESTION else []
-        group = content_digest(questions) if questions else _group(conversation, group_by)
-        found.groups.append(_keyed(key, group))
+        questions = [] if group_by == NONE else _questions(conversation)
+        alike = content_digest(questions) if questions else said(conversation)
+        found.groups.append(_keyed(key, alike))
+        if by_field and group_by in conversation.meta:
+            value = json.dumps(conversation.meta[group_by], sort_keys=True)
+            found.of_field.append((place, _keyed(key, f"{group_by}: {value}")))
         if len(questions) > 1:
             alone = (_keyed(key, content_digest([question])) for question in questions)
             found.several.append((place, tuple(dict.fromkeys(alone))))
-    if not is_known:
+    if by_field and not found.of_field:
         raise DataError(
             f'no record has the field "{group_by}" in its meta',
             where="data.split.group_by",
@@ -59,19 +64,24 @@ def grouped(conversations: Iterable[Material], seed: int, group_by: str = QUESTI
 
 
 def linked(*parts: Grouped) -> list[bytes]:
-    """The group of each conversation of all ``parts``: one that asks a single question is in a group with all that ask it among
-    others, so that none of these tells what is asked of the model elsewhere.
+    """The group of each conversation of all ``parts``, where those are one that share a value of the field, or a question: one
+    that asks a single question is in a group with all that ask it among others, so that none of these tells what is asked of
+    the model elsewhere.
     """
     groups = [group for part in parts for group in part.groups]
-    if not any(part.several for part in parts):
-        return groups
-    starts, together = 0, set[int]()
-    several: list[tuple[int, tuple[bytes, ...]]] = []
-    for part in parts:
-        several += ((starts + place, questions) for place, questions in part.several)
-        starts += len(part.groups)
-    together.update(place for place, _ in several)
-    single = {group for place, group in enumerate(groups) if place not in together}
+    starts = list(accumulate((len(part.groups) for part in parts), initial=0))
+    of_field = [
+        (start + place, value) for start, part in zip(starts, parts, strict=False) for place, value in part.of_field
+    ]
+    several = [
+        (start + place, alone) for start, part in zip(starts, parts, strict=False) for place, alone in part.several
+    ]
+    together = {place for place, _ in several}
+    single = {group for place, group in enumerate(groups) if place not in together} if several else set()
+    links = chain(
+        ((groups[place], value) for place, value in of_field),
+        ((groups[place], question) for place, questions in several for question in single.intersection(questions)),
+    )
     above: dict[bytes, bytes] = {}
 
     def first(group: bytes) -> bytes:
@@ -79,11 +89,10 @@ def linked(*parts: Grouped) -> list[bytes]:
             above[group] = group = above.get(above[group], above[group])
         return group
 
-    for place, questions in several:
-        for question in single.intersection(questions):
-            one, other = sorted((first(groups[place]), first(question)))
-            if one != other:
-                above[other] = one
+    for each, another in links:
+        one, other = sorted((first(each), first(another)))
+        if one != other:
+            above[other] = one
     return [first(group) for group in groups]
 
 
@@ -97,14 +106,6 @@ def said(conversation: Material) -> str:
     if isinstance(conversation, Document):
         return digest_of(conversation)
     return content_digest(turns_of(conversation.messages))
-
-
-def _group(conversation: Material, group_by: str) -> str:
-    if group_by == NONE:
-        return said(conversation)
-    if group_by != QUESTION and group_by in conversation.meta:
-        return f"{group_by}: {json.dumps(conversation.meta[group_by], sort_keys=True)}"
-    return asked(conversation)
 
 
 def _questions(conversation: Material) -> list[Message]:

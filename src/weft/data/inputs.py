@@ -10,10 +10,9 @@ from pathlib import Path
 from weft.config.data_schema import DatasetConfig
 from weft.config.locate import model_directory, tokenizer_place
 from weft.config.schema import Config, TokenizerIds
-from weft.data.commas import as_list
 from weft.data.documents import block_size, document_form
 from weft.data.held_out import held_out_places
-from weft.data.places import Paths, exists, named
+from weft.data.places import Paths, as_list, exists, named
 from weft.data.reading import reading_of
 from weft.data.render import Renderer
 from weft.data.split import Portion

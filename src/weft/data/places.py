@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from weft.data.hub import dataset_files, is_dataset
+from weft.data.last_report import last_report
 from weft.data.readers import DOCUMENTS, READERS, kind
 from weft.data.style_record import kept_beside
 from weft.data.unpack import unpacked_name
@@ -116,6 +117,15 @@ def exists(paths: Paths) -> bool:
     )
 
 
+def as_list(paths: Paths) -> str | None:
+    """How to write several paths as a list that were written as one text with commas between them, as the options of many
+    trainers take them; None where ``paths`` is none such, or something is missing at one of its parts.
+    """
+    parts = [part.strip() for part in paths.split(",")] if isinstance(paths, str) else []
+    means_several = len(parts) > 1 and all(parts) and exists(parts)
+    return f"write several paths as a list: [{', '.join(parts)}]" if means_several else None
+
+
 def reads(name: str, path: Path) -> bool:
     """Whether ``path`` is, or would be, among the files that are read at ``name``."""
     text = _split(name)[0]
@@ -167,7 +177,7 @@ def _part(name: str, seed: int, fix: str | None) -> Part:
         elif path.is_symlink():
             raise _leads_nowhere(path)
         else:
-            raise DataError("there is no such file or directory", where=text, fix=_nearest(path, fix))
+            raise DataError("there is no such file or directory", where=text, fix=as_list(text) or _nearest(path, fix))
     except OSError as error:
         what = f"the path cannot be read: {error.strerror}"
         raise DataError(what, where=text, fix="look at the permissions of the file and its directory") from None
@@ -189,6 +199,12 @@ def _check_links(entries: Iterable[Path]) -> None:
 def _in_directory(path: Path, fix: str | None) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     _check_names(visible)
+    if report := last_report(path):
+        raise DataError(
+            "`weft prepare` wrote into this directory: its splits and its report are not to be read as one",
+            where=str(path),
+            fix=f"name the file that is meant, such as {path / Path(str(report['train_path'])).name}",
+        )
     kept = kept_beside(visible)
     readable = [entry for entry in visible if _is_readable(entry) and entry not in kept]
     records = [entry for entry in readable if kind(entry) not in DOCUMENTS]
@@ -257,7 +273,7 @@ def _matching(pattern: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
             if matches
             else "no file matches the pattern"
         )
-        fix = f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
+        fix = as_list(pattern) or f"patterns are matched from {Path.cwd()}; * stays within a folder, ** does not"
         if _LIST.fullmatch(pattern):
             fix = "to name a list, put each name in it that begins with * into quotes: ['*.jsonl', more.csv]"
         raise DataError(what, where=pattern, fix=fix)

@@ -11,10 +11,10 @@ from typing import Any
 
 from weft.config.schema import Config
 from weft.data.benchmarks import read_benchmarks
-from weft.data.commas import as_list
 from weft.data.conversations import ConversationFile, canonical, check_nesting, digest_of, read_conversations
 from weft.data.files import StagedFiles, first_line_has, json_lines, sync_directory
 from weft.data.formats import CANONICAL, CANONICAL_DOCUMENT, SETTING
+from weft.data.last_report import REPORT_NAME, last_report
 from weft.data.leaks import Leaks, find_leaks, questions_held_out
 from weft.data.lengths import by_length
 from weft.data.near_duplicates import NearDuplicates, without_near_duplicates
@@ -25,13 +25,12 @@ from weft.data.reading import reading_of
 from weft.data.reread import as_they_stand
 from weft.data.rows import BadRow, as_json
 from weft.data.split import assign_splits
-from weft.data.style import apply_style, end_style, is_styled, suspend_style
+from weft.data.style import apply_style, end_style, is_styled, style_notes, suspend_style
 from weft.data.style_record import original_path
 from weft.data.system_prompt import with_system_prompt
 from weft.errors import ConfigError, DataError
 from weft.types import Material
 
-REPORT_NAME = "prepare_report.json"
 REJECTS_NAME = "rejects.jsonl"
 _REJECT_KEYS = frozenset({"location", "reason", "detail", "raw"})
 _ID_LENGTH = 12
@@ -140,7 +139,7 @@ def prepare(config: Config, *, jobs: int = 1) -> PrepareReport:
         on_bad_row=config.on_bad_row,
         edit=_writable(normaliser),
         seed=config.seed,
-        fix=as_list(config.data.raw_path) or "set data.raw_path to your records, a file or a directory",
+        fix="set data.raw_path to your records, a file or a directory",
     )
     conversations = [with_system_prompt(each, config.data.system_prompt) for each in found.conversations]
     fitting, unfit = by_length(conversations, config.data.filter, config.model)
@@ -244,7 +243,10 @@ def _check_apart(raw: Paths, outputs: Sequence[Path]) -> None:
 def _check_reports(config: Config) -> None:
     """Raise where the rejects or the report would replace a file of the same name that weft did not write."""
     rejects, report = _beside(config, REJECTS_NAME), _beside(config, REPORT_NAME)
-    for path, ours in ((rejects, first_line_has(rejects, _REJECT_KEYS)), (report, _last_report(report) is not None)):
+    for path, ours in (
+        (rejects, first_line_has(rejects, _REJECT_KEYS)),
+        (report, last_report(report.parent) is not None),
+    ):
         if path.exists() and not ours:
             fix = "move it away, or set data.train_path to a file in another directory"
             raise DataError("the file exists and was not written by `weft prepare`", where=str(path), fix=fix)
@@ -253,17 +255,6 @@ def _check_reports(config: Config) -> None:
 def is_canonical(path: Path) -> bool:
     """Whether a file looks as weft writes it, judged by its first line; an empty file does."""
     return first_line_has(path, CANONICAL, frozenset(SETTING)) or first_line_has(path, CANONICAL_DOCUMENT)
-
-
-def _last_report(path: Path) -> dict[str, Any] | None:
-    """The report of an earlier preparation; None where there is none."""
-    if not path.is_file():
-        return None
-    try:
-        report = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return report if isinstance(report, dict) and {"raw_path", "train_path", "splits"} <= report.keys() else None
 
 
 def _nothing_left(config: Config, rejects: Sequence[BadRow]) -> DataError:
@@ -303,7 +294,7 @@ def _stale(
 ) -> tuple[list[Path], list[Path]]:
     """Files in the place of empty splits: those that the last preparation of this training file wrote, and others."""
     present = [path for name, path in outputs.items() if name not in written and path.exists()]
-    last = _last_report(train_path.parent / REPORT_NAME) or {}
+    last = last_report(train_path.parent) or {}
     try:
         splits = last["splits"] if last["train_path"] == str(train_path) else {}
         ours = {split["path"] for split in splits.values()}
@@ -332,6 +323,7 @@ def _notes(
     shared = sum(count for count in Counter(each.id for each in kept).values() if count > 1)
     if shared:
         notes.append(f"{shared} records share their id with another one")
+    notes += style_notes(config) if config.data.style else ()
     if config.datasets:
         notes.append("training reads `datasets`, not data.train_path, as long as the configuration lists any")
     return tuple(notes)

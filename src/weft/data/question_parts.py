@@ -12,7 +12,9 @@ _PARTS = ("instruction", "input", "context")
 """Fields that some format reads as a part of the question."""
 
 
-def refuse_unread_parts(data: Data, fields: Sequence[str], question: str, read: Collection[str] = ()) -> None:
+def refuse_unread_parts(
+    data: Data, fields: Sequence[str], question: str, read: Collection[str] = (), way: str | None = None
+) -> None:
     """Refuse what a format has no place for; a part that the question repeats is none that is lost.
 
     Args:
@@ -20,6 +22,7 @@ def refuse_unread_parts(data: Data, fields: Sequence[str], question: str, read: 
         fields: those of its question and its answer.
         question: what is asked.
         read: other fields that the format reads.
+        way: how the part can be read after all; None: by settings, where some do it.
 
     Raises:
         RowError: a further field holds a part of the question.
@@ -32,7 +35,7 @@ def refuse_unread_parts(data: Data, fields: Sequence[str], question: str, read: 
             raise RowError(
                 "a part of the question stands in a field that this format does not read",
                 detail=f'the field "{part}" beside "{fields[0]}"',
-                fix=f"{_way_to_read(data, fields, part, read)}; or rename the field, if it is no part of the question",
+                fix=f"{way or _way_to_read(data, fields, part, read)}; or rename the field, if it is no part of the question",
             )
 
 

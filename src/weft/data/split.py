@@ -59,8 +59,8 @@ def assign_splits(
         ratios: see :func:`split_sizes`.
         seed: another one ranks otherwise.
         group_by: ``question``: the same user messages, but for case and spacing, make a group, together with conversations that
-            ask only one of them; ``none``: the same messages, but for the system message; else a field of ``meta``, whose
-            value makes the group, or the question where a record lacks it.
+            ask only one of them; ``none``: the same messages, but for the system message; else a field of ``meta``, of which
+            the same value makes a group as well.
         by_source: cut the ranking of each source by itself. A group of several sources stays together all the same.
 
     Raises:

@@ -75,10 +75,10 @@ def apply_style(config: Config, style: str) -> StyleReport:
     present = read_record(record)
     names = tuple(map(str, paths))
     if present and _is(present, style, config) and holds(present, paths, record):
-        return StyleReport(style=style, changed=False, files=names, notes=_notes(config))
+        return StyleReport(style=style, changed=False, files=names, notes=style_notes(config))
     restore(record)
     notes = _style_files(config, style, paths, record)
-    return StyleReport(style=style, changed=True, files=names, notes=(*notes, *_notes(config)))
+    return StyleReport(style=style, changed=True, files=names, notes=(*notes, *style_notes(config)))
 
 
 def _check_kept(config: Config, style: str) -> None:
@@ -133,6 +133,13 @@ def remove_style(config: Config) -> StyleReport:
         raise ConfigError("the configuration still asks for a style", where="data.style", fix="remove data.style first")
     restored = restore(_record(config))
     return StyleReport(style=None, changed=bool(restored), files=tuple(map(str, restored)))
+
+
+def style_notes(config: Config) -> tuple[str, ...]:
+    """What a style leaves as it is."""
+    others = ", ".join(spelled(each.path) for each in config.datasets)
+    notes = (f"the files under `datasets` are not changed: {others}",) if others else ()
+    return notes if config.mode == "sft" else (*notes, "documents have no system message, so they are not changed")
 
 
 def suspend_style(config: Config) -> None:
@@ -249,9 +256,3 @@ def _prepared_files(config: Config) -> list[Path]:
             fix = "run `weft prepare`, which writes such files"
             raise DataError("a style can only be put into .jsonl files", where=str(path), fix=fix)
     return paths
-
-
-def _notes(config: Config) -> tuple[str, ...]:
-    others = ", ".join(spelled(each.path) for each in config.datasets)
-    notes = (f"the files under `datasets` are not changed: {others}",) if others else ()
-    return notes if config.mode == "sft" else (*notes, "documents have no system message, so they are not changed")

@@ -30,7 +30,7 @@ from weft.data.rejects import REJECTS, LeftOut, write_rejects
 from weft.data.render import Renderer
 from weft.data.store import ExampleStore, SourceFile
 from weft.data.store_account import left_out
-from weft.data.warn import cut_examples
+from weft.data.warn import cut_examples, nothing_drawn
 from weft.errors import ConfigError, Problems, WeftError
 from weft.models.directory import check_model, check_rows, embedding_rows
 from weft.training.plan import Plan, make_plan
@@ -107,6 +107,7 @@ def open_inputs(loaded: Loaded) -> Inputs:
             *split_notices(config),
             *_left_out("training", train),
             *_cut(packing, train),
+            *_undrawn(packing),
             *notices,
             *lacking_notices(lacking),
             *(_left_out("validation", validation) if validation else ()),
@@ -137,6 +138,11 @@ def _validation_files(config: Config) -> tuple[dict[str, Sequence[SourceFile]], 
 def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
     if packing.how == "wrapped" and (cut := cut_conversations(packing.rows(0), train)):
         warning = cut_examples(cut, len(train))
+        yield f"{warning.what}; {warning.fix}"
+
+
+def _undrawn(packing: Packing) -> Iterator[str]:
+    for warning in nothing_drawn(() if packing.mixture.is_plain else packing.mixture.shares()):
         yield f"{warning.what}; {warning.fix}"
 
 
