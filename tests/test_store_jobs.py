@@ -421,7 +421,7 @@ def test_an_interrupt_just_behind_a_fork_unwinds_nothing_twice(
 def test_a_helper_whose_asker_was_gone_before_it_was_there_does_not_go_on(renderer: Renderer, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(number) for number in range(5000)])
     source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
-    share, *_ = Share.each(Work(source=source, renderer=renderer, on_bad_row="error"), tmp_path, 2)
+    share = Share.of(Work(source=source, renderer=renderer, on_bad_row="error"), tmp_path)
     gone = 2**22 + 1  # above the largest number of a process
     command = [sys.executable, "-m", "weft.data.store_helper"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -493,7 +493,7 @@ def test_modules_of_the_working_directory_are_not_the_helpers_own(
 def test_what_disproved_a_shortcut_is_told_to_helpers(renderer: Renderer, tmp_path: Path) -> None:
     path = write(tmp_path / "records.jsonl", [qa(1)])
     source = Source(reader=ConversationReader(path), portion=None, reports_bad_rows=True)
-    share, *_ = Share.each(Work(source=source, renderer=renderer, on_bad_row="error"), tmp_path, 2)
+    share = Share.of(Work(source=source, renderer=renderer, on_bad_row="error"), tmp_path)
     replace(share, disproved="it was wrong").do(lambda rows: None)
     assert renderer.disproved == "it was wrong"
     assert renderer.template._examples.disproved == "it was wrong"

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -29,7 +28,6 @@ from weft.data.chunk_cache import ChunkCache, ControlToken, ForbiddenIds
 from weft.data.chunk_proof import pieces_by_chunk, probes, why_whole
 from weft.data.closed_tokenizer import REPLACE, Spec, closed, closed_name, unknown_token, without_prefix
 from weft.data.flat_ids import FlatIds
-from weft.data.shared_words import SharedWords
 from weft.data.word_ids import WordIds
 from weft.errors import ModelError
 
@@ -100,7 +98,6 @@ class Encoder:
         self._forbidden = {index for token, index in control.items() if token != unknown or token in stops}
         self._verify()
         self.disproved: str | None = None
-        self._shared: SharedWords | None = None
         self._sampled = 0
 
     def encode(self, runs: Sequence[Run]) -> list[np.ndarray]:
@@ -129,15 +126,6 @@ class Encoder:
                 if self._agrees_in_a_sample(runs, continues, ids):
                     return ids
         return FlatIds.of(self._encode_whole(list(map(Run, runs, continues))))
-
-    @contextmanager
-    def sharing(self, words: SharedWords) -> Iterator[None]:
-        """Within the block, find out the ids of words together with other processes."""
-        self._shared = words
-        try:
-            yield
-        finally:
-            self._shared = None
 
     def encode_whole(self, reason: str) -> None:
         """From now on, encode texts whole."""
@@ -183,10 +171,9 @@ class Encoder:
         return self._word_ids.of_words(words)
 
     def _encode_chunks(self, chunks: Sequence[str]) -> FlatIds:
-        """As :meth:`_encode_words`, where texts may be cut into chunks; other processes may spare this one some of it."""
+        """As :meth:`_encode_words`, where texts may be cut into chunks."""
         _require_no_mark(chunks)
-        encode = self._word_ids.of_chunks
-        return self._shared.ids(chunks, encode) if self._shared else encode(chunks)
+        return self._word_ids.of_chunks(chunks)
 
     @cached_property
     def _word_ids(self) -> WordIds:

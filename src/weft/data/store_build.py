@@ -11,13 +11,12 @@ from weft.data.block_files import BlockFiles
 from weft.data.columns import Columns, joined
 from weft.data.conversation_reader import ConversationReader, Tally
 from weft.data.render import Renderer
-from weft.data.shared_words import SharedWords
 from weft.data.shortcut import ShortcutWrong
 from weft.data.split import Portion
 from weft.data.store_account import BlockAccount
 from weft.garbage import collecting_seldom
 
-_FOLDERS = _CLAIMS, _BLOCKS, _WORDS = "claims", "blocks", "words"
+_FOLDERS = _CLAIMS, _BLOCKS = "claims", "blocks"
 """Of what processes leave for each other."""
 
 
@@ -110,20 +109,13 @@ class Share:
     """Where they leave things for each other."""
     disproved: str | None
     """Why no shortcuts may be taken, if they may not: what a renderer has learnt does not travel with it."""
-    number: int
-    """Of this process, from 0."""
-    jobs: int
-    """How many processes there are."""
 
     @classmethod
-    def each(cls, work: Work, folder: Path, jobs: int) -> list[Self]:
-        """The shares of ``jobs`` processes, in a ``folder`` that is empty."""
+    def of(cls, work: Work, folder: Path) -> Self:
+        """The share of any process, in a ``folder`` that is empty."""
         for name in _FOLDERS:
             (folder / name).mkdir()
-        return [
-            cls(work=work, folder=folder, disproved=work.renderer.disproved, number=number, jobs=jobs)
-            for number in range(jobs)
-        ]
+        return cls(work=work, folder=folder, disproved=work.renderer.disproved)
 
     @property
     def claims(self) -> Path:
@@ -147,5 +139,4 @@ class Share:
                 return False
             return True
 
-        with self.work.renderer.tokenizer.sharing(SharedWords(self.folder / _WORDS, self.number, self.jobs)):
-            return self.work.do(put or self.blocks.put, mine, progress)
+        return self.work.do(put or self.blocks.put, mine, progress)

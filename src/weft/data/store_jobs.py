@@ -2,8 +2,7 @@
 
 Each reads all of its rows, and encodes those blocks that it is the first to claim, by making a file of the block's name, which
 only one can make. So nobody waits for anybody, and a process that starts late, or is slow, does less. One of them writes the
-blocks as soon as all that stand before them are there: in their order, which is that of one process. What they find out about
-words they tell each other.
+blocks as soon as all that stand before them are there: in their order, which is that of one process.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ def do_together(writer: ExampleWriter, place: Path, work: Work, *, progress: Cal
         DataError: a helper died, or a block is lost.
     """
     with TemporaryDirectory(dir=place) as aside, ExitStack() as running, one_core_each():
-        share, *others = Share.each(work, Path(aside), jobs)
+        share = Share.of(work, Path(aside))
         in_order = InOrder(writer, share.blocks)
-        helpers = [running.enter_context(start_helper(each)) for each in others]
+        helpers = [running.enter_context(start_helper(share)) for _ in range(jobs - 1)]
         mine = share.do(lambda rows: progress(rows * jobs), in_order.put)
         made = [helper.result() for helper in helpers]
         in_order.write_what_is_there()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from weft.data.added_tokens import vocabulary, with_control_tokens
 from weft.data.encoding import Encoder, Parts, Run
 from weft.data.flat_ids import FlatIds
 from weft.data.long_text import never_joins
-from weft.data.shared_words import SharedWords
 from weft.data.spelled_out import loading
 from weft.data.tokenizer_files import TokenizerFiles, read_tokenizer_files
 from weft.errors import ModelError
@@ -99,10 +97,6 @@ class Tokenizer:
     def take_no_shortcuts(self, reason: str) -> None:
         """Encode all texts whole."""
         self._encoder.encode_whole(reason)
-
-    def sharing(self, words: SharedWords) -> AbstractContextManager[None]:
-        """As :meth:`weft.data.encoding.Encoder.sharing`."""
-        return self._encoder.sharing(words)
 
     def control_id(self, token: str) -> int:
         """The id of a control token."""
