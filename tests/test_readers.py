@@ -300,6 +300,48 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, ending: str) -> None
     assert peak < 3 * 2**20, "the file holds 20 MiB"
 
 
+def table_of(ending: str, *texts: str) -> bytes:
+    """A file with a column ``a``, whose size is that of the texts and the same for all texts of this size."""
+    content, sink = pa.table({"a": list(texts)}), pa.BufferOutputStream()
+    if ending == ".parquet":
+        parquet.write_table(content, sink, compression="none", use_dictionary=False, write_statistics=False)
+    else:
+        with pa.ipc.new_file(sink, content.schema) as writer:
+            writer.write_table(content)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+def test_tables_behind_each_other_are_not_read_as_the_last(tmp_path: Path, ending: str, packing: str) -> None:
+    path = tmp_path / f"a{ending}{packing}"
+    whole, pack = table_of(ending, "x", "y"), gzip.compress if packing else bytes
+    path.write_bytes(pack(whole))
+    assert [record.data for record in read_records(path)] == [{"a": "x"}, {"a": "y"}]
+    path.write_bytes(pack(whole) + pack(whole))
+    with pytest.raises(WeftError, match=f"another one begins at byte {len(whole) + 1}") as error:
+        list(read_records(path))
+    assert error.value.fix == "give each table a file of its own"
+
+
+@pytest.mark.parametrize("place", [*range(2**20 - 24, 2**20 + 24, 4), 2**20 + 2**19])
+@pytest.mark.parametrize("ending", [".parquet", ".arrow"])
+def test_wherever_the_second_table_begins(tmp_path: Path, ending: str, place: int) -> None:
+    """Also where its beginning lies in two reads."""
+    beginning = table_of(ending, "x" * (place - len(table_of(ending, "x" * 2**19)) + 2**19))
+    (tmp_path / f"a{ending}").write_bytes(beginning + table_of(ending, "y"))
+    assert abs(len(beginning) - place) < 8  # Arrow's are multiples of eight
+    with pytest.raises(WeftError, match=f"another one begins at byte {len(beginning) + 1}"):
+        list(read_records(tmp_path / f"a{ending}"))
+
+
+@pytest.mark.parametrize(("ending", "mark"), [(".parquet", "PAR1"), (".arrow", "ARROW1")])
+def test_a_text_about_tables_is_no_second_table(tmp_path: Path, ending: str, mark: str) -> None:
+    texts = [f"It ends with {mark}{mark} begins the next.", mark * 5, "x" * (2**20 - 30) + mark * 9]
+    (tmp_path / f"a{ending}").write_bytes(table_of(ending, *texts))
+    assert [record.data["a"] for record in read_records(tmp_path / f"a{ending}")] == texts
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".arrow"])
 def test_arrow_keeps_some_rows_in_its_own_memory(tmp_path: Path, ending: str) -> None:
     generator = random.Random(1)
