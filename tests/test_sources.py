@@ -187,6 +187,7 @@ def test_csv_names_the_line_on_which_a_row_starts(tmp_path: Path) -> None:
     [
         (b"a", 2, "the row does not fit the header"),
         (b"a,b,c", 2, "the row does not fit the header"),
+        (b"input, target", 2, "the header row stands here again, as where files were put together"),
         (b'"a"b,c', 2, "broken CSV"),
         (b"a,b\rc,d", 2, "broken CSV"),
         (b'"a\n\xff",c', 3, "the text is not valid UTF-8"),
@@ -201,6 +202,14 @@ def test_a_bad_csv_row_hides_no_other(tmp_path: Path, row: bytes, line: int, rea
 
 def test_a_single_column_may_hold_commas_in_its_name(tmp_path: Path) -> None:
     assert rows(write(tmp_path / "a.csv", '"what, and why"\n"a, b"\n')) == [(2, {"what, and why": "a, b"})]
+
+
+def test_a_header_is_no_record_where_it_stands_again(tmp_path: Path) -> None:
+    again = "the header row stands here again, as where files were put together"
+    numbered = write(tmp_path / "a.tsv", "\tinput\ttarget\n0\ta\tb\n" * 2)
+    assert [content for _, content in rows(numbered)][1] == again
+    assert rows(write(tmp_path / "b.csv", "text\ntext\n")) == [(2, {"text": "text"})]
+    assert rows(write(tmp_path / "c.csv", "a,b\nA,b\n")) == [(2, {"a": "A", "b": "b"})]
 
 
 def test_a_carriage_return_between_values_is_named(tmp_path: Path) -> None:

@@ -164,9 +164,7 @@ def _with_column(row: BadRow, header: list[str], cells: list[str]) -> BadRow:
 
 
 def _header(location: Location, cells: list[str], problem: BadRow | None, delimiter: str) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    if len(names) > 1 and not names[0]:
-        names[0] = _INDEX
+    names = _names(cells)
     if problem:
         raise problem.error()
     between = next((each for each in _SPELLED if each in names[0]), delimiter) if len(names) == 1 else delimiter
@@ -185,7 +183,17 @@ def _header(location: Location, cells: list[str], problem: BadRow | None, delimi
     return names
 
 
+def _names(cells: list[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if len(names) > 1 and not names[0]:
+        names[0] = _INDEX
+    return names
+
+
 def _row(location: Location, header: list[str], cells: list[str], pending: list[bytes]) -> Record | BadRow:
+    if len(header) > 1 and cells[-1].strip() == header[-1] and _names(cells) == header:  # one column may hold its name
+        again = "the header row stands here again, as where files were put together"
+        return BadRow(location=location, reason=again, raw=_text(pending), fix="remove it")
     if len(cells) == len(header):
         return Record(data=dict(zip(header, cells, strict=True)), location=location)
     return BadRow(
