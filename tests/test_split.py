@@ -93,6 +93,12 @@ def test_values_of_a_field_that_share_a_question_are_kept_together() -> None:
     assert list(map(len, joined)) == [1] * 5
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_field_without_a_value_keeps_nothing_together(nothing: str | None) -> None:
+    talks = [talk(f"{number}?", topic="a" if number < 2 else nothing) for number in range(100)]
+    assert Counter(assign_splits(talks, RATIOS, 0, group_by="topic")) == {"train": 70, "val": 10, "test": 20}
+
+
 FIELDS = st.lists(st.tuples(st.sampled_from("uvwxyz") | st.none(), st.sampled_from("abcdefgh")), max_size=40)
 
 

@@ -48,9 +48,9 @@ def grouped(conversations: Iterable[Material], seed: int, group_by: str = QUESTI
         questions = [] if group_by == NONE else _questions(conversation)
         alike = content_digest(questions) if questions else said(conversation)
         found.groups.append(_keyed(key, alike))
-        if by_field and group_by in conversation.meta:
-            value = json.dumps(conversation.meta[group_by], sort_keys=True)
-            found.of_field.append((place, _keyed(key, f"{group_by}: {value}")))
+        if by_field and (value := conversation.meta.get(group_by)) not in (None, ""):
+            written = json.dumps(value, sort_keys=True)
+            found.of_field.append((place, _keyed(key, f"{group_by}: {written}")))
         if len(questions) > 1:
             alone = (_keyed(key, content_digest([question])) for question in questions)
             found.several.append((place, tuple(dict.fromkeys(alone))))

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from weft.data.one_table import ARROW, PARQUET, AnotherBehindError, check_alone, check_end
 from weft.data.rows import MAX_RECORD_BYTES, MEND, BadRow, excerpt, too_long
 from weft.data.unpack import DamagedFile, is_packed, unpacked_copy, unpacked_name
 from weft.errors import DataError
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_BYTES = 4  # of a character, in UTF-8
-_CONTINUED = b"\xff\xff\xff\xff"
-_END = _CONTINUED + bytes(4)
-_PARQUET, _ARROW = b"PAR1", b"ARROW1"
-"""What a file of the format begins and ends with; behind the footer, before the end, stands its length, in four bytes."""
-_LENGTH = 4
-_LONGEST_FOOTER = 2**28
 _AT_ONCE = 256  # rows: enough for speed, few enough that long texts do not fill the memory
 
 
@@ -35,7 +30,7 @@ def read_parquet(path: Path) -> Iterator[Record | BadRow]:
     def batches() -> Iterator[pa.RecordBatch]:
         # Without these pyarrow reads a whole group of rows ahead, which is the whole file of many writers.
         with _opened(path) as source:
-            _check_alone(source, _PARQUET, parquet.read_metadata)
+            check_alone(source, PARQUET, parquet.read_metadata)
             with parquet.ParquetFile(source, buffer_size=2**20, pre_buffer=False) as file:
                 _check_columns(path, file.schema_arrow)
                 yield from file.iter_batches(batch_size=_AT_ONCE)
@@ -49,10 +44,10 @@ def read_arrow(path: Path) -> Iterator[Record | BadRow]:
 
     def batches() -> Iterator[pa.RecordBatch]:
         with _opened(path) as source:
-            is_file = source.read(len(_ARROW)) == _ARROW
+            is_file = source.read(len(ARROW)) == ARROW
             source.seek(0)
             if is_file:
-                _check_alone(source, _ARROW, pa.ipc.open_file)
+                check_alone(source, ARROW, pa.ipc.open_file)
             reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
             _check_columns(path, reader.schema)
             found = map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
@@ -60,7 +55,7 @@ def read_arrow(path: Path) -> Iterator[Record | BadRow]:
                 batch.validate(full=True)  # offsets that point elsewhere would read foreign memory
                 yield from (batch.slice(start, _AT_ONCE) for start in range(0, len(batch), _AT_ONCE))
             if not is_file:
-                _check_end(source)
+                check_end(source)
 
     return _rows(path, batches)
 
@@ -69,75 +64,6 @@ def _opened(path: Path) -> pa.NativeFile:
     import pyarrow as pa
 
     return pa.PythonFile(unpacked_copy(path), "r") if is_packed(path) else pa.OSFile(str(path))
-
-
-class _AnotherBehindError(ValueError):
-    """Tables were written one behind the other."""
-
-
-def _check_alone(source: pa.NativeFile, mark: bytes, open_file: Callable[[pa.BufferReader], object]) -> None:
-    """Refuse two files that were written one behind the other: pyarrow reads the footer of the last, and its rows at the places
-    of the first.
-
-    Args:
-        source: at its beginning, where it is afterwards.
-        mark: what a file of its format begins and ends with.
-        open_file: reads a footer, or fails.
-
-    Raises:
-        _AnotherBehindError: says where the second begins.
-    """
-    seam = mark + mark
-    place, text = 0, b""
-    while chunk := source.read(2**18):
-        text = text[-(len(seam) - 1) :]
-        place -= len(text)
-        text += chunk
-        found = text.find(seam)
-        while found >= 0:
-            end = place + found + len(mark)
-            if _ends(source, end, mark, open_file):
-                raise _AnotherBehindError(f"another one begins at byte {end + 1}")
-            found = text.find(seam, found + 1)
-        place += len(text)
-    source.seek(0)
-
-
-def _ends(source: pa.NativeFile, end: int, mark: bytes, open_file: Callable[[pa.BufferReader], object]) -> bool:
-    """Whether a footer stands before byte ``end``, and not a text with these letters; the others as for :func:`_check_alone`."""
-    import pyarrow as pa
-
-    here = source.tell()
-    length_at = end - len(mark) - _LENGTH
-    source.seek(max(length_at, 0))
-    footer_at = length_at - int.from_bytes(source.read(_LENGTH), "little")
-    footer = b""
-    if len(mark) <= footer_at and end - footer_at < _LONGEST_FOOTER:
-        source.seek(footer_at)
-        footer = source.read(end - footer_at)
-    source.seek(here)
-    try:
-        open_file(pa.BufferReader(mark.ljust(8, b"\0") + footer))
-    except (pa.ArrowException, OSError, ValueError):
-        return False
-    return True
-
-
-def _check_end(source: pa.NativeFile) -> None:
-    """Refuse a stream that was cut between two batches, or has another one behind it: pyarrow reads both without a word.
-
-    Raises:
-        ValueError: it was cut.
-        _AnotherBehindError: there is another one.
-    """
-    end, size = source.tell(), source.size()
-    source.seek(0)
-    is_marked = source.read(4) == _CONTINUED  # before Arrow 0.15 a stream ended with four zeros, as padding may
-    source.seek(max(end - len(_END), 0))
-    if is_marked and source.read(len(_END)) != _END:
-        raise ValueError("it ends early: the mark at the end of a stream is missing")
-    if end < size:
-        raise _AnotherBehindError(f"{size - end} bytes follow the end of the stream, which holds one table")
 
 
 def _rows(path: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[Record | BadRow]:
@@ -156,7 +82,7 @@ def _rows(path: Path, batches: Callable[[], Iterator[pa.RecordBatch]]) -> Iterat
             raise  # the disk's problem, not the file's
         where = Location(path=str(path), record=number + 1) if number else str(path)
         what = excerpt(str(error).partition("\n")[0]) or type(error).__name__
-        is_several = isinstance(error, _AnotherBehindError)
+        is_several = isinstance(error, AnotherBehindError)
         raise DamagedFile(
             f"the file is damaged, or no {unpacked_name(path).suffix.lower()[1:]} file: {what}",
             where=where,
