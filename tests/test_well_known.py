@@ -109,6 +109,17 @@ def test_clones_of_the_hubs_repositories(tmp_path: Path, monkeypatch: pytest.Mon
     assert Path("one/oasst1_en.jsonl").read_bytes() == Path("sft/oasst1_en.jsonl").read_bytes()
 
 
+def test_the_folder_of_the_records_alone_is_a_copy(copies: Path) -> None:
+    """As where nothing but ``data/`` of a repository was fetched."""
+    for name in ("train", "validation"):
+        write(Path(f"alone/oasst1/data/{name}-00000.jsonl"), OASST)
+    write(Path("alone/oasst1/.cache/x.jsonl"), DOLLY)
+    assert main(["datasets", "get", "oasst1", "--source", "alone/oasst1", "--out", "sft"]) == 0
+    assert main(["datasets", "get", "oasst1", "--source", "alone", "--out", "again"]) == 0
+    expected = [{"prompt": "Hi?", "response": "Better."}]
+    assert rows(Path("sft/oasst1_en.jsonl")) == rows(Path("again/oasst1_en.jsonl")) == expected
+
+
 def test_one_from_its_own_file(copies: Path) -> None:
     path = write(Path("mine.jsonl"), [{**DOLLY[0], "system": "Be brief."}])
     assert main(["datasets", "get", "dolly15k", "--source", str(path)]) == 0

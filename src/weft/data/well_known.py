@@ -11,6 +11,7 @@ from pathlib import Path
 from weft.data.conversation_reader import NothingLeft
 from weft.data.conversations import ConversationFile, read_conversations
 from weft.data.files import StagedFiles, check_directory, first_line_has, json_lines
+from weft.data.readers import kind
 from weft.data.reading import Reading
 from weft.errors import DataError, Problems
 from weft.types import Conversation
@@ -132,10 +133,13 @@ def _copy_of(name: str, source: Path, *, alone: bool) -> Path:
 
 def _records_in(copy: Path) -> Path:
     """In a clone of a repository of the hub, its training split, which is what the hub gives, too: in the folder of the records
-    lie other splits, and beside it a card, and perhaps other forms of the records.
+    lie other splits, and beside it a card, and perhaps other forms of the records. Without a card, the folder may be all that was
+    fetched.
     """
     records = copy / "data"
-    if not (records.is_dir() and (copy / "README.md").is_file()):
+    if not records.is_dir():
+        return copy
+    if not (copy / "README.md").is_file() and any(kind(entry) for entry in copy.iterdir() if entry.is_file()):
         return copy
     return Path(escape(str(records))) / "train*" if any(records.glob("train*")) else records
 
