@@ -136,6 +136,14 @@ def test_an_error_message_cannot_steer_the_terminal(
     assert capsys.readouterr().err == "weft: a record says \\x1b[2Jhello\n"
 
 
+def test_an_error_that_nobody_reads_is_one_all_the_same(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        command = [sys.executable, "-m", "weft", "check", "none.yaml"]
+        assert subprocess.run(command, cwd=tmp_path, stdout=nobody, stderr=nobody, check=False).returncode == 2
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     rows = "".join(json.dumps({"input": f"q{n}", "target": "a" * 200}) + "\n" for n in range(2000))
     (tmp_path / "raw.jsonl").write_text(rows)

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
+from typing import TextIO
 
 from weft.errors import WeftError
 from weft.escape import visible
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", _EXIT_INTERRUPTED, debug)
     except BrokenPipeError:  # the reader of our output left (`weft show … | head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more(sys.stdout)
         return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -126,7 +127,15 @@ def _nearest(name: str) -> str:
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    print(visible(f"weft: {message}"), file=sys.stderr)
+    try:
+        if debug:
+            traceback.print_exc()
+        print(visible(f"weft: {message}"), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _say_no_more(sys.stderr)
     return code
+
+
+def _say_no_more(stream: TextIO) -> None:
+    """Lose what is still to be written to a stream that nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
