@@ -68,7 +68,7 @@ BAD_FILES: dict[str, tuple[bytes, str, str]] = {
         "surrogate",
     ),
     "cut.json": (b'[{"input": "a", "target": "b"},\n{"input": "a", "tar', ":2 (record 2)", "broken JSON; the rest"),
-    "cut.jsonl.gz": (gzip.compress(GOOD.encode())[:-9], "", "gzip: it ends early"),
+    "cut.jsonl.gz": (gzip.compress(GOOD.encode(), mtime=0)[:-9], "", "gzip: it ends early"),
     "empty.jsonl.gz": (b"", "", "gzip: the file is empty"),
     "empty.parquet": (b"", "", "the file is damaged, or no parquet file"),
     "notes.txt": (b"A document.", ":1", "document"),
