@@ -99,6 +99,13 @@ def test_a_field_without_a_value_keeps_nothing_together(nothing: str | None) -> 
     assert Counter(assign_splits(talks, RATIOS, 0, group_by="topic")) == {"train": 70, "val": 10, "test": 20}
 
 
+def test_conversations_that_ask_nothing_are_alike() -> None:
+    """As `weft check` counts them, which tells of held-out records that ask what training asks."""
+    silent = [replace(each, messages=each.messages[1:]) for each in (talk("?", f"answer {n}") for n in range(20))]
+    assert set(assign_splits(silent, RATIOS, 0)) == {"train"}
+    assert len(set(assign_splits(silent, RATIOS, 0, group_by="none"))) == 3
+
+
 FIELDS = st.lists(st.tuples(st.sampled_from("uvwxyz") | st.none(), st.sampled_from("abcdefgh")), max_size=40)
 
 

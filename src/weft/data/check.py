@@ -210,17 +210,16 @@ def check(config: Config, progress: Progress | None = None, *, jobs: int = 1) ->
         except ConfigError as problem:  # nothing is left of a dataset: what was left out of it is told all the same
             unmixed = [Warn(name="cannot-train", what=problem.what, fix=problem.fix or "")]
     packing = _packing(planned, stores["train"]) if planned else None
-    mixture = _mixture(planned) if planned else None
     warnings = [
         *unmixed,
         *benchmark_warnings(records.benchmarks),
         *data_warnings(config, sets, model, packing),
-        *(nothing_drawn(mixture.shares) if mixture else ()),
+        *(map(nothing_drawn, planned.mixture.undrawn) if planned else ()),
     ]
     return CheckReport(
         sets=tuple(sets),
         model=model,
-        mixture=mixture,
+        mixture=_mixture(planned) if planned else None,
         packing=packing,
         leaks=(*records.held_out, *records.benchmarks),
         warnings=ranked(warnings),

@@ -57,18 +57,17 @@ def under_system(data: Data, messages: list[Message]) -> list[Message]:
     return beside + messages
 
 
-def read_pair(data: Data, fields: Sequence[str]) -> list[Message]:
-    """One question and its answer, under the names in ``fields``."""
+def read_pair(data: Data, fields: Sequence[str], way: str | None = None) -> list[Message]:
+    """One question and its answer, under the names in ``fields``; ``way`` as for :func:`refuse_unread_parts`."""
     refuse_earlier_turns(data)
     question, answer = (text_at(data, field) for field in fields)
-    refuse_unread_parts(data, fields, question)
+    refuse_unread_parts(data, fields, question, way=way)
     return _asked_and_answered(data, question, answer)
 
 
 def read_listed_pair(data: Data, fields: Sequence[str]) -> list[Message]:
     """As :func:`read_pair`, of a record that is a list, where no setting names a field."""
-    refuse_unread_parts(data, fields, text_at(data, fields[0]), way="add what it says to the question")
-    return read_pair(data, fields)
+    return read_pair(data, fields, "add what it says to the question")
 
 
 def read_qa(data: Data, fields: Sequence[str]) -> list[Message]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain
+from itertools import chain
 
 from weft.data.comparing import comparable
 from weft.data.conversations import content_digest, digest_of, turns_of
@@ -24,10 +24,10 @@ class Grouped:
 
     groups: list[bytes] = field(default_factory=list)
     """Of each conversation, in order."""
-    of_field: list[tuple[int, bytes]] = field(default_factory=list)
-    """Conversations with the field that keeps them together: their places, and the group that its value makes."""
-    several: list[tuple[int, tuple[bytes, ...]]] = field(default_factory=list)
-    """Conversations that ask several questions: their places, and the group that each of the questions would have alone."""
+    of_field: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Of conversations with the field that keeps them together: their group, and the one that its value makes."""
+    several: list[tuple[bytes, tuple[bytes, ...]]] = field(default_factory=list)
+    """Of conversations that ask several questions: their group, and the one that each of the questions would have alone."""
 
 
 def grouped(conversations: Iterable[Material], seed: int, group_by: str = QUESTION) -> Grouped:
@@ -44,16 +44,17 @@ def grouped(conversations: Iterable[Material], seed: int, group_by: str = QUESTI
     key = f"{derive_seed(seed, 'split')}:"
     found = Grouped()
     by_field = group_by not in (QUESTION, NONE)
-    for place, conversation in enumerate(conversations):
+    for conversation in conversations:
         questions = [] if group_by == NONE else _questions(conversation)
-        alike = content_digest(questions) if questions else said(conversation)
-        found.groups.append(_keyed(key, alike))
+        alike = content_digest(questions) if questions else (said if group_by == NONE else asked)(conversation)
+        group = _keyed(key, alike)
+        found.groups.append(group)
         if by_field and (value := conversation.meta.get(group_by)) not in (None, ""):
             written = json.dumps(value, sort_keys=True)
-            found.of_field.append((place, _keyed(key, f"{group_by}: {written}")))
+            found.of_field.append((group, _keyed(key, f"{group_by}: {written}")))
         if len(questions) > 1:
             alone = (_keyed(key, content_digest([question])) for question in questions)
-            found.several.append((place, tuple(dict.fromkeys(alone))))
+            found.several.append((group, tuple(dict.fromkeys(alone))))
     if by_field and not found.of_field:
         raise DataError(
             f'no record has the field "{group_by}" in its meta',
@@ -69,18 +70,11 @@ def linked(*parts: Grouped) -> list[bytes]:
     the model elsewhere.
     """
     groups = [group for part in parts for group in part.groups]
-    starts = list(accumulate((len(part.groups) for part in parts), initial=0))
-    of_field = [
-        (start + place, value) for start, part in zip(starts, parts, strict=False) for place, value in part.of_field
-    ]
-    several = [
-        (start + place, alone) for start, part in zip(starts, parts, strict=False) for place, alone in part.several
-    ]
-    together = {place for place, _ in several}
-    single = {group for place, group in enumerate(groups) if place not in together} if several else set()
+    several = [each for part in parts for each in part.several]
+    asked_alone = set(groups) if several else set()  # of the groups, no other can be that of a single question
     links = chain(
-        ((groups[place], value) for place, value in of_field),
-        ((groups[place], question) for place, questions in several for question in single.intersection(questions)),
+        chain.from_iterable(part.of_field for part in parts),
+        ((group, question) for group, questions in several for question in asked_alone.intersection(questions)),
     )
     above: dict[bytes, bytes] = {}
 

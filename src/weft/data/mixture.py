@@ -132,6 +132,12 @@ class Mixture:
             for name, source, target, count in zip(self._names, self._sources, self._targets, self._counts, strict=True)
         )
 
+    @property
+    def undrawn(self) -> list[str]:
+        """Sources that have a share of an epoch, and no example in it."""
+        drawn = zip(self._names, self._targets, self._counts, strict=True)
+        return [name for name, target, count in drawn if target and not count]
+
     def _refuse_too_many(self) -> None:
         passes = [target / size for target, size in zip(self._targets, self._sizes, strict=True)]
         visits = sum(times * len(source) for times, source in zip(passes, self._sources, strict=True))

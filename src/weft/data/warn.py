@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from weft.config.schema import Config
     from weft.data.check import ModelCheck, PackingCheck, SetCheck
     from weft.data.leaks import Leaks
-    from weft.data.mixture import Share
 
 Harm = Literal[
     "cannot-train",
@@ -67,15 +66,13 @@ def cut_examples(cut: int, examples: int) -> Warn:
     )
 
 
-def nothing_drawn(shares: Iterable[Share]) -> Iterator[Warn]:
-    """What is to be said of sources that have a share of an epoch, and no example in it."""
-    for share in shares:
-        if share.target and not share.examples:
-            yield Warn(
-                name="nothing-drawn",
-                what=f"nothing of {share.name} is trained: its weight asks for less than one example an epoch",
-                fix="raise its weight or data.mix.epoch, or set its weight to 0",
-            )
+def nothing_drawn(source: str) -> Warn:
+    """What is to be said of a source that has a share of an epoch, and no example in it."""
+    return Warn(
+        name="nothing-drawn",
+        what=f"nothing of {source} is trained: its weight asks for less than one example an epoch",
+        fix="raise its weight or data.mix.epoch, or set its weight to 0",
+    )
 
 
 def benchmark_warnings(leaks: Iterable[Leaks]) -> Iterator[Warn]:

@@ -142,7 +142,7 @@ def _cut(packing: Packing, train: ExampleStore) -> Iterator[str]:
 
 
 def _undrawn(packing: Packing) -> Iterator[str]:
-    for warning in nothing_drawn(() if packing.mixture.is_plain else packing.mixture.shares()):
+    for warning in map(nothing_drawn, packing.mixture.undrawn):
         yield f"{warning.what}; {warning.fix}"
 
 
